@@ -1,0 +1,262 @@
+//! Pure judgement: what a transcript must show, and what it shows.
+//!
+//! A check sees a transcript and nothing else, so every verdict can be recomputed offline. The checks that
+//! apply to every cell are in [`ambient`]; a scenario names the others.
+
+pub mod ambient;
+
+use std::collections::BTreeSet;
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::plan::{Need, Offers, Transport};
+use crate::transcript::history::{At, History};
+use crate::transcript::{Transcript, What};
+
+/// One rule, and how to see from a transcript whether it was kept.
+pub struct Check {
+    /// A stable name, such as `calls-answered`.
+    pub id: &'static str,
+    /// How much a breach weighs.
+    pub level: Level,
+    /// The sentence it enforces: quoted from the specification, or ours where that is silent.
+    pub sentence: &'static str,
+    /// Where the sentence stands: a link, or [`HUB_CONTRACT`].
+    pub source: &'static str,
+    /// What mends a breach.
+    pub remedy: &'static str,
+    /// The transports it speaks of; empty for all.
+    pub transports: &'static [Transport],
+    /// What of hub or backend it cannot judge without.
+    pub needs: &'static [Need],
+    /// Looks for breaches.
+    pub judge: fn(&History<'_>) -> Judgement,
+}
+
+/// The source of a rule that no specification states, but every user of a hub relies on.
+pub const HUB_CONTRACT: &str = "hub contract";
+
+/// How much a breach weighs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Level {
+    /// A MUST of the specification: a breach fails.
+    Must,
+    /// What every user of a hub relies on although the specification is silent: a breach fails.
+    Contract,
+    /// A SHOULD: a breach warns.
+    Should,
+}
+
+/// What a check found.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Judgement {
+    /// How many things there were to judge. With none, the check can say nothing.
+    pub judged: usize,
+    /// The breaches.
+    pub breaches: Vec<Breach>,
+}
+
+/// One breach of a rule.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Breach {
+    /// What had to be.
+    pub expected: String,
+    /// What was.
+    pub actual: String,
+    /// The entry that shows it.
+    pub at: Option<u32>,
+}
+
+/// A breach, with the check that found it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Finding {
+    /// The check's id.
+    pub check: String,
+    /// What it does to the verdict.
+    pub verdict: Verdict,
+    /// The rule's sentence.
+    pub requirement: String,
+    /// Where it stands.
+    pub source: String,
+    /// What had to be.
+    pub expected: String,
+    /// What was.
+    pub actual: String,
+    /// The transcript's entry that shows it.
+    pub at: Option<u32>,
+    /// What mends it.
+    pub remedy: String,
+}
+
+/// What a cell came to. The order is the order of weight.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Verdict {
+    /// A need is missing.
+    NotApplicable,
+    /// Nothing was broken.
+    Pass,
+    /// A SHOULD was broken.
+    Warn,
+    /// The harness or the cluster could not tell.
+    Inconclusive,
+    /// A MUST, or the hub contract, was broken.
+    Fail,
+}
+
+/// A verdict and what it rests on.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Judged {
+    /// The verdict.
+    pub verdict: Verdict,
+    /// Every breach, and every reason for being inconclusive.
+    pub findings: Vec<Finding>,
+    /// The checks that could not be applied, with the need that is missing.
+    pub not_judged: Vec<(&'static str, Need)>,
+}
+
+/// Judges a transcript by the ambient checks and by these.
+pub fn judge(transcript: &Transcript, checks: &[&Check], offers: &Offers) -> Judged {
+    let history = History::new(transcript);
+    let mut findings: Vec<Finding> = broken(transcript);
+    let mut not_judged = Vec::new();
+    for check in checks {
+        if let Some(lack) = check.needs.iter().find(|need| !offers.meets(**need)) {
+            not_judged.push((check.id, *lack));
+            continue;
+        }
+        if !check.speaks_of(transcript.header.transport) {
+            continue;
+        }
+        let judgement = (check.judge)(&history);
+        // A check that had nothing to look at did not pass; but a run that broke off says so once, not per check.
+        if judgement.judged == 0 && findings.is_empty() {
+            findings.push(check.nothing_to_judge());
+        }
+        findings.extend(judgement.breaches.into_iter().map(|breach| check.finding(breach)));
+    }
+    for check in ambient::CHECKS {
+        let judgement = (check.judge)(&history);
+        findings.extend(judgement.breaches.into_iter().map(|breach| check.finding(breach)));
+    }
+    let verdict = findings
+        .iter()
+        .map(|finding| finding.verdict)
+        .max()
+        .unwrap_or(Verdict::Pass);
+    Judged {
+        verdict,
+        findings,
+        not_judged,
+    }
+}
+
+// === impl Check ===
+
+impl Check {
+    fn speaks_of(&self, transport: Option<Transport>) -> bool {
+        self.transports.is_empty() || transport.is_none_or(|transport| self.transports.contains(&transport))
+    }
+
+    fn finding(&self, breach: Breach) -> Finding {
+        let verdict = match self.level {
+            Level::Must | Level::Contract => Verdict::Fail,
+            Level::Should => Verdict::Warn,
+        };
+        Finding {
+            check: self.id.to_owned(),
+            verdict,
+            requirement: self.sentence.to_owned(),
+            source: self.source.to_owned(),
+            expected: breach.expected,
+            actual: breach.actual,
+            at: breach.at,
+            remedy: self.remedy.to_owned(),
+        }
+    }
+
+    fn nothing_to_judge(&self) -> Finding {
+        let breach = Breach {
+            expected: "something to judge".to_owned(),
+            actual: "the transcript holds nothing that this check looks at".to_owned(),
+            at: None,
+        };
+        Finding {
+            verdict: Verdict::Inconclusive,
+            ..self.finding(breach)
+        }
+    }
+}
+
+/// The fields that name it.
+impl fmt::Debug for Check {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Check")
+            .field("id", &self.id)
+            .field("level", &self.level)
+            .finish_non_exhaustive()
+    }
+}
+
+// === impl Judgement ===
+
+impl Judgement {
+    /// Notes that one more thing was judged.
+    pub fn judged(&mut self) {
+        self.judged += 1;
+    }
+
+    /// Notes a breach of something that was judged.
+    pub fn breach(&mut self, expected: impl Into<String>, actual: impl Into<String>, at: At) {
+        self.breaches.push(Breach {
+            expected: expected.into(),
+            actual: actual.into(),
+            at: Some(at.seq),
+        });
+    }
+}
+
+/// In the words of reports.
+impl fmt::Display for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Verdict::NotApplicable => "not-applicable",
+            Verdict::Pass => "pass",
+            Verdict::Warn => "warn",
+            Verdict::Inconclusive => "inconclusive",
+            Verdict::Fail => "fail",
+        })
+    }
+}
+
+// === helpers ===
+
+/// The ids of the checks that failed or warned.
+pub fn breached(findings: &[Finding]) -> BTreeSet<&str> {
+    let breach = |finding: &&Finding| matches!(finding.verdict, Verdict::Fail | Verdict::Warn);
+    findings
+        .iter()
+        .filter(breach)
+        .map(|finding| finding.check.as_str())
+        .collect()
+}
+
+fn broken(transcript: &Transcript) -> Vec<Finding> {
+    let reasons = transcript.entries.iter().filter_map(|entry| match &entry.what {
+        What::Broken { reason } => Some((entry.seq, reason)),
+        _ => None,
+    });
+    reasons
+        .map(|(seq, reason)| Finding {
+            check: "could-not-tell".to_owned(),
+            verdict: Verdict::Inconclusive,
+            requirement: "the scenario is driven to its end".to_owned(),
+            source: "harness".to_owned(),
+            expected: "every step of the scenario".to_owned(),
+            actual: reason.clone(),
+            at: Some(seq),
+            remedy: "look at the transcript's last entries".to_owned(),
+        })
+        .collect()
+}

@@ -1,0 +1,197 @@
+//! Checks on every cell, whatever its scenario.
+
+use std::collections::BTreeSet;
+
+use serde_json::Value;
+
+use super::{Check, HUB_CONTRACT, Judgement, Level};
+use crate::plan::Transport;
+use crate::transcript::history::{Exchange, History};
+use crate::transcript::{End, Fault, PodChange, What};
+
+/// All of them.
+pub const CHECKS: &[&Check] = &[
+    &ONE_ANSWER,
+    &OWN_STREAM,
+    &VALID_HTTP,
+    &NO_UNEXPLAINED_RESTART,
+    &NO_SECRET_SHOWN,
+];
+
+/// "Result responses MUST include the same ID as the request they correspond to.", and one request has one:
+/// <https://modelcontextprotocol.io/specification/2025-11-25/basic#responses>.
+pub const ONE_ANSWER: Check = Check {
+    id: "one-answer",
+    level: Level::Must,
+    sentence: "Result responses MUST include the same ID as the request they correspond to: one request, one answer",
+    source: "https://modelcontextprotocol.io/specification/2025-11-25/basic#responses",
+    remedy: "answer a request in one place only; a replica that forwards a request must not also run it",
+    transports: &[],
+    needs: &[],
+    judge: |history| {
+        let mut judgement = Judgement::default();
+        for call in &history.calls {
+            // Ids are only promised to be unique within a session, so only its own carriers were read.
+            judgement.judged();
+            if let Some((at, _)) = call.answers.get(1) {
+                let expected = format!("one answer to request {} of client `{}`", call.id, call.client);
+                judgement.breach(expected, format!("{} answers", call.answers.len()), *at);
+            }
+        }
+        judgement
+    },
+};
+
+/// "The server MUST send each of its JSON-RPC messages on only one of the connected streams; that is, it MUST NOT
+/// broadcast the same message across multiple streams.", and never on another session's:
+/// <https://modelcontextprotocol.io/specification/2025-11-25/basic/transports#multiple-connections>.
+pub const OWN_STREAM: Check = Check {
+    id: "own-stream",
+    level: Level::Must,
+    sentence: "The server MUST send each of its JSON-RPC messages on only one of the connected streams; that is, it \
+               MUST NOT broadcast the same message across multiple streams",
+    source: "https://modelcontextprotocol.io/specification/2025-11-25/basic/transports#multiple-connections",
+    remedy: "keep the map from request to stream per session, not per process",
+    transports: &[],
+    needs: &[],
+    judge: |history| {
+        let mut judgement = Judgement::default();
+        for exchange in history.exchanges.values() {
+            let asked = asked_on(history, exchange);
+            for (at, message) in exchange.messages() {
+                let answer = message.get("result").is_some() || message.get("error").is_some();
+                // Some servers put a string of their own on errors about requests they could not read.
+                let Some(id @ Value::Number(_)) = message.get("id").filter(|_| answer) else {
+                    continue;
+                };
+                judgement.judged();
+                if !asked.contains(&id.to_string()) {
+                    let expected = format!(
+                        "only answers to requests that client `{}` asked on this stream",
+                        exchange.request.client
+                    );
+                    judgement.breach(expected, format!("an answer to request {id}"), at);
+                }
+            }
+        }
+        judgement
+    },
+};
+
+/// What comes back is HTTP as RFC 9112 defines it.
+pub const VALID_HTTP: Check = Check {
+    id: "valid-http",
+    level: Level::Must,
+    sentence: "An HTTP/1.1 message is parsed as defined in RFC 9112; the transports are HTTP",
+    source: "https://www.rfc-editor.org/rfc/rfc9112",
+    remedy: "check that the port speaks HTTP and that nothing on the path rewrites lengths",
+    transports: &[],
+    needs: &[],
+    judge: |history| {
+        let mut judgement = Judgement::default();
+        for exchange in history.exchanges.values() {
+            judgement.judged();
+            if let Some((at, End::Malformed { why })) = exchange.end {
+                judgement.breach("an HTTP response", why.clone(), at);
+            }
+        }
+        judgement
+    },
+};
+
+/// No replica ends by itself.
+pub const NO_UNEXPLAINED_RESTART: Check = Check {
+    id: "no-unexplained-restart",
+    level: Level::Contract,
+    sentence: "a replica's process ends only when something ends it",
+    source: HUB_CONTRACT,
+    remedy: "read the replica's last lines in the transcript; a crash on a client's input is a bug of the hub",
+    transports: &[],
+    needs: &[],
+    judge: |history| {
+        let mut judgement = Judgement::default();
+        let mut explained: BTreeSet<&str> = BTreeSet::new();
+        for entry in history.entries() {
+            match &entry.what {
+                What::Fault(
+                    Fault::Kill { replica } | Fault::Stop { replica } | Fault::Delete { replica, .. },
+                )
+                | What::Pod {
+                    pod: replica,
+                    change: PodChange::Terminating,
+                } => {
+                    explained.insert(replica);
+                }
+                What::Pod {
+                    pod,
+                    change:
+                        PodChange::Terminated {
+                            reason, exit_code, ..
+                        },
+                } => {
+                    judgement.judged();
+                    if !explained.contains(pod.as_str()) {
+                        let actual = format!("`{pod}` ended: {reason}, exit code {exit_code}");
+                        judgement.breach("replicas run until something ends them", actual, entry.place());
+                    }
+                }
+                _ => {}
+            }
+        }
+        judgement
+    },
+};
+
+/// The recorder puts `<secret:NAME>` in the place of a secret's value, so its appearance in an answer is the leak.
+pub const NO_SECRET_SHOWN: Check = Check {
+    id: "no-secret-shown",
+    level: Level::Contract,
+    sentence: "no secret's value appears in an answer or in a log line",
+    source: HUB_CONTRACT,
+    remedy: "remove the value from error texts and logs; name the variable instead",
+    transports: &[],
+    needs: &[],
+    judge: |history| {
+        let mut judgement = Judgement::default();
+        for entry in history.entries() {
+            let shown = match &entry.what {
+                What::Head { headers, .. } => serde_json::to_string(headers),
+                What::Frame { frame, .. } => serde_json::to_string(frame),
+                What::Body { body, .. } => serde_json::to_string(body),
+                What::Log { line, .. } => Ok(line.clone()),
+                _ => continue,
+            };
+            judgement.judged();
+            if let Some((_, name)) = shown.unwrap_or_default().split_once("<secret:") {
+                let name = name.split('>').next().unwrap_or_default();
+                judgement.breach(
+                    "no secret's value",
+                    format!("the value of secret `{name}`"),
+                    entry.place(),
+                );
+            }
+        }
+        judgement
+    },
+};
+
+// === helpers ===
+
+/// The ids of the requests whose answers may come on this exchange, as JSON text.
+fn asked_on(history: &History<'_>, exchange: &Exchange<'_>) -> BTreeSet<String> {
+    let own = |call: &&crate::transcript::history::Call<'_>| {
+        if call.client != exchange.request.client {
+            return false;
+        }
+        // A GET stream of Streamable HTTP carries no answers, but a resumed one may: any call of the session.
+        call.exchange == exchange.id
+            || exchange.request.method == "GET"
+            || history.transport() == Some(Transport::Sse)
+    };
+    history
+        .calls
+        .iter()
+        .filter(own)
+        .map(|call| call.id.to_string())
+        .collect()
+}

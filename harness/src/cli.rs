@@ -1,0 +1,182 @@
+//! The command line: what users type, and what exit codes mean.
+
+pub mod bad_input;
+mod explain;
+mod expected;
+mod run;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::cluster::supervisor;
+use crate::plan::{Affinity, Transport};
+use crate::run::Scenario;
+
+pub use expected::{Expected, ExpectedFailure};
+
+/// Exit codes: part of the interface.
+pub mod exit {
+    /// The hub conforms; there may be warnings.
+    pub const CONFORMS: u8 = 0;
+    /// The hub does not conform, or an expected failure is stale.
+    pub const DOES_NOT_CONFORM: u8 = 1;
+    /// The command line, a file that it names or the hub's command cannot be used.
+    pub const USAGE: u8 = 2;
+    /// The harness or the cluster could not tell.
+    pub const INCONCLUSIVE: u8 = 3;
+    /// No cell was selected, or none applies.
+    pub const NOTHING_SELECTED: u8 = 4;
+    /// The user interrupted the run.
+    pub const INTERRUPTED: u8 = 130;
+}
+
+/// Does this MCP hub still work as several replicas behind a load balancer, when its pods are killed, starved,
+/// misconfigured or rolled?
+#[derive(Debug, Parser)]
+#[command(name = "hubcheck", version, max_term_width = 100)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run cells: start replicas, drive them, inject faults, judge
+    Run(Box<RunArgs>),
+    /// List the scenarios and their cells
+    List(ListArgs),
+    /// Say what a scenario does, why, which sentence it enforces and what mends a failure
+    Explain {
+        /// A scenario, such as `routing/owner-killed` or `owner-killed`
+        scenario: String,
+    },
+    /// Judge a transcript again, offline
+    Check {
+        /// A file that a run wrote
+        transcript: PathBuf,
+    },
+}
+
+/// Which cells to list.
+#[derive(Debug, Args)]
+struct ListArgs {
+    /// Families, scenarios or cells; all when there is none
+    filters: Vec<String>,
+    /// Only this family
+    #[arg(long)]
+    family: Option<String>,
+    /// List every cell instead of every scenario
+    #[arg(long)]
+    cells: bool,
+}
+
+/// What to run, on which hub, where.
+#[derive(Debug, Args)]
+pub(crate) struct RunArgs {
+    /// Families, scenarios or cells (`routing`, `owner-killed`, `routing/owner-killed@off-sse`); all when there is none
+    pub(crate) filters: Vec<String>,
+
+    /// Where the replicas run
+    #[arg(long, value_enum, default_value_t = BackendArg::Local, env = "HUBCHECK_BACKEND", help_heading = "Where")]
+    pub(crate) backend: BackendArg,
+    /// A hub that is already running; only cells that need no control of its cluster apply
+    #[arg(long, conflicts_with_all = ["command", "manifests", "image_command", "replicas"], help_heading = "Where")]
+    pub(crate) url: Option<String>,
+    /// How many replicas a cell begins with
+    #[arg(long, help_heading = "Where")]
+    pub(crate) replicas: Option<usize>,
+    /// How many cells run at once
+    #[arg(long, help_heading = "Where")]
+    pub(crate) jobs: Option<usize>,
+
+    /// The hub's command line; `{host}` and `{port}` are replaced, HOST and PORT set
+    #[arg(long, help_heading = "The hub")]
+    pub(crate) command: Option<String>,
+    /// Run the command line with `sh -c` instead of splitting it into words
+    #[arg(long, requires = "command", help_heading = "The hub")]
+    pub(crate) shell: bool,
+    /// A folder (or file) of Kubernetes manifests: a Deployment, a Service, Secrets
+    #[arg(long, help_heading = "The hub")]
+    pub(crate) manifests: Option<PathBuf>,
+    /// What to run for an image of the manifests, `IMAGE=COMMAND`
+    #[arg(long, value_name = "IMAGE=COMMAND", help_heading = "The hub")]
+    pub(crate) image_command: Vec<String>,
+    /// An environment variable for every replica
+    #[arg(long, value_name = "NAME=VALUE", help_heading = "The hub")]
+    pub(crate) env: Vec<String>,
+    /// A replica is ready when a GET of this path answers 2xx; without it, when its port accepts connections
+    #[arg(long, value_name = "PATH", help_heading = "The hub")]
+    pub(crate) ready_path: Option<String>,
+    /// How many seconds the replicas have to become ready
+    #[arg(long, value_name = "SECONDS", default_value_t = 60, help_heading = "The hub")]
+    pub(crate) ready_timeout: u64,
+
+    /// Only this transport (repeatable); the hub must speak it
+    #[arg(long, value_enum, value_delimiter = ',', help_heading = "What")]
+    pub(crate) transport: Vec<Transport>,
+    /// Only this affinity (repeatable)
+    #[arg(long, value_enum, value_delimiter = ',', help_heading = "What")]
+    pub(crate) affinity: Vec<Affinity>,
+    /// Where the hub offers HTTP+SSE
+    #[arg(long, value_name = "PATH", default_value = "/sse", help_heading = "What")]
+    pub(crate) sse_path: String,
+    /// Where the hub offers Streamable HTTP
+    #[arg(long, value_name = "PATH", default_value = "/mcp", help_heading = "What")]
+    pub(crate) mcp_path: String,
+    /// A header for every request, redacted everywhere; from the environment one per line
+    #[arg(long, value_name = "NAME=VALUE", env = "HUBCHECK_HEADER", hide_env_values = true, value_delimiter = '\n', help_heading = "What")]
+    pub(crate) header: Vec<String>,
+    /// The hub's tool that plays a part: whoami, echo, count, tally, allocate or sleep
+    #[arg(long, value_name = "NEED=NAME", help_heading = "What")]
+    pub(crate) tool: Vec<String>,
+
+    /// Write a report, `json=FILE`
+    #[arg(long, value_name = "FORMAT=FILE", help_heading = "Reports")]
+    pub(crate) report: Vec<String>,
+    /// A TOML file of expected failures; a listed cell that does not fail is an error
+    #[arg(long, value_name = "FILE", help_heading = "Reports")]
+    pub(crate) expected: Option<PathBuf>,
+    /// Where transcripts are written, in a folder per run
+    #[arg(long, value_name = "DIR", default_value = "target/hubcheck", help_heading = "Reports")]
+    pub(crate) evidence: PathBuf,
+}
+
+/// The backends that can be named.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum BackendArg {
+    /// An embedded cluster of processes (Linux)
+    Local,
+}
+
+/// Runs `hubcheck` with this catalogue.
+pub fn main(catalog: &'static [&'static Scenario]) -> ExitCode {
+    // The supervisor must stay small and synchronous: it is told apart before anything else is set up.
+    let mut args = std::env::args_os().skip(1);
+    if args.next().is_some_and(|command| command == "supervise") {
+        return supervisor::main(args);
+    }
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help and version go to standard output and are no error.
+            let code = if error.use_stderr() { exit::USAGE } else { exit::CONFORMS };
+            drop(error.print());
+            return ExitCode::from(code);
+        }
+    };
+    let result = match cli.command {
+        Command::Run(args) => run::run(catalog, &args),
+        Command::List(args) => explain::list(catalog, &args.filters, args.family.as_deref(), args.cells),
+        Command::Explain { scenario } => explain::explain(catalog, &scenario),
+        Command::Check { transcript } => explain::check(catalog, &transcript),
+    };
+    match result {
+        Ok(code) => ExitCode::from(code),
+        Err(error) => {
+            bad_input::print(&error);
+            ExitCode::from(error.code)
+        }
+    }
+}

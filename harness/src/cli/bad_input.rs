@@ -1,0 +1,43 @@
+//! What cannot be used is said in one line: what, where, and how to mend it.
+
+use std::io::Write;
+
+/// The end of a command before it could do its work.
+#[derive(Debug, thiserror::Error)]
+#[error("{message}")]
+pub struct CommandError {
+    /// What is wrong and where.
+    pub message: String,
+    /// How to mend it.
+    pub hint: Option<String>,
+    /// The exit code.
+    pub code: u8,
+}
+
+impl CommandError {
+    /// Something the user gave cannot be used.
+    pub fn usage(message: impl Into<String>) -> Self {
+        Self { message: message.into(), hint: None, code: super::exit::USAGE }
+    }
+
+    /// The harness cannot go on.
+    pub fn inconclusive(message: impl Into<String>) -> Self {
+        Self { message: message.into(), hint: None, code: super::exit::INCONCLUSIVE }
+    }
+
+    /// The same with a hint.
+    #[must_use]
+    pub fn hint(self, hint: impl Into<String>) -> Self {
+        Self { hint: Some(hint.into()), ..self }
+    }
+}
+
+/// Prints `error: ..` and, after an empty line, `hint: ..` to standard error.
+pub fn print(error: &CommandError) {
+    let mut stderr = std::io::stderr().lock();
+    // Nothing sensible is left to do when standard error is closed.
+    drop(writeln!(stderr, "error: {}", error.message));
+    if let Some(hint) = &error.hint {
+        drop(writeln!(stderr, "\nhint: {hint}"));
+    }
+}

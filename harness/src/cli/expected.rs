@@ -1,0 +1,79 @@
+//! Expected failures: a TOML file of cells and reasons. A listed cell that does not fail is stale.
+
+use std::path::Path;
+
+use serde::Deserialize;
+
+use super::bad_input::CommandError;
+use crate::check::Verdict;
+use crate::run::CellReport;
+
+/// The file's content.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Expected {
+    /// Every expected failure.
+    #[serde(default)]
+    pub failure: Vec<ExpectedFailure>,
+}
+
+/// One expected failure.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ExpectedFailure {
+    /// The cell, `scenario@affinity-transport`.
+    pub cell: String,
+    /// Why it fails.
+    pub reason: String,
+}
+
+/// What the list says of a run.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Compared {
+    /// Cells that failed as expected, with the reason.
+    pub expected: Vec<(String, String)>,
+    /// Cells that were expected to fail and did not.
+    pub stale: Vec<String>,
+}
+
+impl Expected {
+    /// Reads a list.
+    ///
+    /// # Errors
+    ///
+    /// A usage error that names file and line.
+    pub fn read(path: &Path) -> Result<Self, CommandError> {
+        let unreadable = |error| CommandError::usage(format!("reading `{}`: {error}", path.display()));
+        let text = std::fs::read_to_string(path).map_err(unreadable)?;
+        Self::parse(&text).map_err(|error| {
+            let line = error.span().map_or(1, |span| text[..span.start].lines().count().max(1));
+            CommandError::usage(format!("{}:{line}: {}", path.display(), error.message()))
+                .hint("the file holds tables `[[failure]]` with `cell` and `reason`")
+        })
+    }
+
+    /// Reads a list from text.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with the TOML.
+    pub fn parse(text: &str) -> Result<Self, toml::de::Error> {
+        toml::from_str(text)
+    }
+
+    /// Holds the list against reports.
+    pub fn compare(&self, reports: &[CellReport]) -> Compared {
+        let mut compared = Compared::default();
+        for listed in &self.failure {
+            let Some(report) = reports.iter().find(|report| report.cell.to_string() == listed.cell) else {
+                continue;
+            };
+            match report.verdict {
+                Verdict::Fail => compared.expected.push((listed.cell.clone(), listed.reason.clone())),
+                Verdict::Pass | Verdict::Warn => compared.stale.push(listed.cell.clone()),
+                Verdict::NotApplicable | Verdict::Inconclusive => {}
+            }
+        }
+        compared
+    }
+}

@@ -1,0 +1,158 @@
+//! Runs a Deployment, a Service and Secrets, and does to them what happens to pods.
+//!
+//! Manifests are ordinary Kubernetes YAML ([`manifest`]). The backend here is [`local`]: an embedded controller that
+//! runs every replica as a process on this machine, with probes, restarts, memory limits, endpoints, rolling updates
+//! and a balancer with kube-proxy's rules. It does only what really exists there: images, scheduler and nodes are
+//! never imitated. Nothing here knows MCP.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+pub mod backend;
+mod balancer;
+mod environment;
+mod lease;
+pub mod local;
+pub mod manifest;
+#[cfg(target_os = "linux")]
+mod memory;
+mod probe;
+mod process;
+mod reach;
+pub mod supervisor;
+
+pub use lease::LeaseError;
+
+/// A pod of the Deployment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Replica {
+    /// Its name.
+    pub name: String,
+    /// Where it is reached past the Service.
+    pub addr: SocketAddr,
+    /// Whether its container ever ran.
+    pub phase: Phase,
+    /// Whether it passes its readiness probe.
+    pub ready: bool,
+    /// How often its container was restarted.
+    pub restarts: u32,
+    /// Whether it is being deleted.
+    pub terminating: bool,
+}
+
+/// The phases of a pod whose containers are always restarted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// Its container never ran.
+    Pending,
+    /// Its container runs, or is restarted.
+    Running,
+}
+
+/// What can be waited for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Condition {
+    /// There are exactly so many pods, all are ready, none is ending, and the endpoints are these.
+    Ready(usize),
+    /// Every pod is of the newest revision and ready, and the old ones are gone.
+    RolledOut,
+    /// The replica's container was restarted more than so often, runs, and is ready.
+    Restarted {
+        /// The replica.
+        replica: String,
+        /// How often it had been restarted before.
+        more_than: u32,
+    },
+    /// The replica receives no new connections.
+    NotReady(String),
+    /// The pod does not exist.
+    Gone(String),
+    /// The replica's container waits for this reason, or ended for it the last time.
+    State {
+        /// The replica.
+        replica: String,
+        /// Such as `CrashLoopBackOff` or `OOMKilled`.
+        reason: String,
+    },
+}
+
+/// A condition that did not come true in time.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("not within {} s: {condition}; last seen: {last_seen}", limit.as_secs_f64())]
+pub struct Unmet {
+    /// The condition.
+    pub condition: String,
+    /// How long it was waited for.
+    pub limit: Duration,
+    /// The pods as they were last seen, with what their probes and they themselves said last.
+    pub last_seen: String,
+}
+
+/// A fault that cannot be done.
+#[derive(Debug, thiserror::Error)]
+pub enum FaultError {
+    /// There is no such pod.
+    #[error("there is no replica `{0}`")]
+    NoReplica(String),
+    /// Its container waits.
+    #[error("the container of `{0}` does not run")]
+    NotRunning(String),
+    /// The operating system refused.
+    #[error("cannot signal `{replica}`: {error}")]
+    Signal {
+        /// The replica.
+        replica: String,
+        /// What it said.
+        error: std::io::Error,
+    },
+    /// The manifests cannot be run here.
+    #[error(transparent)]
+    Manifests(#[from] Unrunnable),
+    /// The cluster is down.
+    #[error("the cluster is down")]
+    Down,
+}
+
+/// Manifests that say what is read here, but cannot be run.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Unrunnable {
+    /// The template has no container.
+    #[error("deployment {0} has no container")]
+    NoContainer(String),
+    /// Nothing says what to run for the image, and the container has no command of its own.
+    #[error("nothing says which command runs as image {image}, and container {container} has no `command`")]
+    NoCommand {
+        /// The image.
+        image: String,
+        /// The container.
+        container: String,
+    },
+}
+
+/// Reads after "waited for", in words that hold on every backend.
+impl fmt::Display for Condition {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Condition::Ready(1) => f.write_str("exactly 1 pod, ready"),
+            Condition::Ready(count) => write!(f, "exactly {count} pods, all ready"),
+            Condition::RolledOut => f.write_str("the newest revision is rolled out"),
+            Condition::Restarted { replica, more_than } => {
+                write!(f, "{replica} is ready after restart {}", more_than + 1)
+            }
+            Condition::NotReady(replica) => write!(f, "{replica} is out of the endpoints"),
+            Condition::Gone(replica) => write!(f, "{replica} is gone"),
+            Condition::State { replica, reason } => write!(f, "{replica} is in state {reason}"),
+        }
+    }
+}
+
+/// Kubernetes' word.
+impl fmt::Display for Phase {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Phase::Pending => "Pending",
+            Phase::Running => "Running",
+        })
+    }
+}

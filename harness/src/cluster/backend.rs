@@ -1,0 +1,153 @@
+//! The cluster that a cell runs on, whichever backend it is of.
+
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use super::local::Local;
+use super::{Condition, FaultError, Replica, Unmet};
+
+/// A cluster that is up.
+pub enum Cluster {
+    /// The embedded one.
+    Local(Local),
+    /// A hub that is already running, at one address. Nothing of it is ours to change.
+    Fixed(Address),
+}
+
+/// Where something is reached.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Address {
+    /// Its address.
+    pub addr: SocketAddr,
+    /// What a client calls it: the `Host` header.
+    pub authority: String,
+    /// The name that its TLS certificate must bear, when it speaks TLS.
+    pub tls: Option<String>,
+}
+
+impl Cluster {
+    /// The path through the Service.
+    pub fn service(&self) -> Address {
+        match self {
+            Cluster::Local(local) => Address::plain(local.service()),
+            Cluster::Fixed(address) => address.clone(),
+        }
+    }
+
+    /// The path straight to one replica; `None` when it is gone or cannot be reached on its own.
+    pub fn at(&self, replica: &str) -> Option<Address> {
+        self.replica(replica).ok().map(|replica| Address::plain(replica.addr))
+    }
+
+    /// The pods, the oldest first.
+    pub fn replicas(&self) -> Vec<Replica> {
+        match self {
+            Cluster::Local(local) => local.replicas(),
+            Cluster::Fixed(_) => Vec::new(),
+        }
+    }
+
+    /// Names of the pods that receive new connections, the oldest first.
+    pub fn ready_replicas(&self) -> Vec<String> {
+        let serving = self.replicas().into_iter().filter(|replica| replica.ready && !replica.terminating);
+        serving.map(|replica| replica.name).collect()
+    }
+
+    /// A pod by its name.
+    ///
+    /// # Errors
+    ///
+    /// [`FaultError::NoReplica`].
+    pub fn replica(&self, name: &str) -> Result<Replica, FaultError> {
+        let found = self.replicas().into_iter().find(|replica| replica.name == name);
+        found.ok_or_else(|| FaultError::NoReplica(name.to_owned()))
+    }
+
+    /// A source address for the client of this number, where clients can have one of their own.
+    pub fn client_address(&self, number: usize) -> Option<IpAddr> {
+        match self {
+            Cluster::Local(local) => Some(local.client_address(number)),
+            Cluster::Fixed(_) => None,
+        }
+    }
+
+    /// Waits for a condition and records the wait.
+    ///
+    /// # Errors
+    ///
+    /// [`Unmet`] when it did not come true in time.
+    pub async fn wait(&self, condition: &Condition, limit: Duration) -> Result<(), Unmet> {
+        match self {
+            Cluster::Local(local) => local.wait(condition, limit).await,
+            Cluster::Fixed(_) => Ok(()),
+        }
+    }
+
+    /// Kills a replica's process.
+    ///
+    /// # Errors
+    ///
+    /// [`FaultError`].
+    pub async fn kill(&self, replica: &str) -> Result<(), FaultError> {
+        self.local()?.kill(replica).await
+    }
+
+    /// Stops a replica's process, which keeps its connections and says nothing.
+    ///
+    /// # Errors
+    ///
+    /// [`FaultError`].
+    pub async fn stop(&self, replica: &str) -> Result<(), FaultError> {
+        self.local()?.stop(replica).await
+    }
+
+    /// Deletes a pod; without a grace period, with the pod's own.
+    ///
+    /// # Errors
+    ///
+    /// [`FaultError`].
+    pub async fn delete(&self, replica: &str, grace: Option<Duration>) -> Result<(), FaultError> {
+        self.local()?.delete(replica, grace).await
+    }
+
+    /// Scales the Deployment.
+    ///
+    /// # Errors
+    ///
+    /// [`FaultError`].
+    pub async fn scale(&self, replicas: usize) -> Result<(), FaultError> {
+        self.local()?.scale(replicas).await
+    }
+
+    /// Replaces every pod, as `kubectl rollout restart` does.
+    ///
+    /// # Errors
+    ///
+    /// [`FaultError`].
+    pub async fn roll(&self) -> Result<(), FaultError> {
+        self.local()?.roll().await
+    }
+
+    /// Ends everything that is ours.
+    pub async fn down(self) {
+        match self {
+            Cluster::Local(local) => local.down().await,
+            Cluster::Fixed(_) => {}
+        }
+    }
+
+    /// A plan admits no fault on a hub that is not ours; should one come, it is refused like one on a cluster that is
+    /// down.
+    fn local(&self) -> Result<&Local, FaultError> {
+        match self {
+            Cluster::Local(local) => Ok(local),
+            Cluster::Fixed(_) => Err(FaultError::Down),
+        }
+    }
+}
+
+impl Address {
+    fn plain(addr: SocketAddr) -> Self {
+        Self { addr, authority: addr.to_string(), tls: None }
+    }
+}

@@ -1,0 +1,333 @@
+//! The backend that needs nothing but Linux: every replica is a process of this machine.
+
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
+use tokio::sync::{oneshot, watch};
+use tokio::task::JoinHandle;
+
+use self::controller::{Controller, runnable};
+use self::output::Outputs;
+use self::request::Request;
+use self::view::View;
+use super::balancer::Balancer;
+use super::lease::{Lease, LeaseError, Range};
+use super::manifest::Manifests;
+use super::process::Signal;
+use super::{Condition, FaultError, Replica, Unmet, Unrunnable};
+use crate::transcript::{Fault, Recorder, What};
+
+mod backoff;
+mod controller;
+mod deployment;
+mod output;
+mod pod;
+mod request;
+mod routing;
+mod view;
+
+pub use backoff::Backoff;
+
+/// How long the end of every pod may take when the cluster goes down.
+const DOWN: Duration = Duration::from_secs(5);
+
+/// What to run.
+#[derive(Clone)]
+pub struct Spec {
+    /// The Deployment, its Service, and what they refer to.
+    pub manifests: Manifests,
+    /// What runs as an image.
+    pub launches: Vec<(String, Launch)>,
+    /// Variables for every container, over those of the manifests.
+    pub env: Vec<(String, String)>,
+    /// The executable whose subcommand `supervise` runs [`super::supervisor::main`].
+    pub supervisor: PathBuf,
+    /// The pauses between restarts.
+    pub backoff: Backoff,
+    /// How memory limits are enforced.
+    pub enforcement: Enforcement,
+}
+
+/// A command that stands for an image: its entrypoint, and the `command` that the manifests' files have.
+///
+/// The manifests' `args` follow it. A `command` that is set with [`Manifests::set_command`] runs in its place.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Launch {
+    /// The words of the command; `{host}` and `{port}` are replaced in each.
+    pub argv: Vec<String>,
+    /// Where it runs; the harness's own directory by default.
+    pub cwd: Option<PathBuf>,
+}
+
+/// How memory limits are enforced.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Enforcement {
+    /// By a cgroup where one can be made, else by watching.
+    #[default]
+    Best,
+    /// By watching.
+    Watched,
+}
+
+/// A running cluster. Dropping it ends every process of it.
+#[derive(Debug)]
+pub struct Local {
+    requests: UnboundedSender<Request>,
+    view: watch::Receiver<Arc<View>>,
+    balancer: Arc<Balancer>,
+    range: Range,
+    recorder: Recorder,
+    controller: JoinHandle<()>,
+    outputs: Arc<Outputs>,
+}
+
+/// Why there is no cluster.
+#[derive(Debug, thiserror::Error)]
+pub enum UpError {
+    /// Not Linux.
+    #[error("the local backend needs Linux; use `--backend kind`")]
+    NotLinux,
+    /// The executable that supervises is not there.
+    #[error("no executable to supervise replicas with at {0}")]
+    NoSupervisor(PathBuf),
+    /// The manifests cannot be run here.
+    #[error(transparent)]
+    Manifests(#[from] Unrunnable),
+    /// No addresses or ports.
+    #[error(transparent)]
+    Lease(#[from] LeaseError),
+    /// The balancer cannot listen.
+    #[error("the balancer cannot listen at {addr}: {error}")]
+    Balancer {
+        /// Where.
+        addr: SocketAddr,
+        /// What the operating system said.
+        error: std::io::Error,
+    },
+}
+
+// === impl Spec ===
+
+impl Spec {
+    /// Runs these manifests with what this executable supervises; nothing stands for an image yet.
+    pub fn new(manifests: Manifests, supervisor: impl Into<PathBuf>) -> Self {
+        Self {
+            manifests,
+            launches: Vec::new(),
+            env: Vec::new(),
+            supervisor: supervisor.into(),
+            backoff: Backoff::default(),
+            enforcement: Enforcement::default(),
+        }
+    }
+}
+
+/// Shows the names of variables only.
+impl fmt::Debug for Spec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names: Vec<&String> = self.env.iter().map(|(name, _)| name).collect();
+        f.debug_struct("Spec")
+            .field("manifests", &self.manifests)
+            .field("launches", &self.launches)
+            .field("env", &names)
+            .field("supervisor", &self.supervisor)
+            .finish_non_exhaustive()
+    }
+}
+
+// === impl Local ===
+
+impl Local {
+    /// Leases addresses and starts the controller. Pods may not be ready yet: [`Local::wait`] for them.
+    ///
+    /// # Errors
+    ///
+    /// [`UpError`] when this machine or these manifests do not allow it.
+    pub async fn up(spec: Spec, recorder: Recorder) -> Result<Self, UpError> {
+        if !cfg!(target_os = "linux") {
+            return Err(UpError::NotLinux);
+        }
+        if !spec.supervisor.is_file() {
+            return Err(UpError::NoSupervisor(spec.supervisor));
+        }
+        runnable(&spec.launches, &spec.manifests)?;
+        #[cfg(target_os = "linux")]
+        super::memory::remove_stale_cgroups();
+        let mut lease = Lease::take()?;
+        let range = lease.range();
+        let addr = lease.balancer()?;
+        let balancer = Balancer::start(addr, recorder.clone())
+            .map_err(|error| UpError::Balancer { addr, error })?;
+        let balancer = Arc::new(balancer);
+        let (requests, asked) = unbounded_channel();
+        let (publish, view) = watch::channel(Arc::default());
+        let outputs = Arc::<Outputs>::default();
+        let controller = Controller::new(
+            spec,
+            recorder.clone(),
+            lease,
+            Arc::clone(&balancer),
+            Arc::clone(&outputs),
+            publish,
+        );
+        let controller = tokio::spawn(controller.run(asked));
+        Ok(Self { requests, view, balancer, range, recorder, controller, outputs })
+    }
+
+    /// Where the Service is reached.
+    pub fn service(&self) -> SocketAddr {
+        self.balancer.addr()
+    }
+
+    /// The source address of the wire client with this number, from 0.
+    ///
+    /// # Panics
+    ///
+    /// From number 150 on: there are no more addresses.
+    pub fn client_address(&self, number: usize) -> IpAddr {
+        self.range.client(number)
+    }
+
+    /// The pods, in the order of their creation.
+    pub fn replicas(&self) -> Vec<Replica> {
+        self.view.borrow().replicas()
+    }
+
+    /// The replica that the latest connection from this address got through the Service.
+    pub fn routed(&self, from: SocketAddr) -> Option<String> {
+        self.balancer.routed(from)
+    }
+
+    /// Waits until the condition holds, and records that.
+    ///
+    /// # Errors
+    ///
+    /// [`Unmet`] when it does not within the limit.
+    pub async fn wait(&self, condition: &Condition, limit: Duration) -> Result<(), Unmet> {
+        let began = Instant::now();
+        let mut view = self.view.clone();
+        let met = tokio::time::timeout(limit, view.wait_for(|view| view.meets(condition))).await;
+        let unmet = !matches!(met, Ok(Ok(_)));
+        let last_seen = unmet.then(|| self.recorder.mask(&self.view.borrow().to_string()));
+        self.recorder.record(What::Awaited {
+            condition: condition.to_string(),
+            took_ms: u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX),
+            unmet: last_seen.clone(),
+        });
+        match last_seen {
+            None => Ok(()),
+            Some(last_seen) => Err(Unmet { condition: condition.to_string(), limit, last_seen }),
+        }
+    }
+
+    /// Sends SIGKILL to the replica's main process: the same pod is restarted.
+    ///
+    /// # Errors
+    ///
+    /// [`FaultError`] when there is no such replica or its container does not run; so for the other signals.
+    pub async fn kill(&self, replica: &str) -> Result<(), FaultError> {
+        self.signal(replica, Signal::Kill, Fault::Kill { replica: replica.to_owned() }).await
+    }
+
+    /// Sends SIGSTOP to the replica's main process.
+    ///
+    /// # Errors
+    ///
+    /// As [`Local::kill`].
+    pub async fn stop(&self, replica: &str) -> Result<(), FaultError> {
+        self.signal(replica, Signal::Stop, Fault::Stop { replica: replica.to_owned() }).await
+    }
+
+    /// Sends SIGCONT to the replica's main process.
+    ///
+    /// # Errors
+    ///
+    /// As [`Local::kill`].
+    pub async fn cont(&self, replica: &str) -> Result<(), FaultError> {
+        self.signal(replica, Signal::Continue, Fault::Continue { replica: replica.to_owned() }).await
+    }
+
+    /// Deletes the pod; its Deployment makes another. Without a grace period the pod's own holds.
+    ///
+    /// # Errors
+    ///
+    /// [`FaultError`] when there is no such replica.
+    pub async fn delete(&self, replica: &str, grace: Option<Duration>) -> Result<(), FaultError> {
+        let replica = replica.to_owned();
+        self.ask(|done| Request::Delete { replica, grace, done }).await?
+    }
+
+    /// Scales the Deployment.
+    ///
+    /// # Errors
+    ///
+    /// [`FaultError`] when the cluster is down.
+    pub async fn scale(&self, replicas: usize) -> Result<(), FaultError> {
+        let mut manifests = Box::new(self.manifests().await?);
+        let fault = Some(Fault::Scale { from: manifests.replicas(), to: replicas });
+        manifests.set_replicas(replicas);
+        self.ask(|done| Request::Apply { manifests, fault, done }).await?
+    }
+
+    /// Replaces every pod, as `kubectl rollout restart` does.
+    ///
+    /// # Errors
+    ///
+    /// [`FaultError`] when the cluster is down.
+    pub async fn roll(&self) -> Result<(), FaultError> {
+        let mut manifests = Box::new(self.manifests().await?);
+        manifests.restart();
+        self.ask(|done| Request::Apply { manifests, fault: Some(Fault::Roll), done }).await?
+    }
+
+    /// Makes these the manifests; what changed in the pod template rolls the Deployment.
+    ///
+    /// # Errors
+    ///
+    /// [`FaultError`] when they cannot be run here.
+    pub async fn apply(&self, manifests: Manifests) -> Result<(), FaultError> {
+        let manifests = Box::new(manifests);
+        self.ask(|done| Request::Apply { manifests, fault: None, done }).await?
+    }
+
+    /// The manifests as they are now, to be edited and applied.
+    ///
+    /// # Errors
+    ///
+    /// [`FaultError`] when the cluster is down.
+    pub async fn manifests(&self) -> Result<Manifests, FaultError> {
+        self.ask(|reply| Request::Manifests { reply }).await
+    }
+
+    /// The last lines that the replica printed, those of its earlier containers first; of a deleted one too.
+    pub fn logs(&self, replica: &str) -> Vec<String> {
+        self.outputs.kept(replica)
+    }
+
+    /// Ends every process, and returns when they are gone.
+    pub async fn down(self) {
+        let ended = self.ask(|done| Request::Down { done });
+        let _ = tokio::time::timeout(DOWN, ended).await;
+    }
+
+    async fn signal(&self, replica: &str, signal: Signal, fault: Fault) -> Result<(), FaultError> {
+        let replica = replica.to_owned();
+        self.ask(|done| Request::Signal { replica, signal, fault, done }).await?
+    }
+
+    async fn ask<T>(&self, request: impl FnOnce(oneshot::Sender<T>) -> Request) -> Result<T, FaultError> {
+        let (done, answer) = oneshot::channel();
+        self.requests.send(request(done)).map_err(|_| FaultError::Down)?;
+        answer.await.map_err(|_| FaultError::Down)
+    }
+}
+
+impl Drop for Local {
+    fn drop(&mut self) {
+        self.controller.abort();
+    }
+}

@@ -1,0 +1,200 @@
+//! The typed edits that scenarios make to manifests.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use k8s_openapi::api::core::v1::{
+    ClientIPConfig, Container, EnvVar, PodSpec, Probe, ResourceRequirements, Secret, ServiceSpec,
+    SessionAffinityConfig,
+};
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
+use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
+use k8s_openapi::jiff::Timestamp;
+
+use super::Manifests;
+
+/// The annotation that `kubectl rollout restart` sets.
+const RESTARTED_AT: &str = "kubectl.kubernetes.io/restartedAt";
+
+/// The numbers of a probe that scenarios shorten.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ProbeNumbers {
+    /// Between two questions, in whole seconds.
+    pub period: Duration,
+    /// For an answer, in whole seconds.
+    pub timeout: Duration,
+    /// So many failures in a row count.
+    pub failures: u32,
+}
+
+impl Manifests {
+    /// How many replicas the Deployment has.
+    pub fn replicas(&self) -> usize {
+        let replicas = self.deployment.spec.as_ref().and_then(|spec| spec.replicas);
+        usize::try_from(replicas.unwrap_or(1)).unwrap_or(0)
+    }
+
+    /// Sets how many replicas the Deployment has.
+    pub fn set_replicas(&mut self, replicas: usize) {
+        self.deployment.spec.get_or_insert_default().replicas = i32::try_from(replicas).ok();
+    }
+
+    /// Sets `ClientIP` affinity with this timeout in whole seconds, or none.
+    pub fn set_affinity(&mut self, client_ip: Option<Duration>) {
+        let spec = self.service.spec.get_or_insert_with(ServiceSpec::default);
+        let kind = if client_ip.is_some() { "ClientIP" } else { "None" };
+        spec.session_affinity = Some(kind.to_owned());
+        spec.session_affinity_config = client_ip.map(|timeout| SessionAffinityConfig {
+            client_ip: Some(ClientIPConfig { timeout_seconds: whole_seconds(timeout) }),
+        });
+    }
+
+    /// Sets the environment variable to this value, whatever it was.
+    pub fn set_env(&mut self, name: &str, value: &str) {
+        let variable = EnvVar { name: name.to_owned(), value: Some(value.to_owned()), ..EnvVar::default() };
+        let env = self.container().env.get_or_insert_default();
+        match env.iter_mut().find(|known| known.name == name) {
+            Some(known) => *known = variable,
+            None => env.push(variable),
+        }
+    }
+
+    /// Removes the environment variable.
+    pub fn remove_env(&mut self, name: &str) {
+        if let Some(env) = &mut self.container().env {
+            env.retain(|known| known.name != name);
+        }
+    }
+
+    /// Adds to the container's arguments.
+    pub fn append_args<T: Into<String>>(&mut self, args: impl IntoIterator<Item = T>) {
+        self.container().args.get_or_insert_default().extend(args.into_iter().map(Into::into));
+    }
+
+    /// Sets the container's command in place of the image's.
+    pub fn set_command<T: Into<String>>(&mut self, command: impl IntoIterator<Item = T>) {
+        self.container().command = Some(command.into_iter().map(Into::into).collect());
+    }
+
+    /// The container's image.
+    pub fn image(&self) -> Option<&str> {
+        let spec = self.deployment.spec.as_ref()?.template.spec.as_ref()?;
+        spec.containers.first()?.image.as_deref()
+    }
+
+    /// Sets the container's image.
+    pub fn set_image(&mut self, image: &str) {
+        self.container().image = Some(image.to_owned());
+    }
+
+    /// Sets the container's memory limit, such as `64Mi`; a larger request is lowered to it.
+    pub fn set_memory_limit(&mut self, limit: &str) {
+        let resources = self.container().resources.get_or_insert_with(ResourceRequirements::default);
+        let limit = Quantity(limit.to_owned());
+        if let Some(request) = resources.requests.as_mut().and_then(|requests| requests.get_mut("memory")) {
+            *request = limit.clone();
+        }
+        resources.limits.get_or_insert_default().insert("memory".to_owned(), limit);
+    }
+
+    /// Sets the numbers of every probe that the container has.
+    pub fn set_probe_numbers(&mut self, numbers: ProbeNumbers) {
+        let container = self.container();
+        let probes =
+            [&mut container.startup_probe, &mut container.readiness_probe, &mut container.liveness_probe];
+        for probe in probes.into_iter().flatten() {
+            probe.period_seconds = whole_seconds(numbers.period);
+            probe.timeout_seconds = whole_seconds(numbers.timeout);
+            probe.failure_threshold = i32::try_from(numbers.failures).ok();
+            probe.initial_delay_seconds = None;
+        }
+    }
+
+    /// Asks whether the replica is ready by GET of this path at the container's first port; without a path, by a
+    /// connection to it.
+    pub fn set_ready_path(&mut self, path: Option<&str>) {
+        let container = self.container();
+        let port = container.ports.iter().flatten().next().map_or(8000, |port| port.container_port);
+        let port = IntOrString::Int(port);
+        let probe = container.readiness_probe.get_or_insert_with(Probe::default);
+        (probe.exec, probe.grpc, probe.http_get, probe.tcp_socket) = (None, None, None, None);
+        match path {
+            Some(path) => {
+                let get = probe.http_get.get_or_insert_default();
+                (get.path, get.port) = (Some(path.to_owned()), port);
+            }
+            None => probe.tcp_socket.get_or_insert_default().port = port,
+        }
+    }
+
+    /// Removes the liveness and the startup probe.
+    pub fn remove_liveness_probe(&mut self) {
+        let container = self.container();
+        (container.liveness_probe, container.startup_probe) = (None, None);
+    }
+
+    /// Sets how long a pod may take to stop, in whole seconds.
+    pub fn set_grace_period(&mut self, grace: Duration) {
+        self.pod().termination_grace_period_seconds = i64::try_from(grace.as_secs()).ok();
+    }
+
+    /// Changes the template as `kubectl rollout restart` does.
+    pub fn restart(&mut self) {
+        let template = &mut self.deployment.spec.get_or_insert_default().template;
+        let metadata = template.metadata.get_or_insert_default();
+        let annotations: &mut BTreeMap<_, _> = metadata.annotations.get_or_insert_default();
+        // Finer than kubectl's seconds, so that two restarts in a row differ.
+        let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let micros = i64::try_from(since_epoch.as_micros()).unwrap_or(i64::MAX);
+        let now = Timestamp::from_microsecond(micros).unwrap_or_default();
+        annotations.insert(RESTARTED_AT.to_owned(), now.to_string());
+    }
+
+    /// Removes a key of a Secret; whether it was there.
+    pub fn remove_secret_key(&mut self, secret: &str, key: &str) -> bool {
+        let Some(secret) = self.secret(secret) else { return false };
+        let encoded = secret.data.as_mut().and_then(|data| data.remove(key));
+        let plain = secret.string_data.as_mut().and_then(|data| data.remove(key));
+        encoded.is_some() || plain.is_some()
+    }
+
+    /// Sets a key of a Secret, which is made when there is none of that name.
+    pub fn set_secret_key(&mut self, secret: &str, key: &str, value: &str) {
+        self.remove_secret_key(secret, key);
+        if self.secret(secret).is_none() {
+            let mut made = Secret::default();
+            made.metadata.name = Some(secret.to_owned());
+            self.secrets.push(made);
+        }
+        if let Some(secret) = self.secret(secret) {
+            secret.string_data.get_or_insert_default().insert(key.to_owned(), value.to_owned());
+        }
+    }
+
+    /// Removes a whole Secret; whether it was there.
+    pub fn remove_secret(&mut self, name: &str) -> bool {
+        let before = self.secrets.len();
+        self.secrets.retain(|secret| secret.metadata.name.as_deref() != Some(name));
+        self.secrets.len() < before
+    }
+
+    fn secret(&mut self, name: &str) -> Option<&mut Secret> {
+        self.secrets.iter_mut().find(|secret| secret.metadata.name.as_deref() == Some(name))
+    }
+
+    fn pod(&mut self) -> &mut PodSpec {
+        self.deployment.spec.get_or_insert_default().template.spec.get_or_insert_default()
+    }
+
+    fn container(&mut self) -> &mut Container {
+        let containers = &mut self.pod().containers;
+        if containers.is_empty() {
+            containers.push(Container::default());
+        }
+        &mut containers[0]
+    }
+}
+
+fn whole_seconds(duration: Duration) -> Option<i32> {
+    i32::try_from(duration.as_secs().max(1)).ok()
+}

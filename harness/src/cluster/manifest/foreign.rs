@@ -1,0 +1,43 @@
+//! Questions and edits for a hub that is not the one these manifests were written for.
+
+use k8s_openapi::api::core::v1::Container;
+
+use super::Manifests;
+
+impl Manifests {
+    /// Whether the container has a readiness probe.
+    pub fn has_readiness_probe(&self) -> bool {
+        self.first_container().is_some_and(|container| container.readiness_probe.is_some())
+    }
+
+    /// Whether the container names its own command.
+    pub fn has_command(&self) -> bool {
+        self.first_container().is_some_and(|container| container.command.is_some())
+    }
+
+    /// Leaves of the container only what every hub needs: its port, and what tells a pod who it is. Arguments, Secrets,
+    /// probes and memory limits were written for another hub.
+    pub fn for_a_plain_command(&mut self) {
+        let spec = self.deployment.spec.get_or_insert_default();
+        let Some(container) = spec.template.spec.get_or_insert_default().containers.first_mut() else { return };
+        container.args = None;
+        container.env_from = None;
+        container.readiness_probe = None;
+        container.liveness_probe = None;
+        container.startup_probe = None;
+        container.lifecycle = None;
+        container.resources = None;
+        if let Some(env) = &mut container.env {
+            let tells_who = |source: &Option<k8s_openapi::api::core::v1::EnvVarSource>| {
+                source.as_ref().is_some_and(|source| source.field_ref.is_some())
+            };
+            env.retain(|variable| tells_who(&variable.value_from));
+        }
+        self.secrets.clear();
+        self.config_maps.clear();
+    }
+
+    fn first_container(&self) -> Option<&Container> {
+        self.deployment.spec.as_ref()?.template.spec.as_ref()?.containers.first()
+    }
+}

@@ -1,0 +1,167 @@
+//! One supervised process, seen from the harness.
+
+use std::ffi::OsString;
+use std::io;
+use std::path::PathBuf;
+use std::process::Stdio;
+
+use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::process::{Child, ChildStdin, ChildStdout, Command};
+use tokio::task::JoinHandle;
+
+use super::supervisor::{Exit, News, Order};
+
+/// The longest line kept of a container's output, in bytes.
+const LINE: u64 = 16 * 1024;
+
+/// What to run.
+#[derive(Clone)]
+pub(crate) struct Launching {
+    /// The executable that can supervise.
+    pub(crate) supervisor: PathBuf,
+    /// What the supervisor is asked for.
+    pub(crate) order: Order,
+    /// The whole environment.
+    pub(crate) env: Vec<(String, String)>,
+    /// Where it runs.
+    pub(crate) cwd: Option<PathBuf>,
+}
+
+/// A supervisor and what it runs. Dropping it ends both.
+#[derive(Debug)]
+pub(crate) struct Process {
+    supervisor: Child,
+    commands: ChildStdin,
+    news: tokio::io::Lines<BufReader<ChildStdout>>,
+    output: JoinHandle<()>,
+    pid: Option<u32>,
+}
+
+/// What can be sent to a process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Signal {
+    /// SIGTERM.
+    Term,
+    /// SIGKILL.
+    Kill,
+    /// SIGSTOP.
+    Stop,
+    /// SIGCONT.
+    Continue,
+}
+
+// === impl Process ===
+
+impl Process {
+    /// Starts a supervisor; `line` is called for each line of output.
+    pub(crate) fn start(launching: &Launching, line: impl FnMut(String) + Send + 'static) -> io::Result<Self> {
+        let mut command = Command::new(&launching.supervisor);
+        command
+            .arg("supervise")
+            .args(launching.order.to_args())
+            .env_clear()
+            .envs(launching.env.iter().map(|(name, value)| (name, value)))
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        if let Some(cwd) = &launching.cwd {
+            command.current_dir(cwd);
+        }
+        // Ctrl-C in a terminal goes to the harness's group only: the supervisor must outlive it to clean up.
+        #[cfg(unix)]
+        command.process_group(0);
+        let mut supervisor = command.spawn()?;
+        let missing = || io::Error::other("a pipe is missing");
+        let commands = supervisor.stdin.take().ok_or_else(missing)?;
+        let news = BufReader::new(supervisor.stdout.take().ok_or_else(missing)?).lines();
+        let output = supervisor.stderr.take().ok_or_else(missing)?;
+        let output = tokio::spawn(read_lines(output, line));
+        Ok(Self { supervisor, commands, news, output, pid: None })
+    }
+
+    /// What the supervisor tells next; cancel-safe. `None` when it ended without a word.
+    pub(crate) async fn news(&mut self) -> Option<News> {
+        loop {
+            let line = self.news.next_line().await.ok().flatten()?;
+            if let Ok(news) = line.parse() {
+                if let News::Started(pid) = news {
+                    self.pid = Some(pid);
+                }
+                return Some(news);
+            }
+        }
+    }
+
+    /// Sends a signal to the main process of the container.
+    pub(crate) async fn signal(&mut self, signal: Signal) -> io::Result<()> {
+        let word: &[u8] = match signal {
+            Signal::Term => b"TERM\n",
+            Signal::Kill => b"KILL\n",
+            Signal::Stop => b"STOP\n",
+            Signal::Continue => b"CONT\n",
+        };
+        self.commands.write_all(word).await
+    }
+
+    /// Waits until the supervisor is gone and every line of output was read.
+    pub(crate) async fn finish(mut self) {
+        drop(self.commands);
+        let _ = self.supervisor.wait().await;
+        let _ = self.output.await;
+    }
+
+    /// Ends the container when its supervisor ended without telling.
+    pub(crate) fn abandon(&self) {
+        #[cfg(target_os = "linux")]
+        if let Some(pid) = self.pid.and_then(|pid| i32::try_from(pid).ok()).and_then(rustix::process::Pid::from_raw)
+        {
+            let _ = rustix::process::kill_process_group(pid, rustix::process::Signal::KILL);
+        }
+    }
+}
+
+/// Runs a command to its end: its exit and what it printed, or why it cannot be started.
+pub(crate) async fn run(launching: &Launching) -> Result<(Exit, String), String> {
+    let (line, mut lines) = tokio::sync::mpsc::unbounded_channel();
+    let mut process =
+        Process::start(launching, move |text| drop(line.send(text))).map_err(|error| error.to_string())?;
+    let end = loop {
+        match process.news().await {
+            Some(News::Started(_)) => {}
+            Some(News::Failed(why)) => break Err(why),
+            Some(News::Exited(exit)) => break Ok(exit),
+            None => break Err("its supervisor ended".to_owned()),
+        }
+    };
+    process.finish().await;
+    let mut output = Vec::new();
+    while let Ok(text) = lines.try_recv() {
+        output.push(text);
+    }
+    end.map(|exit| (exit, output.join("\n")))
+}
+
+/// Makes an order for a command without a limit.
+pub(crate) fn plain_order(argv: &[String]) -> Order {
+    Order { argv: argv.iter().map(OsString::from).collect(), ..Order::default() }
+}
+
+/// Hands over each line; the rest of a line that is too long is skipped.
+async fn read_lines(output: impl AsyncRead + Unpin, mut line: impl FnMut(String)) {
+    let mut output = BufReader::new(output);
+    let mut bytes = Vec::new();
+    let mut cut = false;
+    loop {
+        bytes.clear();
+        match (&mut output).take(LINE).read_until(b'\n', &mut bytes).await {
+            Ok(0) | Err(_) => return,
+            Ok(_) => {}
+        }
+        let ended = bytes.last() == Some(&b'\n');
+        if !cut {
+            let text = String::from_utf8_lossy(&bytes);
+            line(text.trim_end_matches(['\r', '\n']).to_owned());
+        }
+        cut = !ended;
+    }
+}

@@ -1,0 +1,100 @@
+//! What a run tells while it goes on, and the reporters that listen.
+//!
+//! One enum of events; every reporter matches each of them by name, so that a new event does not compile until
+//! each reporter has decided what to do with it.
+
+pub mod json;
+pub mod terminal;
+pub mod words;
+
+use std::time::Duration;
+
+use crate::plan::{Cell, Planned};
+use crate::run::CellReport;
+
+/// Something that happened in a run.
+#[derive(Debug)]
+pub enum RunEvent<'r> {
+    /// The hub is being looked at: which transports and tools it has.
+    Surveying {
+        /// The hub, as the user named it.
+        hub: &'r str,
+    },
+    /// The plan is made; the run begins.
+    Started {
+        /// Every selected cell.
+        planned: &'r [Planned],
+        /// What the run is about.
+        about: &'r About,
+    },
+    /// A cell begins.
+    CellStarted(Cell),
+    /// A cell is over, or does not apply.
+    CellFinished(&'r CellReport),
+    /// The run is over.
+    Finished(&'r Summary),
+}
+
+/// What a run is about.
+#[derive(Clone, Debug)]
+pub struct About {
+    /// Where the replicas run.
+    pub backend: String,
+    /// The hub, as the user named it.
+    pub hub: String,
+    /// How many replicas a cell begins with.
+    pub replicas: usize,
+    /// A name for the run, in its folder's name too.
+    pub run: String,
+    /// Typed edits of the manifests, and what of them is not simulated: one line each.
+    pub notes: Vec<String>,
+    /// What a rerun line begins with.
+    pub rerun: String,
+}
+
+/// What a run came to.
+#[derive(Clone, Debug, Default)]
+pub struct Summary {
+    /// Every cell's report, in the order in which they ended.
+    pub reports: Vec<CellReport>,
+    /// Cells that failed, as was expected: cell and reason.
+    pub expected: Vec<(String, String)>,
+    /// Cells that were expected to fail and did not.
+    pub stale: Vec<String>,
+    /// Why the run ended before its time.
+    pub interrupted: Option<String>,
+    /// How long it took.
+    pub took: Duration,
+}
+
+/// Someone who listens to a run.
+pub trait Sink {
+    /// Takes one event.
+    fn event(&mut self, event: &RunEvent<'_>);
+}
+
+/// Tells several listeners.
+pub struct Fan(pub Vec<Box<dyn Sink + Send>>);
+
+impl Sink for Fan {
+    fn event(&mut self, event: &RunEvent<'_>) {
+        for sink in &mut self.0 {
+            sink.event(event);
+        }
+    }
+}
+
+/// Tells nobody.
+pub struct Silence;
+
+impl Sink for Silence {
+    fn event(&mut self, event: &RunEvent<'_>) {
+        match event {
+            RunEvent::Surveying { .. }
+            | RunEvent::Started { .. }
+            | RunEvent::CellStarted(_)
+            | RunEvent::CellFinished(_)
+            | RunEvent::Finished(_) => {}
+        }
+    }
+}

@@ -1,0 +1,132 @@
+//! The report that programs read: one JSON document, written when the run is over.
+
+use std::path::PathBuf;
+
+use serde::Serialize;
+
+use super::{About, RunEvent, Sink, Summary};
+use crate::check::{Finding, Verdict};
+use crate::run::CellReport;
+
+/// The version of the document. It rises when a field changes its meaning or goes.
+pub const SCHEMA: u32 = 1;
+
+/// The document.
+#[derive(Debug, Serialize)]
+pub struct Document {
+    /// [`SCHEMA`].
+    pub schema: u32,
+    /// The version of hubcheck that wrote it.
+    pub hubcheck: &'static str,
+    /// Where the replicas ran.
+    pub backend: String,
+    /// The hub, as the user named it.
+    pub hub: String,
+    /// How many replicas a cell began with.
+    pub replicas: usize,
+    /// The run's name.
+    pub run: String,
+    /// Whether the run came to its end.
+    pub complete: bool,
+    /// How long it took, in seconds.
+    pub duration_s: f64,
+    /// Every cell, sorted by name.
+    pub cells: Vec<CellRow>,
+    /// Cells that were listed as expected failures and did not fail.
+    pub stale: Vec<String>,
+}
+
+/// One cell of the document.
+#[derive(Debug, Serialize)]
+pub struct CellRow {
+    /// `family/scenario@affinity-transport`.
+    pub cell: String,
+    /// The scenario.
+    pub scenario: String,
+    /// The affinity, when it varies with it.
+    pub affinity: Option<String>,
+    /// The transport, when it varies with it.
+    pub transport: Option<String>,
+    /// `pass`, `fail`, `warn`, `inconclusive` or `not-applicable`.
+    pub verdict: Verdict,
+    /// Whether the failure was listed as expected.
+    pub expected: bool,
+    /// The need that is missing, when it does not apply.
+    pub needs: Option<String>,
+    /// What the verdict rests on.
+    pub findings: Vec<Finding>,
+    /// How long it took, in seconds.
+    pub duration_s: f64,
+    /// Where its transcript is.
+    pub transcript: Option<PathBuf>,
+}
+
+/// Writes the document to a file.
+pub struct Json {
+    path: PathBuf,
+    about: Option<About>,
+    failed: std::sync::Arc<std::sync::Mutex<Option<String>>>,
+}
+
+impl Json {
+    /// A reporter that writes to this path. What goes wrong in writing is left in the second value.
+    pub fn new(path: PathBuf) -> (Self, std::sync::Arc<std::sync::Mutex<Option<String>>>) {
+        let failed = std::sync::Arc::default();
+        (Self { path, about: None, failed: std::sync::Arc::clone(&failed) }, failed)
+    }
+
+    fn write(&self, summary: &Summary) {
+        let Some(about) = &self.about else { return };
+        let written = serde_json::to_string_pretty(&document(about, summary))
+            .map_err(std::io::Error::other)
+            .and_then(|text| std::fs::write(&self.path, text + "\n"));
+        if let Err(error) = written
+            && let Ok(mut failed) = self.failed.lock()
+        {
+            *failed = Some(format!("writing the report `{}`: {error}", self.path.display()));
+        }
+    }
+}
+
+impl Sink for Json {
+    fn event(&mut self, event: &RunEvent<'_>) {
+        match event {
+            RunEvent::Started { about, .. } => self.about = Some((*about).clone()),
+            RunEvent::Finished(summary) => self.write(summary),
+            RunEvent::Surveying { .. } | RunEvent::CellStarted(_) | RunEvent::CellFinished(_) => {}
+        }
+    }
+}
+
+fn document(about: &About, summary: &Summary) -> Document {
+    let mut cells: Vec<CellRow> = summary.reports.iter().map(|report| row(report, summary)).collect();
+    cells.sort_by(|left, right| left.cell.cmp(&right.cell));
+    Document {
+        schema: SCHEMA,
+        hubcheck: env!("CARGO_PKG_VERSION"),
+        backend: about.backend.clone(),
+        hub: about.hub.clone(),
+        replicas: about.replicas,
+        run: about.run.clone(),
+        complete: summary.interrupted.is_none(),
+        duration_s: summary.took.as_secs_f64(),
+        cells,
+        stale: summary.stale.clone(),
+    }
+}
+
+fn row(report: &CellReport, summary: &Summary) -> CellRow {
+    let cell = report.cell.to_string();
+    CellRow {
+        scenario: report.cell.scenario.to_owned(),
+        affinity: report.cell.affinity.map(|affinity| affinity.to_string()),
+        transport: report.cell.transport.map(|transport| transport.to_string()),
+        verdict: report.verdict,
+        expected: summary.expected.iter().any(|(expected, _)| *expected == cell),
+        needs: report.lacks.map(|need| need.to_string()),
+        findings: report.findings.clone(),
+        duration_s: report.took.as_secs_f64(),
+        transcript: report.transcript.clone(),
+        cell,
+    }
+}

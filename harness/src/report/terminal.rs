@@ -1,0 +1,227 @@
+//! The report that people read: a line per cell, and what broke, why, and what mends it.
+//!
+//! On a terminal the running cells are shown below; elsewhere the lines come plain. Everything is understandable
+//! without colour.
+
+use std::collections::BTreeMap;
+use std::io::{IsTerminal, Write};
+use std::time::Duration;
+
+use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+use super::words::{count, seconds};
+use super::{About, RunEvent, Sink, Summary};
+use crate::check::{Finding, Verdict};
+use crate::plan::{Cell, Planned};
+use crate::run::CellReport;
+
+/// How many findings of one cell are told in full; the others are in the transcript.
+const FINDINGS_TOLD: usize = 3;
+
+/// Prints to standard error, or to any writer.
+pub struct Terminal {
+    out: Box<dyn Write + Send>,
+    colour: bool,
+    progress: Option<MultiProgress>,
+    bars: BTreeMap<Cell, ProgressBar>,
+    about: Option<About>,
+    total: usize,
+    finished: usize,
+    /// The width of the longest scenario id.
+    width: usize,
+}
+
+impl Terminal {
+    /// A reporter on standard error: with progress lines on a terminal, plain otherwise; coloured unless `NO_COLOR` is
+    /// set.
+    pub fn on_stderr() -> Self {
+        let terminal = std::io::stderr().is_terminal();
+        let colour = terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+        let progress = terminal.then(|| MultiProgress::with_draw_target(ProgressDrawTarget::stderr_with_hz(10)));
+        Self { progress, colour, ..Self::on(Box::new(std::io::stderr())) }
+    }
+
+    /// A plain reporter on this writer.
+    pub fn on(out: Box<dyn Write + Send>) -> Self {
+        Self {
+            out,
+            colour: false,
+            progress: None,
+            bars: BTreeMap::new(),
+            about: None,
+            total: 0,
+            finished: 0,
+            width: 0,
+        }
+    }
+
+    fn line(&mut self, line: &str) {
+        match &self.progress {
+            // What cannot be written to a closed terminal is not worth ending a run for.
+            Some(progress) => drop(progress.println(line)),
+            None => drop(writeln!(self.out, "{line}")),
+        }
+    }
+
+    fn started(&mut self, planned: &[Planned], about: &About) {
+        self.about = Some(about.clone());
+        self.total = planned.len();
+        self.width = planned.iter().map(|plan| plan.cell.scenario.len()).max().unwrap_or(0);
+        let mut scenarios: Vec<_> = planned.iter().map(|plan| plan.cell.scenario).collect();
+        scenarios.dedup();
+        self.line(&format!(
+            "    Starting {} ({}) on {}, {} of {}, run {}",
+            count(planned.len(), "cell"),
+            count(scenarios.len(), "scenario"),
+            about.backend,
+            count(about.replicas, "replica"),
+            about.hub,
+            about.run,
+        ));
+        for note in &about.notes {
+            self.line(&format!("        note {note}"));
+        }
+    }
+
+    fn cell_started(&mut self, cell: Cell) {
+        let Some(progress) = &self.progress else { return };
+        let bar = progress.add(ProgressBar::new_spinner());
+        if let Ok(style) = ProgressStyle::with_template("     running [{elapsed:>9}] {msg}") {
+            bar.set_style(style);
+        }
+        bar.set_message(cell.to_string());
+        bar.enable_steady_tick(Duration::from_millis(250));
+        self.bars.insert(cell, bar);
+    }
+
+    fn cell_finished(&mut self, report: &CellReport) {
+        if let Some(bar) = self.bars.remove(&report.cell) {
+            bar.finish_and_clear();
+        }
+        self.finished += 1;
+        let line = self.cell_line(report);
+        self.line(&line);
+        if report.verdict != Verdict::NotApplicable {
+            self.explain(report);
+        }
+    }
+
+    fn cell_line(&self, report: &CellReport) -> String {
+        let (word, colour) = match report.verdict {
+            Verdict::Pass => ("PASS", "32"),
+            Verdict::Fail => ("FAIL", "31;1"),
+            Verdict::Warn => ("WARN", "33"),
+            Verdict::Inconclusive => ("UNSURE", "35"),
+            Verdict::NotApplicable => ("N/A", "2"),
+        };
+        let took = match report.verdict {
+            Verdict::NotApplicable => " ".repeat(9),
+            _ => seconds(report.took),
+        };
+        let digits = self.total.to_string().len();
+        let cell = report.cell;
+        let axis = |value: Option<String>| value.unwrap_or_else(|| "-".to_owned());
+        let reason = report.lacks.map(|need| format!("  needs {need}")).unwrap_or_default();
+        format!(
+            "{} [{took}] ({:>digits$}/{}) {:width$}  {:9}  {:10}{reason}",
+            self.paint(&format!("{word:>12}"), colour),
+            self.finished,
+            self.total,
+            cell.scenario,
+            axis(cell.affinity.map(|affinity| affinity.to_string())),
+            axis(cell.transport.map(|transport| transport.to_string())),
+            width = self.width,
+        )
+        .trim_end()
+        .to_owned()
+    }
+
+    fn explain(&mut self, report: &CellReport) {
+        for (check, need) in &report.not_judged {
+            self.line(&format!("             not judged: {check} needs {need}"));
+        }
+        for finding in report.findings.iter().take(FINDINGS_TOLD) {
+            self.finding(finding);
+        }
+        if report.findings.len() > FINDINGS_TOLD {
+            let more = count(report.findings.len() - FINDINGS_TOLD, "more finding");
+            self.line(&format!("             and {more}"));
+        }
+        if report.findings.is_empty() {
+            return;
+        }
+        let remedies: Vec<String> = report.findings.iter().map(|finding| finding.remedy.clone()).collect();
+        let mut told: Vec<String> = Vec::new();
+        for remedy in remedies {
+            if !told.contains(&remedy) {
+                self.line(&format!("             remedy: {remedy}"));
+                told.push(remedy);
+            }
+        }
+        if let Some(path) = &report.transcript {
+            self.line(&format!("             transcript: {}", path.display()));
+        }
+        if let Some(about) = &self.about {
+            let line = format!("             rerun: {} {}", about.rerun, report.cell);
+            self.line(&line);
+        }
+    }
+
+    fn finding(&mut self, finding: &Finding) {
+        let word = match finding.verdict {
+            Verdict::Fail => "must",
+            Verdict::Warn => "should",
+            Verdict::Inconclusive => "unsure",
+            Verdict::Pass | Verdict::NotApplicable => "note",
+        };
+        self.line(&format!("             {word}: {} ({}, {})", finding.requirement, finding.check, finding.source));
+        self.line(&format!("             expected: {}", finding.expected));
+        let at = finding.at.map(|at| format!(" at #{at}")).unwrap_or_default();
+        self.line(&format!("               actual: {}{at}", finding.actual));
+    }
+
+    fn finished(&mut self, summary: &Summary) {
+        self.line("────────────");
+        for (cell, reason) in &summary.expected {
+            self.line(&format!("    expected to fail: {cell} ({reason})"));
+        }
+        for cell in &summary.stale {
+            self.line(&format!("       stale: {cell} is listed as an expected failure, and it did not fail"));
+        }
+        let of = |verdict| summary.reports.iter().filter(|report| report.verdict == verdict).count();
+        let failed = of(Verdict::Fail);
+        let expected = match summary.expected.len() {
+            0 => String::new(),
+            n => format!(" ({n} as expected)"),
+        };
+        let line = format!(
+            "     Summary [{}] {}: {} passed, {} warned, {failed} failed{expected}, {} not applicable, {} inconclusive",
+            seconds(summary.took),
+            count(summary.reports.len(), "cell"),
+            of(Verdict::Pass),
+            of(Verdict::Warn),
+            of(Verdict::NotApplicable),
+            of(Verdict::Inconclusive),
+        );
+        self.line(&line);
+        if let Some(reason) = &summary.interrupted {
+            self.line(&format!("warning: {reason}; {} of {} cells ran", summary.reports.len(), self.total));
+        }
+    }
+
+    fn paint(&self, text: &str, colour: &str) -> String {
+        if self.colour { format!("\x1b[{colour}m{text}\x1b[0m") } else { text.to_owned() }
+    }
+}
+
+impl Sink for Terminal {
+    fn event(&mut self, event: &RunEvent<'_>) {
+        match event {
+            RunEvent::Surveying { hub } => self.line(&format!("   Surveying {hub}")),
+            RunEvent::Started { planned, about } => self.started(planned, about),
+            RunEvent::CellStarted(cell) => self.cell_started(*cell),
+            RunEvent::CellFinished(report) => self.cell_finished(report),
+            RunEvent::Finished(summary) => self.finished(summary),
+        }
+    }
+}

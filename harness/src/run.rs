@@ -1,0 +1,214 @@
+//! Runs cells: where cluster, wire and check meet, and who owns what is torn down.
+
+pub mod reference;
+pub mod rig;
+pub mod stage;
+
+use std::collections::VecDeque;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use tokio::task::JoinSet;
+
+use crate::check::{self, Check, Finding, Verdict};
+use crate::plan::{Cell, Need, Outline, Planned};
+use crate::report::{RunEvent, Sink};
+use crate::transcript::{Recorder, Transcript, What};
+
+pub use rig::Rig;
+pub use stage::Stage;
+
+/// Something a hub must survive: how to bring it about, and which checks judge what was seen.
+///
+/// A scenario is a value. It drives and never asserts.
+pub struct Scenario {
+    /// Its id, axes and needs.
+    pub outline: Outline,
+    /// One line: what must hold.
+    pub title: &'static str,
+    /// Why anyone should care: what users see when it does not hold.
+    pub why: &'static str,
+    /// The specification's places it rests on, or [`check::HUB_CONTRACT`].
+    pub spec: &'static [&'static str],
+    /// The manifest line, or the change of the hub, that mends a failure.
+    pub remedy: &'static str,
+    /// How its cluster differs from the ordinary one.
+    pub setup: Setup,
+    /// What judges its transcript, beside the ambient checks.
+    pub checks: &'static [&'static Check],
+    /// Brings it about. An error means that the harness could not go on, not that the hub is broken.
+    pub drive: for<'s> fn(&'s Stage) -> BoxFuture<'s, anyhow::Result<()>>,
+}
+
+/// How a scenario's cluster differs from the ordinary one.
+#[derive(Clone, Copy, Debug)]
+pub struct Setup {
+    /// `sessionAffinityConfig.clientIP.timeoutSeconds`.
+    pub affinity_timeout_s: u32,
+}
+
+impl Setup {
+    /// The guide's numbers.
+    pub const ORDINARY: Setup = Setup { affinity_timeout_s: 10_800 };
+}
+
+/// What a cell came to.
+#[derive(Clone, Debug)]
+pub struct CellReport {
+    /// The cell.
+    pub cell: Cell,
+    /// Its verdict.
+    pub verdict: Verdict,
+    /// What the verdict rests on.
+    pub findings: Vec<Finding>,
+    /// The need that is missing, when it does not apply.
+    pub lacks: Option<Need>,
+    /// Checks that could not be applied, with the need that is missing.
+    pub not_judged: Vec<(&'static str, Need)>,
+    /// How long it took.
+    pub took: Duration,
+    /// Where its transcript was written.
+    pub transcript: Option<PathBuf>,
+}
+
+/// The longest a cell may take before it counts as inconclusive: far beyond what any cell needs.
+const CELL_LIMIT: Duration = Duration::from_secs(240);
+
+/// Runs every planned cell, so many at a time, and tells the sink as it goes.
+///
+/// Reports are appended as cells end, so that an interrupted run keeps what it has. Dropping the returned future ends
+/// every cluster that is up.
+pub async fn run_cells(
+    rig: &Arc<Rig>,
+    catalog: &'static [&'static Scenario],
+    planned: &[Planned],
+    jobs: usize,
+    sink: &mut dyn Sink,
+    reports: &mut Vec<CellReport>,
+) {
+    let mut waiting: VecDeque<Cell> = VecDeque::new();
+    for plan in planned {
+        match plan.lacks {
+            None => waiting.push_back(plan.cell),
+            Some(lack) => {
+                let report = CellReport::not_applicable(plan.cell, lack);
+                sink.event(&RunEvent::CellFinished(&report));
+                reports.push(report);
+            }
+        }
+    }
+    let mut running = JoinSet::new();
+    loop {
+        while running.len() < jobs
+            && let Some(cell) = waiting.pop_front()
+        {
+            sink.event(&RunEvent::CellStarted(cell));
+            let rig = Arc::clone(rig);
+            running.spawn(async move { run_cell(&rig, catalog, cell).await.0 });
+        }
+        let Some(finished) = running.join_next().await else { break };
+        match finished {
+            Ok(report) => {
+                sink.event(&RunEvent::CellFinished(&report));
+                reports.push(report);
+            }
+            // A cell catches its own panics; what is left is a bug of this loop, and must not be swallowed.
+            Err(error) => std::panic::resume_unwind(error.into_panic()),
+        }
+    }
+}
+
+/// Runs one cell on a cluster of its own, judges it, and writes its transcript.
+pub async fn run_cell(
+    rig: &Arc<Rig>,
+    catalog: &[&Scenario],
+    cell: Cell,
+) -> (CellReport, Transcript) {
+    let began = Instant::now();
+    let recorder = Recorder::new(rig.secrets());
+    let scenario = catalog.iter().find(|scenario| scenario.outline.id == cell.scenario);
+    let driven = match scenario {
+        Some(scenario) => drive(rig, scenario, cell, &recorder).await,
+        None => Err(anyhow::anyhow!("no scenario is called `{}`", cell.scenario)),
+    };
+    if let Err(error) = driven {
+        recorder.record(What::Broken { reason: format!("{error:#}") });
+    }
+    let transcript = Transcript { header: rig.header(cell), entries: recorder.entries() };
+    let checks = scenario.map_or(&[] as &[&Check], |scenario| scenario.checks);
+    let judged = check::judge(&transcript, checks, &rig.offers);
+    let written = write_transcript(&rig.evidence, cell, &transcript);
+    let mut report = CellReport {
+        cell,
+        verdict: judged.verdict,
+        findings: judged.findings,
+        lacks: None,
+        not_judged: judged.not_judged,
+        took: began.elapsed(),
+        transcript: None,
+    };
+    match written {
+        Ok(path) => report.transcript = Some(path),
+        Err(error) => tracing::warn!("writing the transcript of {cell}: {error}"),
+    }
+    (report, transcript)
+}
+
+// === impl CellReport ===
+
+impl CellReport {
+    fn not_applicable(cell: Cell, lack: Need) -> Self {
+        Self {
+            cell,
+            verdict: Verdict::NotApplicable,
+            findings: Vec::new(),
+            lacks: Some(lack),
+            not_judged: Vec::new(),
+            took: Duration::ZERO,
+            transcript: None,
+        }
+    }
+}
+
+// === helpers ===
+
+async fn drive(
+    rig: &Arc<Rig>,
+    scenario: &Scenario,
+    cell: Cell,
+    recorder: &Recorder,
+) -> anyhow::Result<()> {
+    let cluster = Arc::new(rig.cluster_up(cell, &scenario.setup, recorder).await?);
+    let stage = Stage::new(Arc::clone(rig), cell, Arc::clone(&cluster), recorder.clone());
+    let driving = async {
+        stage.ready().await?;
+        (scenario.drive)(&stage).await
+    };
+    // A panic in a scenario is the harness's fault; the cluster must go away and the other cells go on.
+    let driven = std::panic::AssertUnwindSafe(tokio::time::timeout(CELL_LIMIT, driving)).catch_unwind().await;
+    drop(stage);
+    if let Some(cluster) = Arc::into_inner(cluster) {
+        cluster.down().await;
+    }
+    match driven {
+        Ok(Ok(result)) => result,
+        Ok(Err(_)) => Err(anyhow::anyhow!("the cell took longer than {} s", CELL_LIMIT.as_secs())),
+        Err(panic) => {
+            let text = panic.downcast_ref::<String>().map(String::as_str);
+            let text = text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no message");
+            Err(anyhow::anyhow!("the scenario panicked: {text}"))
+        }
+    }
+}
+
+fn write_transcript(evidence: &Path, cell: Cell, transcript: &Transcript) -> std::io::Result<PathBuf> {
+    let path = evidence.join(format!("{cell}.jsonl"));
+    if let Some(folder) = path.parent() {
+        std::fs::create_dir_all(folder)?;
+    }
+    std::fs::write(&path, transcript.to_jsonl())?;
+    Ok(path)
+}

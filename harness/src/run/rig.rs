@@ -1,0 +1,484 @@
+//! What a run has to work with: the hub, where its replicas run, and what both offer.
+
+use std::collections::BTreeMap;
+use std::net::ToSocketAddrs;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::json;
+
+use super::Setup;
+use super::stage::outcome_text;
+use crate::cluster::backend::{Address, Cluster};
+use crate::cluster::local::{Launch, Local, Spec, UpError};
+use crate::cluster::manifest::{ManifestError, Manifests, ProbeNumbers};
+use crate::cluster::{Condition, Unmet};
+use crate::plan::{Affinity, Cell, Need, Offers, Tool, Transport};
+use crate::timeouts::Timeouts;
+use crate::transcript::{FORMAT, Header, Path, Recorder, Secret};
+use crate::wire::{Client, Dialect, Outcome, Target};
+
+/// The image of the reference hub in the manifests of `kind/`.
+pub const REFERENCE_IMAGE: &str = "mcp-hub:dev";
+
+/// Numbers that a local cell uses in place of the manifests': Kubernetes' usual ones would make every cell wait.
+const PROBES: ProbeNumbers =
+    ProbeNumbers { period: Duration::from_secs(1), timeout: Duration::from_secs(1), failures: 2 };
+const GRACE: Duration = Duration::from_secs(3);
+
+/// The hub under test.
+pub enum Hub {
+    /// Replicas that we run as processes.
+    Local(Box<LocalHub>),
+    /// A hub that is already running.
+    Url(String),
+}
+
+/// A hub whose replicas we run as processes.
+pub struct LocalHub {
+    /// What the user calls it.
+    name: String,
+    manifests: Manifests,
+    launches: Vec<(String, Launch)>,
+    env: Vec<(String, String)>,
+    supervisor: PathBuf,
+    /// Whether the manifests are the user's: then what is not simulated is worth a note.
+    theirs: bool,
+}
+
+/// Everything a run has to work with.
+pub struct Rig {
+    /// The hub, as the user named it.
+    pub hub: String,
+    /// How many replicas a cell begins with.
+    pub replicas: usize,
+    /// What hub and backend offer; complete after [`Rig::survey`].
+    pub offers: Offers,
+    /// Every limit.
+    pub timeouts: Arc<Timeouts>,
+    /// Where transcripts are written.
+    pub evidence: PathBuf,
+    pub(super) dialect: Arc<Dialect>,
+    tools: BTreeMap<Tool, String>,
+    place: Place,
+}
+
+enum Place {
+    Local(Box<LocalHub>),
+    Url(Address),
+}
+
+/// A hub that cannot be run, or that is none.
+#[derive(Debug, thiserror::Error)]
+pub enum RigError {
+    /// An image of the manifests has no command.
+    #[error("nothing says how to run image `{image}` as a process")]
+    NoCommand {
+        /// The image.
+        image: String,
+    },
+    /// A URL that cannot be used.
+    #[error("`--url {url}`: {why}")]
+    Url {
+        /// What was given.
+        url: String,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// Manifests that cannot be read.
+    #[error(transparent)]
+    Manifests(#[from] ManifestError),
+    /// The cluster could not be started.
+    #[error("starting the cluster: {0}")]
+    Up(#[from] UpError),
+    /// The hub did not become ready.
+    #[error("the hub did not become ready {0}")]
+    NotReady(#[from] Unmet),
+    /// The hub speaks none of the wanted transports.
+    #[error("the hub answers on none of the wanted transports: {0}")]
+    SpeaksNothing(String),
+    /// The hub does not speak a transport that was asked for by name.
+    #[error("the hub does not speak `{transport}`: {why}")]
+    DoesNotSpeak {
+        /// The transport.
+        transport: Transport,
+        /// What came instead.
+        why: String,
+    },
+}
+
+// === impl LocalHub ===
+
+impl LocalHub {
+    /// A hub from what the user gave: manifests or ours, a command or the reference hub.
+    ///
+    /// # Errors
+    ///
+    /// When the manifests of `kind/` cannot be read, which would be a bug.
+    pub fn new(
+        manifests: Option<Manifests>,
+        command: Option<Launch>,
+        launches: Vec<(String, Launch)>,
+        ready_path: Option<String>,
+        env: Vec<(String, String)>,
+        supervisor: PathBuf,
+    ) -> Result<Self, RigError> {
+        let theirs = manifests.is_some();
+        let mut manifests = match manifests {
+            Some(manifests) => manifests,
+            None => Manifests::embedded()?,
+        };
+        let mut launches = launches;
+        let mut name = "the reference hub".to_owned();
+        if let Some(command) = command {
+            name = shell_words::join(&command.argv);
+            if !theirs {
+                manifests.for_a_plain_command();
+            }
+            // A given command runs whatever the image of the hub's container is.
+            launches.insert(0, (manifests.image().unwrap_or_default().to_owned(), command));
+        } else if theirs {
+            name = manifests.image().unwrap_or("the manifests' hub").to_owned();
+        }
+        if ready_path.is_some() || !manifests.has_readiness_probe() {
+            manifests.set_ready_path(ready_path.as_deref());
+        }
+        manifests.set_probe_numbers(PROBES);
+        manifests.set_grace_period(GRACE);
+        Ok(Self { name, manifests, launches, env, supervisor, theirs })
+    }
+
+    /// The reference hub with these extra environment variables, run by this supervisor.
+    ///
+    /// # Errors
+    ///
+    /// When the manifests of `kind/` cannot be read, which would be a bug.
+    pub fn reference(
+        binary: &std::path::Path,
+        env: Vec<(String, String)>,
+        supervisor: PathBuf,
+    ) -> Result<Self, RigError> {
+        let mut hub = Self::new(None, None, Vec::new(), None, env, supervisor)?;
+        hub.launches.push((REFERENCE_IMAGE.to_owned(), reference_launch(binary)));
+        Ok(hub)
+    }
+
+    /// Adds the reference hub where the manifests name its image and nothing else says what to run.
+    ///
+    /// # Errors
+    ///
+    /// What building it says, or [`RigError::NoCommand`] as `E` for an image that nobody knows.
+    pub fn with_reference<E>(
+        mut self,
+        build: impl FnOnce() -> Result<PathBuf, E>,
+        unknown: impl FnOnce(RigError) -> E,
+    ) -> Result<Self, E> {
+        let image = self.manifests.image().unwrap_or_default().to_owned();
+        if self.launches.iter().any(|(known, _)| *known == image) {
+            return Ok(self);
+        }
+        if image == REFERENCE_IMAGE {
+            self.launches.push((image, reference_launch(&build()?)));
+            return Ok(self);
+        }
+        if self.manifests.has_command() {
+            return Ok(self);
+        }
+        Err(unknown(RigError::NoCommand { image }))
+    }
+}
+
+// === impl Rig ===
+
+impl Rig {
+    /// A rig whose hub has not been looked at yet.
+    ///
+    /// # Errors
+    ///
+    /// [`RigError::Url`] for a URL that names no reachable address.
+    pub fn new(
+        hub: Hub,
+        replicas: usize,
+        dialect: Dialect,
+        timeouts: Timeouts,
+        tools: Vec<(Tool, String)>,
+        evidence: PathBuf,
+    ) -> Result<Self, RigError> {
+        let mut names: BTreeMap<Tool, String> = Tool::ALL.map(|tool| (tool, tool.to_string())).into();
+        names.extend(tools);
+        let (name, place) = match hub {
+            Hub::Local(local) => (local.name.clone(), Place::Local(local)),
+            Hub::Url(url) => (url.clone(), Place::Url(address(&url)?)),
+        };
+        let mut offers = Offers { replicas, ..Offers::default() };
+        if let Place::Local(_) = &place {
+            offers.has.extend([
+                Need::Aim,
+                Need::Affinity,
+                Need::Routed,
+                Need::KillProcess,
+                Need::SignalProcess,
+                Need::DeletePod,
+                Need::Scale,
+                Need::Rollout,
+            ]);
+        } else {
+            // How many replicas stand behind a URL is not known: one, until something tells otherwise.
+            offers.replicas = 1;
+        }
+        Ok(Self {
+            hub: name,
+            replicas: offers.replicas,
+            offers,
+            timeouts: Arc::new(timeouts),
+            evidence,
+            dialect: Arc::new(dialect),
+            tools: names,
+            place,
+        })
+    }
+
+    /// Looks at the hub once, with one replica: which of these transports it speaks, and which tools it has.
+    ///
+    /// # Errors
+    ///
+    /// [`RigError`] when it does not start, is never ready, or speaks nothing that was wanted; when the transports were
+    /// asked for by name, also when it does not speak one of them.
+    pub async fn survey(&mut self, wanted: &[Transport], by_name: bool) -> Result<(), RigError> {
+        let recorder = Recorder::new(self.secrets());
+        let cluster = self.up(1, None, &Setup::ORDINARY, &recorder).await?;
+        let surveyed = self.survey_on(&cluster, wanted, by_name, &recorder).await;
+        cluster.down().await;
+        self.offers.has.extend(surveyed?);
+        Ok(())
+    }
+
+    /// A cell's own cluster, not yet ready.
+    pub(super) async fn cluster_up(
+        &self,
+        cell: Cell,
+        setup: &Setup,
+        recorder: &Recorder,
+    ) -> Result<Cluster, RigError> {
+        self.up(self.replicas, cell.affinity, setup, recorder).await
+    }
+
+    /// What must not be recorded.
+    pub(super) fn secrets(&self) -> Vec<Secret> {
+        let headers = self.dialect.headers.iter().cloned();
+        let mut secrets: Vec<Secret> =
+            headers.map(|(name, value)| Secret { name: format!("header {name}"), value }).collect();
+        if let Place::Local(local) = &self.place {
+            secrets.extend(local.manifests.secret_values());
+            let telling = |name: &str| {
+                let name = name.to_ascii_uppercase();
+                ["KEY", "TOKEN", "SECRET", "PASSWORD"].iter().any(|word| name.contains(word))
+            };
+            let given = local.env.iter().filter(|(name, _)| telling(name)).cloned();
+            secrets.extend(given.map(|(name, value)| Secret { name, value }));
+        }
+        secrets
+    }
+
+    /// The hub's name of the tool that plays a part.
+    pub(super) fn tool_name(&self, tool: Tool) -> &str {
+        self.tools.get(&tool).map_or("", String::as_str)
+    }
+
+    /// The header of a cell's transcript.
+    pub(super) fn header(&self, cell: Cell) -> Header {
+        let tools = Tool::ALL.into_iter().filter(|tool| self.offers.meets(Need::Tool(*tool)));
+        Header {
+            format: FORMAT,
+            cell: cell.to_string(),
+            scenario: cell.scenario.to_owned(),
+            affinity: cell.affinity,
+            transport: cell.transport,
+            backend: self.backend_name().to_owned(),
+            hub: self.hub.clone(),
+            replicas: self.replicas,
+            tools: tools.map(|tool| tool.to_string()).collect(),
+        }
+    }
+
+    /// Where the replicas run.
+    pub fn backend_name(&self) -> &'static str {
+        match &self.place {
+            Place::Local(_) => "local",
+            Place::Url(_) => "url",
+        }
+    }
+
+    /// The typed edits of the manifests, and the fields that are not simulated, in a few lines.
+    pub fn notes(&self) -> Vec<String> {
+        let Place::Local(local) = &self.place else { return Vec::new() };
+        let mut notes = vec![format!(
+            "edits for short cells: probes every {} s, {} s each, {} failures count, no initial delay; grace period {} s",
+            PROBES.period.as_secs(),
+            PROBES.timeout.as_secs(),
+            PROBES.failures,
+            GRACE.as_secs(),
+        )];
+        let ignored = local.manifests.not_simulated();
+        if local.theirs && !ignored.is_empty() {
+            notes.push(format!("not simulated on local: {}", ignored.join(", ")));
+        }
+        notes
+    }
+
+    async fn up(
+        &self,
+        replicas: usize,
+        affinity: Option<Affinity>,
+        setup: &Setup,
+        recorder: &Recorder,
+    ) -> Result<Cluster, RigError> {
+        let local = match &self.place {
+            Place::Local(local) => local,
+            Place::Url(address) => return Ok(Cluster::Fixed(address.clone())),
+        };
+        let mut manifests = local.manifests.clone();
+        manifests.set_replicas(replicas);
+        match affinity.unwrap_or(Affinity::Off) {
+            Affinity::Off => manifests.set_affinity(None),
+            Affinity::ClientIp => {
+                manifests.set_affinity(Some(Duration::from_secs(u64::from(setup.affinity_timeout_s))));
+            }
+        }
+        let spec = Spec {
+            launches: local.launches.clone(),
+            env: local.env.clone(),
+            ..Spec::new(manifests, local.supervisor.clone())
+        };
+        Ok(Cluster::Local(Local::up(spec, recorder.clone()).await?))
+    }
+
+    async fn survey_on(
+        &self,
+        cluster: &Cluster,
+        wanted: &[Transport],
+        by_name: bool,
+        recorder: &Recorder,
+    ) -> Result<Vec<Need>, RigError> {
+        cluster.wait(&Condition::Ready(1), self.timeouts.ready).await?;
+        let target = target(Path::Service, cluster.service());
+        let mut found = Vec::new();
+        let mut refused = Vec::new();
+        for transport in wanted {
+            let client = Client::new(
+                format!("survey-{transport}"),
+                cluster.client_address(found.len()),
+                recorder.clone(),
+                Arc::clone(&self.dialect),
+                Arc::clone(&self.timeouts),
+            );
+            match list_tools(&client, *transport, &target).await {
+                Ok(names) => {
+                    found.push(Need::Speaks(*transport));
+                    found.extend(self.parts(&names));
+                }
+                Err(why) if by_name => return Err(RigError::DoesNotSpeak { transport: *transport, why }),
+                Err(why) => refused.push(format!("{transport}: {why}")),
+            }
+        }
+        if found.is_empty() { Err(RigError::SpeaksNothing(refused.join("; "))) } else { Ok(found) }
+    }
+
+    /// The parts that these tools can play.
+    fn parts(&self, names: &[String]) -> Vec<Need> {
+        let has = |tool: &Tool| names.iter().any(|name| name == self.tool_name(*tool));
+        let mut needs: Vec<Need> = Tool::ALL.into_iter().filter(has).map(Need::Tool).collect();
+        if needs.iter().any(|need| matches!(need, Need::Tool(Tool::Tally | Tool::Sleep))) {
+            needs.push(Need::HeldCall);
+        }
+        if needs.contains(&Need::Tool(Tool::Whoami)) {
+            needs.push(Need::Routed);
+        }
+        needs
+    }
+}
+
+// === impl RigError ===
+
+impl RigError {
+    /// Whether what the user gave is at fault, and not the machine.
+    pub fn is_usage(&self) -> bool {
+        match self {
+            RigError::NoCommand { .. }
+            | RigError::Url { .. }
+            | RigError::Manifests(_)
+            | RigError::NotReady(_)
+            | RigError::SpeaksNothing(_)
+            | RigError::DoesNotSpeak { .. } => true,
+            RigError::Up(error) => matches!(error, UpError::NotLinux | UpError::Manifests(_)),
+        }
+    }
+
+    /// How to mend it.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            RigError::NoCommand { image } => {
+                Some(format!("give `--image-command '{image}=COMMAND'`, or `--command COMMAND` for the hub's own"))
+            }
+            RigError::NotReady(_) => Some(
+                "the hub must listen on HOST and PORT (or `{host}` and `{port}` of its command line); `--ready-path` and \
+                 `--ready-timeout` say when it counts as ready"
+                    .to_owned(),
+            ),
+            RigError::SpeaksNothing(_) | RigError::DoesNotSpeak { .. } => {
+                Some("`--sse-path` and `--mcp-path` say where the hub offers its transports".to_owned())
+            }
+            RigError::Url { .. } => Some("write it as http://HOST:PORT".to_owned()),
+            RigError::Up(_) | RigError::Manifests(_) => None,
+        }
+    }
+}
+
+// === helpers ===
+
+/// Where cluster and wire meet: an address of the one is a target of the other.
+pub(super) fn target(path: Path, address: Address) -> Target {
+    Target { path, addr: address.addr, authority: address.authority, tls: address.tls }
+}
+
+fn reference_launch(binary: &std::path::Path) -> Launch {
+    Launch { argv: vec![binary.display().to_string()], cwd: None }
+}
+
+async fn list_tools(client: &Client, transport: Transport, target: &Target) -> Result<Vec<String>, String> {
+    let session = client.open(transport, target).await.map_err(|outcome| outcome_text(&outcome))?;
+    let listed = session.request(target, "tools/list", json!({})).await;
+    let named = match &listed {
+        Outcome::Result(result) => {
+            let tools = result["tools"].as_array().into_iter().flatten();
+            Ok(tools.filter_map(|tool| tool["name"].as_str().map(str::to_owned)).collect())
+        }
+        // A server without tools says so; it still speaks the transport.
+        Outcome::Error { .. } if transport != Transport::Stateless => Ok(Vec::new()),
+        other => Err(outcome_text(other)),
+    };
+    session.end(target).await;
+    named
+}
+
+fn address(url: &str) -> Result<Address, RigError> {
+    let wrong = |why: String| RigError::Url { url: url.to_owned(), why };
+    let (scheme, rest) = url.split_once("://").ok_or_else(|| wrong("it has no scheme".to_owned()))?;
+    let (tls, port) = match scheme {
+        "http" => (false, 80),
+        "https" => (true, 443),
+        other => return Err(wrong(format!("scheme `{other}` is neither http nor https"))),
+    };
+    let (authority, path) = rest.split_once('/').map_or((rest, ""), |(authority, path)| (authority, path));
+    if !path.is_empty() {
+        return Err(wrong(format!("it has a path; give `--sse-path /{path}` or `--mcp-path /{path}` instead")));
+    }
+    let has_port = authority.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok());
+    let dialled = if has_port { authority.to_owned() } else { format!("{authority}:{port}") };
+    let mut found = dialled.to_socket_addrs().map_err(|error| wrong(error.to_string()))?;
+    let addr = found.next().ok_or_else(|| wrong("the name has no address".to_owned()))?;
+    let host = dialled.rsplit_once(':').map_or(dialled.as_str(), |(host, _)| host);
+    let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
+    Ok(Address { addr, authority: authority.to_owned(), tls: tls.then_some(host) })
+}

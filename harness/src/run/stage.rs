@@ -1,0 +1,427 @@
+//! What a scenario may touch: clients, paths and replicas of its own cell. It drives; it never judges.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::Rig;
+use super::rig::target;
+use crate::cluster::Condition;
+use crate::cluster::backend::Cluster;
+use crate::plan::{Affinity, Cell, Need, Tool, Transport};
+use crate::transcript::history::History;
+use crate::transcript::normal::SPARE;
+use crate::transcript::{Path, Recorder, Transcript, What};
+use crate::wire::{Client, Outcome, Pending, Progress, Session, Target};
+
+/// The probability below which luck is no longer a worry.
+pub const NO_LUCK: f64 = 1e-6;
+
+/// One cell's cluster and recorder.
+pub struct Stage {
+    rig: Arc<Rig>,
+    cell: Cell,
+    cluster: Arc<Cluster>,
+    recorder: Recorder,
+    clients: AtomicUsize,
+}
+
+/// A client with its session, and the replica that owns it.
+#[derive(Clone)]
+pub struct Holder {
+    /// The part it plays.
+    pub role: String,
+    /// The client.
+    pub client: Client,
+    /// Its session.
+    pub session: Session,
+    /// Whether it was opened through the Service, and so at a replica that chance picked.
+    pub by_chance: bool,
+    /// The replica that owns the session, when that is known; in the stateless era the one that its calls in flight
+    /// are sent to.
+    pub owner: Option<String>,
+}
+
+/// A call that is in flight, and whose.
+pub struct InFlight {
+    /// The call.
+    pub pending: Pending,
+    /// The key it tallies under.
+    pub key: String,
+}
+
+impl Stage {
+    pub(super) fn new(rig: Arc<Rig>, cell: Cell, cluster: Arc<Cluster>, recorder: Recorder) -> Self {
+        Self { rig, cell, cluster, recorder, clients: AtomicUsize::new(0) }
+    }
+
+    /// Waits until every replica of the cell's beginning is ready.
+    pub(super) async fn ready(&self) -> anyhow::Result<()> {
+        let limit = self.rig.timeouts.ready;
+        Ok(self.cluster.wait(&Condition::Ready(self.rig.replicas), limit).await?)
+    }
+
+    // === what this cell is ===
+
+    /// The transport of this cell.
+    pub fn transport(&self) -> Transport {
+        self.cell.transport.unwrap_or(Transport::Streamable)
+    }
+
+    /// The affinity of this cell; `off` when it does not vary with it.
+    pub fn affinity(&self) -> Affinity {
+        self.cell.affinity.unwrap_or(Affinity::Off)
+    }
+
+    /// Whether hub and backend offer this.
+    pub fn offers(&self, need: Need) -> bool {
+        self.rig.offers.meets(need)
+    }
+
+    /// Limits of this run.
+    pub fn timeouts(&self) -> &crate::timeouts::Timeouts {
+        &self.rig.timeouts
+    }
+
+    /// How many replicas the cell began with.
+    pub fn replica_count(&self) -> usize {
+        self.rig.replicas
+    }
+
+    // === notes in the transcript ===
+
+    /// Notes that a part of the scenario begins.
+    pub fn step(&self, name: &str) {
+        self.recorder.record(What::Step { name: name.to_owned() });
+    }
+
+    /// Notes the part that a client plays, in place of an earlier one.
+    pub fn role(&self, holder: &Holder, role: &str) {
+        let client = holder.client.name().to_owned();
+        self.recorder.record(What::Role { client, role: role.to_owned() });
+    }
+
+    /// Notes the probability of passing by luck.
+    pub fn luck(&self, of: impl Into<String>, probability: f64) {
+        self.recorder.record(What::Luck { of: of.into(), probability });
+    }
+
+    // === paths ===
+
+    /// The path through the Service.
+    pub fn service(&self) -> Target {
+        target(Path::Service, self.cluster.service())
+    }
+
+    /// The path straight to one replica.
+    ///
+    /// # Errors
+    ///
+    /// When there is no such replica any more.
+    pub fn at(&self, replica: &str) -> anyhow::Result<Target> {
+        let found = self.cluster.at(replica).map(|address| target(Path::Replica(replica.to_owned()), address));
+        found.ok_or_else(|| anyhow::anyhow!("replica `{replica}` cannot be reached: it is gone"))
+    }
+
+    /// The ready replicas, the oldest first.
+    pub fn replicas(&self) -> Vec<String> {
+        self.cluster.ready_replicas()
+    }
+
+    /// The ready replicas, this one first.
+    pub fn replicas_from(&self, first: Option<&str>) -> Vec<String> {
+        let mut replicas = self.replicas();
+        replicas.sort_by_key(|replica| first != Some(replica.as_str()));
+        replicas
+    }
+
+    // === clients and sessions ===
+
+    /// A client with a source address of its own, known in snapshots by its part.
+    pub fn client(&self, role: &str) -> Client {
+        let idx = self.clients.fetch_add(1, Ordering::Relaxed);
+        let name = client_name(idx);
+        if role != name {
+            self.recorder.record(What::Role { client: name.clone(), role: role.to_owned() });
+        }
+        let source = self.cluster.client_address(idx);
+        Client::new(
+            name,
+            source,
+            self.recorder.clone(),
+            Arc::clone(&self.rig.dialect),
+            Arc::clone(&self.rig.timeouts),
+        )
+    }
+
+    /// Opens a session and records it with its owner, or records what came instead.
+    pub async fn open(&self, role: &str, target: &Target) -> Option<Holder> {
+        self.open_as(self.client(role), role, target).await
+    }
+
+    /// Opens another session of a client that is there.
+    pub async fn open_as(&self, client: Client, role: &str, target: &Target) -> Option<Holder> {
+        match client.open(self.transport(), target).await {
+            Ok(session) => {
+                let owner = match &target.path {
+                    Path::Replica(name) => Some(name.clone()),
+                    Path::Service => self.owner_of(&client, &session, target).await,
+                };
+                self.recorder.record(What::Session {
+                    client: client.name().to_owned(),
+                    id: session.id().map(str::to_owned),
+                    owner: owner.clone().filter(|_| self.transport() != Transport::Stateless),
+                });
+                let by_chance = target.path == Path::Service;
+                Some(Holder { role: role.to_owned(), client, session, by_chance, owner })
+            }
+            Err(outcome) => {
+                let why = format!("opening a session: {}", outcome_text(&outcome));
+                self.recorder.record(What::NoSession { client: client.name().to_owned(), why });
+                None
+            }
+        }
+    }
+
+    /// Opens sessions until every ready replica owns one: straight at each where any path may reach any replica,
+    /// through the Service where the affinity would otherwise not know the client.
+    ///
+    /// # Errors
+    ///
+    /// When some replica still owns none after so many clients that luck cannot be the reason.
+    pub async fn one_per_replica(&self) -> anyhow::Result<Vec<Holder>> {
+        let replicas = self.replicas();
+        let mut holders: Vec<Holder> = Vec::new();
+        if self.affinity() == Affinity::Off || self.transport() == Transport::Stateless {
+            for (idx, replica) in replicas.iter().enumerate() {
+                holders.extend(self.open(&client_name(idx), &self.at(replica)?).await);
+            }
+            return Ok(holders);
+        }
+        for _ in 0..clients_to_spread(replicas.len()) {
+            if holders.len() == replicas.len() {
+                break;
+            }
+            let Some(holder) = self.open(SPARE, &self.service()).await else { continue };
+            let known = holders.iter().any(|other| other.owner == holder.owner);
+            if known || holder.owner.is_none() {
+                holder.session.end(&self.service()).await;
+            } else {
+                let role = client_name(holders.len());
+                self.role(&holder, &role);
+                holders.push(Holder { role, ..holder });
+            }
+        }
+        Ok(holders)
+    }
+
+    /// Sends requests on a session along every path that its clients may take: to each ready replica in turn where
+    /// the affinity is `off`, then through the Service.
+    pub async fn exercise(&self, holder: &Holder) -> anyhow::Result<()> {
+        if self.affinity() == Affinity::Off && self.offers(Need::Aim) {
+            // Its own replica first, unless chance picked that: then the order would differ from run to run.
+            for replica in self.replicas_from(holder.owner.as_deref().filter(|_| !holder.by_chance)) {
+                self.probe(holder, &self.at(&replica)?).await;
+            }
+        }
+        self.probe(holder, &self.service()).await;
+        Ok(())
+    }
+
+    /// One small request on a session: `echo` where the hub has it, `tools/list` otherwise.
+    pub async fn probe(&self, holder: &Holder, target: &Target) -> Outcome {
+        if self.offers(Need::Tool(Tool::Echo)) {
+            let text = format!("payload of {}", holder.role);
+            self.call(holder, target, Tool::Echo, json!({ "text": text })).await
+        } else {
+            holder.session.request(target, "tools/list", json!({})).await
+        }
+    }
+
+    /// Calls the tool that plays a part.
+    pub async fn call(&self, holder: &Holder, target: &Target, tool: Tool, arguments: Value) -> Outcome {
+        holder.session.call(target, self.rig.tool_name(tool), arguments).await
+    }
+
+    /// The method and parameters of a call to the tool that plays a part.
+    pub fn tool_call(&self, tool: Tool, arguments: &Value) -> Value {
+        json!({ "name": self.rig.tool_name(tool), "arguments": arguments })
+    }
+
+    /// Brings a call in flight that a replica holds for so long: `tally` where the hub has it (and then waits until
+    /// it is known to run), `sleep` otherwise; nothing when it has neither.
+    pub async fn hold(&self, holder: &Holder, target: &Target, key: &str, hold: Duration) -> Option<InFlight> {
+        let ms = u64::try_from(hold.as_millis()).unwrap_or(u64::MAX);
+        let (params, progress) = if self.offers(Need::Tool(Tool::Tally)) {
+            (self.tool_call(Tool::Tally, &json!({ "key": key, "hold_ms": ms })), Progress::Asked)
+        } else if self.offers(Need::Tool(Tool::Sleep)) {
+            (self.tool_call(Tool::Sleep, &json!({ "ms": ms })), Progress::No)
+        } else {
+            return None;
+        };
+        let mut pending = holder.session.start(target, "tools/call", params, hold, progress).await;
+        if progress == Progress::Asked {
+            pending.progressed(self.rig.timeouts.answer).await;
+        }
+        Some(InFlight { pending, key: key.to_owned() })
+    }
+
+    /// Reads every key's tally on every ready replica, this one first, each through a session of its own.
+    pub async fn read_tallies(&self, keys: &[String], first: Option<&str>) -> anyhow::Result<()> {
+        if !self.offers(Need::Tool(Tool::Tally)) {
+            return Ok(());
+        }
+        for (idx, replica) in self.replicas_from(first).into_iter().enumerate() {
+            let target = self.at(&replica)?;
+            let Some(reader) = self.open(&format!("reader-{}", idx + 1), &target).await else { continue };
+            for key in keys {
+                self.call(&reader, &target, Tool::Tally, json!({ "key": key, "add": 0 })).await;
+            }
+            reader.session.end(&target).await;
+        }
+        Ok(())
+    }
+
+    /// Notes a made-up session id.
+    pub fn made_up(&self, holder: &Holder, id: &str) {
+        let client = holder.client.name().to_owned();
+        self.recorder.record(What::UnknownId { client, id: id.to_owned() });
+    }
+
+    // === the cluster ===
+
+    /// Lets time pass, where time itself is what the scenario is about.
+    pub async fn pause(&self, length: Duration) {
+        tokio::time::sleep_until(tokio::time::Instant::now() + length).await;
+    }
+
+    /// Waits for a condition.
+    ///
+    /// # Errors
+    ///
+    /// When it does not come true within the limit for changes of the cluster.
+    pub async fn wait(&self, condition: Condition) -> anyhow::Result<()> {
+        Ok(self.cluster.wait(&condition, self.rig.timeouts.settle).await?)
+    }
+
+    /// The cluster, for faults.
+    pub fn cluster(&self) -> &Cluster {
+        &self.cluster
+    }
+
+    /// The pods that began to go since the cell began, in order.
+    pub fn departed(&self) -> Vec<String> {
+        let transcript = self.so_far();
+        let history = History::new(&transcript);
+        let mut gone = Vec::new();
+        for entry in history.entries() {
+            if let What::Pod { pod, .. } = &entry.what
+                && history.departure(pod).is_some()
+                && !gone.contains(pod)
+            {
+                gone.push(pod.clone());
+            }
+        }
+        gone
+    }
+
+    /// The replica that a session opened through the Service lives on.
+    async fn owner_of(&self, client: &Client, session: &Session, target: &Target) -> Option<String> {
+        if self.transport() == Transport::Stateless {
+            return None;
+        }
+        if let Some(replica) = self.opened_at(client.name()) {
+            return Some(replica);
+        }
+        if !self.offers(Need::Tool(Tool::Whoami)) {
+            return None;
+        }
+        match session.call(target, self.rig.tool_name(Tool::Whoami), json!({})).await {
+            Outcome::Result(result) => result["content"][0]["text"].as_str().map(str::to_owned),
+            _ => None,
+        }
+    }
+
+    /// The replica that answered a client's latest opening, by what the balancer recorded.
+    fn opened_at(&self, client: &str) -> Option<String> {
+        let transcript = self.so_far();
+        let history = History::new(&transcript);
+        let opening = |exchange: &&crate::transcript::history::Exchange<'_>| {
+            let request = exchange.request;
+            let initialize = request.message().is_some_and(|message| message["method"] == "initialize");
+            request.client == client
+                && if self.transport() == Transport::Sse { request.method == "GET" } else { initialize }
+        };
+        let found = history.exchanges.values().rfind(opening)?;
+        found.replica.map(str::to_owned)
+    }
+
+    fn so_far(&self) -> Transcript {
+        Transcript { header: self.rig.header(self.cell), entries: self.recorder.entries() }
+    }
+}
+
+impl Holder {
+    /// The same client with another session.
+    pub fn with_session(&self, session: Session) -> Self {
+        Self { session, ..self.clone() }
+    }
+}
+
+// === helpers ===
+
+/// The number of clients after which every one of `replicas` has got one, but for a chance below [`NO_LUCK`]:
+/// the smallest k with N * ((N-1)/N)^k < 1e-6.
+pub fn clients_to_spread(replicas: usize) -> usize {
+    if replicas < 2 {
+        return 1;
+    }
+    let n = replicas as f64;
+    (1..).find(|k| n * ((n - 1.0) / n).powi(*k) < NO_LUCK).map_or(1, |k| usize::try_from(k).unwrap_or(1))
+}
+
+/// The number of requests that all reach one of `replicas` by luck with a chance below [`NO_LUCK`].
+pub fn requests_without_luck(replicas: usize) -> usize {
+    if replicas < 2 {
+        return 1;
+    }
+    let n = replicas as f64;
+    (1..).find(|k| (1.0 / n).powi(*k) < NO_LUCK).map_or(1, |k| usize::try_from(k).unwrap_or(1))
+}
+
+/// `a` to `z`, then `aa`, `ab`, ..
+pub fn client_name(idx: usize) -> String {
+    let letter = char::from(b'a' + u8::try_from(idx % 26).unwrap_or(0));
+    if idx < 26 { letter.to_string() } else { format!("{}{letter}", client_name(idx / 26 - 1)) }
+}
+
+/// What became of a request, in one phrase.
+pub fn outcome_text(outcome: &Outcome) -> String {
+    match outcome {
+        Outcome::Result(_) => "a result".to_owned(),
+        Outcome::Error { code, message } => format!("error {code}: {message}"),
+        Outcome::Http { status, body, .. } => {
+            let body = match body {
+                crate::transcript::Body::Json(value) => value.to_string(),
+                crate::transcript::Body::Text(text) => text.trim().chars().take(200).collect(),
+                crate::transcript::Body::Long { length, .. } => format!("{length} bytes"),
+            };
+            format!("{status} {body}")
+        }
+        Outcome::Accepted => "accepted without an answer".to_owned(),
+        Outcome::Ended(end) => format!("the connection ended: {}", end_text(end)),
+        Outcome::Silent => "silence".to_owned(),
+    }
+}
+
+fn end_text(end: &crate::transcript::End) -> String {
+    use crate::transcript::End;
+    match end {
+        End::Complete => "complete".to_owned(),
+        End::ClosedByClient => "closed by the client".to_owned(),
+        End::Refused { why } | End::Cut { why } | End::Malformed { why } => why.clone(),
+        End::TimedOut { waiting_for, limit_ms } => format!("no {waiting_for} within {limit_ms} ms"),
+    }
+}

@@ -1,0 +1,39 @@
+//! Every limit in one place; each says what it bounds and who decided it.
+
+use std::time::Duration;
+
+/// How long things may take. What a check demands of a hub and what our own patience is are different fields.
+#[derive(Clone, Debug)]
+pub struct Timeouts {
+    /// A TCP connection to a hub on this network (ours; a deleted pod's address never answers).
+    pub connect: Duration,
+    /// The first event of an HTTP+SSE stream, from the request on (contract: a hub that is ready answers).
+    pub first_event: Duration,
+    /// Any answer to a request: a JSON-RPC answer or an HTTP error (contract: 5 s, then it counts as silence).
+    pub answer: Duration,
+    /// A stream or call whose replica went must end within this (contract: 2 s).
+    pub orphan_noticed: Duration,
+    /// Our patience beyond a judged limit, so that a late answer is reported as late instead of missing.
+    pub slack: Duration,
+    /// A call that is held on purpose, beyond the time it is held for.
+    pub held_call: Duration,
+    /// The cluster's replicas become ready for the first time (ours; slow hubs import much).
+    pub ready: Duration,
+    /// A change of the cluster (scale, roll, restart, removal) is complete.
+    pub settle: Duration,
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        Self {
+            connect: Duration::from_secs(2),
+            first_event: Duration::from_secs(10),
+            answer: Duration::from_secs(5),
+            orphan_noticed: Duration::from_secs(2),
+            slack: Duration::from_secs(2),
+            held_call: Duration::from_secs(10),
+            ready: Duration::from_secs(60),
+            settle: Duration::from_secs(60),
+        }
+    }
+}

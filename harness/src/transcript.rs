@@ -1,0 +1,459 @@
+//! Everything that happened in a cell, on the wire and in the cluster, in order.
+//!
+//! A transcript is append-only: the wire and the cluster record what they saw, and checks judge it afterwards.
+//! Its JSONL form is versioned, so that a verdict can be recomputed from a file (`hubcheck check FILE`).
+//! Nothing here does IO or judges.
+
+pub mod history;
+mod jsonl;
+pub mod normal;
+mod recorder;
+
+use std::fmt;
+use std::net::SocketAddr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::plan::{Affinity, Transport};
+
+pub use jsonl::ReadError;
+pub use recorder::{Recorder, Secret};
+
+/// The version of the JSONL form. A reader refuses a file of another version.
+pub const FORMAT: u32 = 1;
+
+/// The largest body kept whole, in bytes; of a longer one the beginning is kept and its length.
+pub const BODY_KEPT: usize = 64 * 1024;
+
+/// A finished recording of one cell.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Transcript {
+    /// What was run, on what.
+    pub header: Header,
+    /// What happened, in order.
+    pub entries: Vec<Entry>,
+}
+
+/// The first line of a transcript's file.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Header {
+    /// [`FORMAT`].
+    pub format: u32,
+    /// The cell's id, `family/scenario@affinity-transport`.
+    pub cell: String,
+    /// The scenario's id: says which checks judge it.
+    pub scenario: String,
+    /// The affinity, when the scenario varies with it.
+    pub affinity: Option<Affinity>,
+    /// The transport, when the scenario varies with it.
+    pub transport: Option<Transport>,
+    /// Where the replicas ran: `local`, `kind`, ..
+    pub backend: String,
+    /// The hub under test, as the user named it.
+    pub hub: String,
+    /// How many replicas the cell began with.
+    pub replicas: usize,
+    /// The parts that the hub's tools can play: decides which checks apply.
+    pub tools: Vec<String>,
+}
+
+/// One thing that happened.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Entry {
+    /// Its place in the transcript, from 1; findings point at it.
+    pub seq: u32,
+    /// When, in microseconds since the recording began.
+    pub at_us: u64,
+    /// What.
+    pub what: What,
+}
+
+/// Numbers the exchanges of a transcript, from 1.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct ExchangeId(pub u32);
+
+/// The kinds of things that happen.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "kebab-case")]
+pub enum What {
+    // On the wire.
+    /// A client sent a request: the first entry of an exchange, recorded before its connection is tried.
+    Request(Request),
+    /// The connection of an exchange was made.
+    Connected {
+        /// The exchange.
+        exchange: ExchangeId,
+        /// The client's end: joins the exchange with what the balancer tells in [`What::Routed`].
+        from: SocketAddr,
+    },
+    /// The head of the answer arrived.
+    Head {
+        /// The exchange.
+        exchange: ExchangeId,
+        /// The HTTP status.
+        status: u16,
+        /// The headers in their order, names in lower case.
+        headers: Vec<(String, String)>,
+    },
+    /// One SSE frame arrived.
+    Frame {
+        /// The exchange.
+        exchange: ExchangeId,
+        /// The frame.
+        frame: Frame,
+    },
+    /// The whole of a body that is not an event stream arrived.
+    Body {
+        /// The exchange.
+        exchange: ExchangeId,
+        /// The body.
+        body: Body,
+    },
+    /// The exchange is over: its last entry.
+    End {
+        /// The exchange.
+        exchange: ExchangeId,
+        /// How it ended.
+        how: End,
+    },
+
+    // Of sessions.
+    /// A session (or, in the stateless era, a conversation) was opened.
+    Session {
+        /// The client that holds it.
+        client: String,
+        /// The id that the hub gave, when it gave one.
+        id: Option<String>,
+        /// The replica that owns it, when that can be told.
+        owner: Option<String>,
+    },
+    /// A client tried to open a session and got none.
+    NoSession {
+        /// The client.
+        client: String,
+        /// What came instead.
+        why: String,
+    },
+    /// The client made up a session id that no replica issued.
+    UnknownId {
+        /// The client.
+        client: String,
+        /// The id.
+        id: String,
+    },
+    /// The client ended its session, by closing its stream or by DELETE.
+    SessionEnded {
+        /// The client.
+        client: String,
+        /// The session's id.
+        id: Option<String>,
+    },
+    /// A client is given the part it plays; snapshots know it by that name only, and leave out a `spare`.
+    Role {
+        /// The client.
+        client: String,
+        /// The part.
+        role: String,
+    },
+
+    // In the cluster.
+    /// The balancer gave a connection to a replica.
+    Routed {
+        /// The client's end of the connection.
+        from: SocketAddr,
+        /// The replica that got it.
+        replica: String,
+    },
+    /// A pod changed.
+    Pod {
+        /// Its name.
+        pod: String,
+        /// How, in Kubernetes' own words.
+        change: PodChange,
+    },
+    /// A Kubernetes Event.
+    Event {
+        /// `Kind/name` of what it is about.
+        object: String,
+        /// Its reason, such as `Killing`.
+        reason: String,
+        /// Its message.
+        message: String,
+    },
+    /// The Service's ready endpoints changed to these pods.
+    Endpoints {
+        /// Names of the pods that receive new connections, sorted.
+        ready: Vec<String>,
+    },
+    /// A line that a replica printed.
+    Log {
+        /// The pod.
+        pod: String,
+        /// The line, without its end.
+        line: String,
+    },
+
+    // By the harness.
+    /// The harness did something to the cluster.
+    Fault(Fault),
+    /// The harness waited for a condition.
+    Awaited {
+        /// The condition, in words that hold on every backend.
+        condition: String,
+        /// How long it took, in milliseconds.
+        took_ms: u64,
+        /// `None` when it came true; otherwise what was last seen.
+        unmet: Option<String>,
+    },
+    /// A part of the scenario begins.
+    Step {
+        /// What it is.
+        name: String,
+    },
+    /// The probability that this cell passes by luck although the hub is broken.
+    Luck {
+        /// What the luck would be.
+        of: String,
+        /// The probability.
+        probability: f64,
+    },
+    /// The harness could not go on; the verdict is inconclusive.
+    Broken {
+        /// Why.
+        reason: String,
+    },
+}
+
+/// The first entry of an exchange.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Request {
+    /// The exchange it begins.
+    pub exchange: ExchangeId,
+    /// The client that sends it.
+    pub client: String,
+    /// How it travels.
+    pub path: Path,
+    /// `GET`, `POST`, `DELETE`, ..
+    pub method: String,
+    /// Path and query.
+    pub target: String,
+    /// The headers in their order, names in lower case.
+    pub headers: Vec<(String, String)>,
+    /// The body.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub body: Option<Body>,
+    /// Whether it reuses a connection.
+    pub connection: Connection,
+}
+
+/// How a request travels.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Path {
+    /// Through the Service, which picks a replica.
+    Service,
+    /// Straight to this replica.
+    Replica(String),
+}
+
+/// Whether a request has a connection of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Connection {
+    /// Made for this request.
+    Fresh,
+    /// Used by earlier requests of the same client.
+    Kept,
+}
+
+/// A body, kept as what it is.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Body {
+    /// Valid JSON.
+    Json(serde_json::Value),
+    /// Other text.
+    Text(String),
+    /// Longer than [`BODY_KEPT`], or not UTF-8: its length in bytes and its beginning.
+    Long {
+        /// Length in bytes.
+        length: u64,
+        /// The first bytes, as text.
+        beginning: String,
+    },
+}
+
+/// One unit of an event stream: what stands between two empty lines.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Frame {
+    /// The comment lines, without the colon and one space after it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub comments: Vec<String>,
+    /// The last `event` field.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub event: Option<String>,
+    /// All `data` fields, joined by newlines.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub data: Option<String>,
+    /// The last valid `id` field.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id: Option<String>,
+    /// The last valid `retry` field, in milliseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry: Option<u64>,
+}
+
+/// How an exchange ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "end", rename_all = "kebab-case")]
+pub enum End {
+    /// The answer was complete.
+    Complete,
+    /// The client closed it.
+    ClosedByClient,
+    /// No connection could be made.
+    Refused {
+        /// What the operating system said.
+        why: String,
+    },
+    /// The connection broke before the answer was complete.
+    Cut {
+        /// What was seen.
+        why: String,
+    },
+    /// What came is not HTTP, or not what its headers say.
+    Malformed {
+        /// What was seen.
+        why: String,
+    },
+    /// The client's limit passed; it closed the connection.
+    TimedOut {
+        /// What had not happened: `connect`, `head`, `body`.
+        waiting_for: String,
+        /// The limit, in milliseconds.
+        limit_ms: u64,
+    },
+}
+
+/// How a pod changed, in Kubernetes' own words.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "change", rename_all = "kebab-case")]
+pub enum PodChange {
+    /// It exists.
+    Created,
+    /// Its container is waiting.
+    Waiting {
+        /// Such as `CrashLoopBackOff` or `CreateContainerConfigError`.
+        reason: String,
+        /// The message beside the reason.
+        message: String,
+    },
+    /// Its container runs.
+    Running {
+        /// How often it was restarted before.
+        restarts: u32,
+    },
+    /// It passed its readiness probe.
+    Ready,
+    /// It no longer passes.
+    NotReady,
+    /// Its container ended.
+    Terminated {
+        /// `Completed`, `Error` or `OOMKilled`.
+        reason: String,
+        /// The exit code; 128 + the signal's number for a signal.
+        exit_code: i32,
+        /// How the memory limit was enforced, when that was the reason: `cgroup` or `watcher`.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        by: Option<String>,
+    },
+    /// It is being deleted.
+    Terminating,
+    /// It is gone.
+    Deleted,
+}
+
+/// Something the harness did to the cluster.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "fault", rename_all = "kebab-case")]
+pub enum Fault {
+    /// SIGKILL to the replica's process.
+    Kill {
+        /// The replica.
+        replica: String,
+    },
+    /// SIGSTOP to the replica's process.
+    Stop {
+        /// The replica.
+        replica: String,
+    },
+    /// SIGCONT to the replica's process.
+    Continue {
+        /// The replica.
+        replica: String,
+    },
+    /// The pod is deleted.
+    Delete {
+        /// The replica.
+        replica: String,
+        /// The grace period, in seconds.
+        grace_s: u64,
+    },
+    /// The Deployment is scaled.
+    Scale {
+        /// From so many.
+        from: usize,
+        /// To so many.
+        to: usize,
+    },
+    /// The Deployment's template changes, so that every pod is replaced.
+    Roll,
+}
+
+// === impl Body ===
+
+impl Body {
+    /// Keeps these bytes as what they are.
+    pub fn from_bytes(bytes: &[u8]) -> Self {
+        let Ok(text) = std::str::from_utf8(bytes) else {
+            return Self::long(bytes);
+        };
+        if text.len() > BODY_KEPT {
+            return Self::long(bytes);
+        }
+        match serde_json::from_str(text) {
+            Ok(value) => Self::Json(value),
+            Err(_) => Self::Text(text.to_owned()),
+        }
+    }
+
+    fn long(bytes: &[u8]) -> Self {
+        let beginning = String::from_utf8_lossy(&bytes[..bytes.len().min(256)]).into_owned();
+        Self::Long {
+            length: bytes.len() as u64,
+            beginning,
+        }
+    }
+}
+
+// === impl Frame ===
+
+impl Frame {
+    /// The event's type; `message` when the field is absent or empty, as the SSE standard says.
+    pub fn event_type(&self) -> &str {
+        self.event
+            .as_deref()
+            .filter(|event| !event.is_empty())
+            .unwrap_or("message")
+    }
+}
+
+/// `service` or `replica NAME`.
+impl fmt::Display for Path {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Path::Service => f.write_str("service"),
+            Path::Replica(name) => write!(f, "replica {name}"),
+        }
+    }
+}

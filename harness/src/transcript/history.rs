@@ -1,0 +1,627 @@
+//! A transcript read as exchanges, sessions and calls: what checks and snapshots look at.
+//!
+//! Everything here is derived from entries alone, so that a verdict can be recomputed from a file.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use serde_json::Value;
+
+use super::{Body, End, Entry, ExchangeId, Fault, Frame, Path, PodChange, Request, Transcript, What};
+use crate::plan::Transport;
+
+/// A place in a transcript.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct At {
+    /// The entry's number.
+    pub seq: u32,
+    /// Microseconds since the recording began.
+    pub us: u64,
+}
+
+/// A transcript, indexed.
+#[derive(Debug)]
+pub struct History<'t> {
+    /// What it was read from.
+    pub transcript: &'t Transcript,
+    /// Every exchange, in order.
+    pub exchanges: BTreeMap<ExchangeId, Exchange<'t>>,
+    /// Every session that was opened, in order.
+    pub sessions: Vec<Session<'t>>,
+    /// Every JSON-RPC request that a client sent, in order.
+    pub calls: Vec<Call<'t>>,
+    /// Everything the harness did to the cluster, in order.
+    pub faults: Vec<(At, &'t Fault)>,
+}
+
+/// One HTTP exchange.
+#[derive(Debug)]
+pub struct Exchange<'t> {
+    /// Its number.
+    pub id: ExchangeId,
+    /// When the request was sent.
+    pub at: At,
+    /// The request.
+    pub request: &'t Request,
+    /// The client's end of the connection, once it was made.
+    pub from: Option<SocketAddr>,
+    /// The replica it reached: the one it was aimed at, or the one the balancer picked.
+    pub replica: Option<&'t str>,
+    /// The head of the answer.
+    pub head: Option<Head<'t>>,
+    /// The frames that came, when the answer is an event stream.
+    pub frames: Vec<(At, &'t Frame)>,
+    /// The body that came, when it is not.
+    pub body: Option<(At, &'t Body)>,
+    /// How it ended; `None` when the recording ended before it.
+    pub end: Option<(At, &'t End)>,
+}
+
+/// Status and headers of an answer.
+#[derive(Clone, Copy, Debug)]
+pub struct Head<'t> {
+    /// When it came.
+    pub at: At,
+    /// The HTTP status.
+    pub status: u16,
+    /// The headers.
+    pub headers: &'t [(String, String)],
+}
+
+/// One session of one client.
+#[derive(Debug)]
+pub struct Session<'t> {
+    /// The client that holds it.
+    pub client: &'t str,
+    /// Its id, when the hub gave one.
+    pub id: Option<&'t str>,
+    /// The replica that owns it, when that is known.
+    pub owner: Option<&'t str>,
+    /// When it was open.
+    pub opened: At,
+    /// When the client ended it.
+    pub ended: Option<At>,
+}
+
+/// One JSON-RPC request.
+#[derive(Debug)]
+pub struct Call<'t> {
+    /// The exchange that carried it.
+    pub exchange: ExchangeId,
+    /// The client that sent it.
+    pub client: &'t str,
+    /// How it travelled.
+    pub path: &'t Path,
+    /// The replica it reached, when that is known.
+    pub replica: Option<&'t str>,
+    /// Index into [`History::sessions`] of the session it names; `None` for an unknown or no session.
+    pub session: Option<usize>,
+    /// The JSON-RPC method.
+    pub method: &'t str,
+    /// The JSON-RPC id.
+    pub id: &'t Value,
+    /// The parameters.
+    pub params: &'t Value,
+    /// When it was sent.
+    pub sent: At,
+    /// Every answer with its id that came on a stream or in a body where an answer to it belongs.
+    pub answers: Vec<(At, Value)>,
+    /// When progress of it was reported.
+    pub progress: Vec<At>,
+    /// What became of it first.
+    pub outcome: Outcome<'t>,
+}
+
+/// What became of a call.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Outcome<'t> {
+    /// A JSON-RPC answer with its id.
+    Answered {
+        /// When.
+        at: At,
+    },
+    /// An HTTP error.
+    Refused {
+        /// When.
+        at: At,
+        /// The status.
+        status: u16,
+    },
+    /// The connection, or the stream its answer belongs on, ended first.
+    Ended {
+        /// When.
+        at: At,
+        /// How.
+        how: &'t End,
+    },
+    /// Nothing until the client gave up.
+    Silent,
+}
+
+/// Why a session's owner is no longer there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Departure {
+    /// Its process was killed, or its pod deleted without grace.
+    Killed,
+    /// Its process was stopped: it holds its connections and says nothing.
+    Stopped,
+    /// Its pod was asked to end and given time.
+    Graceful,
+}
+
+// === impl History ===
+
+impl<'t> History<'t> {
+    /// Reads a transcript.
+    pub fn new(transcript: &'t Transcript) -> Self {
+        let mut history = Self {
+            transcript,
+            exchanges: exchanges(&transcript.entries),
+            sessions: Vec::new(),
+            calls: Vec::new(),
+            faults: Vec::new(),
+        };
+        for entry in &transcript.entries {
+            match &entry.what {
+                What::Session { client, id, owner } => history.sessions.push(Session {
+                    client,
+                    id: id.as_deref(),
+                    owner: owner.as_deref(),
+                    opened: entry.place(),
+                    ended: None,
+                }),
+                What::SessionEnded { client, id } => {
+                    let ended = history.sessions.iter_mut().rev().find(|session| {
+                        session.client == client && session.id == id.as_deref() && session.ended.is_none()
+                    });
+                    if let Some(session) = ended {
+                        session.ended = Some(entry.place());
+                    }
+                }
+                What::Fault(fault) => history.faults.push((entry.place(), fault)),
+                _ => {}
+            }
+        }
+        history.calls = history.read_calls();
+        history
+    }
+
+    /// The transport of this cell, when it varies with it.
+    pub fn transport(&self) -> Option<Transport> {
+        self.transcript.header.transport
+    }
+
+    /// All entries.
+    pub fn entries(&self) -> &'t [Entry] {
+        &self.transcript.entries
+    }
+
+    /// The session that a call names.
+    pub fn session_of(&self, call: &Call<'_>) -> Option<&Session<'t>> {
+        call.session.map(|idx| &self.sessions[idx])
+    }
+
+    /// When a step began.
+    pub fn step(&self, wanted: &str) -> Option<At> {
+        self.entries().iter().find_map(|entry| match &entry.what {
+            What::Step { name } if name == wanted => Some(entry.place()),
+            _ => None,
+        })
+    }
+
+    /// When and how a replica went, first; `None` while it stays.
+    pub fn departure(&self, replica: &str) -> Option<(At, Departure)> {
+        self.entries().iter().find_map(|entry| {
+            let departure = match &entry.what {
+                What::Fault(Fault::Kill { replica: gone }) if gone == replica => Departure::Killed,
+                What::Fault(Fault::Delete {
+                    replica: gone,
+                    grace_s: 0,
+                }) if gone == replica => Departure::Killed,
+                What::Fault(Fault::Stop { replica: gone }) if gone == replica => Departure::Stopped,
+                What::Pod {
+                    pod,
+                    change: PodChange::Terminating | PodChange::Terminated { .. },
+                } if pod == replica => Departure::Graceful,
+                _ => return None,
+            };
+            Some((entry.place(), departure))
+        })
+    }
+
+    /// Whether a replica was away at any time between two places: gone, or on its way out or back.
+    pub fn was_away(&self, replica: &str, from: At, to: At) -> bool {
+        let mut away = false;
+        for entry in self.entries() {
+            if entry.seq > to.seq {
+                break;
+            }
+            match &entry.what {
+                What::Fault(
+                    Fault::Kill { replica: gone } | Fault::Stop { replica: gone } | Fault::Delete { replica: gone, .. },
+                ) if gone == replica => away = true,
+                What::Pod { pod, change: PodChange::Terminating | PodChange::Terminated { .. } } if pod == replica => {
+                    away = true;
+                }
+                What::Pod { pod, change: PodChange::Ready } if pod == replica => away = false,
+                _ => {}
+            }
+            if away && entry.seq >= from.seq {
+                return true;
+            }
+        }
+        away
+    }
+
+    /// The last place.
+    pub fn end(&self) -> At {
+        self.entries().last().map_or(At { seq: 0, us: 0 }, Entry::place)
+    }
+
+    /// When a replica's process ended after it had begun to go.
+    pub fn process_ended(&self, replica: &str) -> Option<At> {
+        self.entries().iter().find_map(|entry| match &entry.what {
+            What::Pod {
+                pod,
+                change: PodChange::Terminated { .. } | PodChange::Deleted,
+            } if pod == replica => Some(entry.place()),
+            _ => None,
+        })
+    }
+
+    /// The stream that a session's messages come on: HTTP+SSE's one, or Streamable HTTP's GET streams.
+    pub fn streams_of(&self, session: &Session<'_>) -> impl Iterator<Item = &Exchange<'t>> {
+        let (client, id) = (session.client.to_owned(), session.id.map(str::to_owned));
+        let sse = self.transport() == Some(Transport::Sse);
+        self.exchanges.values().filter(move |exchange| {
+            let Some(id) = id.as_deref() else { return false };
+            exchange.request.client == client
+                && exchange.request.method == "GET"
+                && exchange.is_event_stream()
+                && if sse {
+                    exchange.endpoint().is_some_and(|endpoint| endpoint.contains(id))
+                } else {
+                    exchange.request.header("mcp-session-id") == Some(id)
+                }
+        })
+    }
+
+    fn read_calls(&self) -> Vec<Call<'t>> {
+        self.exchanges
+            .values()
+            .filter_map(|exchange| {
+                let message = exchange.request.message()?;
+                let id = message.get("id")?;
+                let method = message.get("method")?.as_str()?;
+                Some(self.read_call(exchange, method, id, message))
+            })
+            .collect()
+    }
+
+    fn read_call(
+        &self,
+        exchange: &Exchange<'t>,
+        method: &'t str,
+        id: &'t Value,
+        message: &'t Value,
+    ) -> Call<'t> {
+        let carriers = self.carriers(exchange);
+        let mut answers = Vec::new();
+        let mut progress = Vec::new();
+        for carrier in &carriers {
+            // A client may use an id again once its request was answered: only what comes after it was sent is its own.
+            for (at, received) in carrier.messages().into_iter().filter(|(at, _)| *at > exchange.at) {
+                if is_answer_to(&received, id) {
+                    answers.push((at, received));
+                } else if is_progress_of(&received, id) {
+                    progress.push(at);
+                }
+            }
+        }
+        answers.sort_by_key(|(at, _)| *at);
+        progress.sort();
+        Call {
+            exchange: exchange.id,
+            client: &exchange.request.client,
+            path: &exchange.request.path,
+            replica: exchange.replica,
+            session: self.session_named_by(exchange),
+            method,
+            id,
+            params: message.get("params").unwrap_or(&Value::Null),
+            sent: exchange.at,
+            outcome: outcome(exchange, &carriers, &answers),
+            answers,
+            progress,
+        }
+    }
+
+    /// The exchanges on which the answer to a posted request may come.
+    fn carriers(&self, exchange: &Exchange<'t>) -> Vec<&Exchange<'t>> {
+        if self.transport() != Some(Transport::Sse) {
+            return self.exchanges.get(&exchange.id).into_iter().collect();
+        }
+        self.exchanges
+            .values()
+            .filter(|stream| {
+                stream.request.client == exchange.request.client
+                    && stream
+                        .endpoint()
+                        .is_some_and(|uri| same_target(uri, &exchange.request.target))
+            })
+            .collect()
+    }
+
+    fn session_named_by(&self, exchange: &Exchange<'t>) -> Option<usize> {
+        let request = exchange.request;
+        self.sessions.iter().rposition(|session| {
+            session.client == request.client
+                && match (self.transport(), session.id) {
+                    (Some(Transport::Stateless), _) => true,
+                    (Some(Transport::Sse), Some(id)) => request.target.contains(id),
+                    (_, Some(id)) => request.header("mcp-session-id") == Some(id),
+                    // A Streamable server may run without sessions: then every request of the client is its own.
+                    (_, None) => request.header("mcp-session-id").is_none(),
+                }
+        })
+    }
+}
+
+// === impl Exchange ===
+
+impl<'t> Exchange<'t> {
+    /// Whether the answer is an event stream.
+    pub fn is_event_stream(&self) -> bool {
+        self.head.is_some_and(|head| {
+            head.header("content-type")
+                .is_some_and(|value| media_type(value) == "text/event-stream")
+        })
+    }
+
+    /// The data of the `endpoint` event, when this is an HTTP+SSE stream that sent it.
+    pub fn endpoint(&self) -> Option<&'t str> {
+        self.frames
+            .iter()
+            .find(|(_, frame)| frame.event_type() == "endpoint")
+            .and_then(|(_, frame)| frame.data.as_deref())
+    }
+
+    /// The JSON-RPC messages that came, with their places.
+    pub fn messages(&self) -> Vec<(At, Value)> {
+        let framed = self
+            .frames
+            .iter()
+            .filter(|(_, frame)| frame.event_type() == "message")
+            .filter_map(|(at, frame)| Some((*at, serde_json::from_str(frame.data.as_deref()?).ok()?)));
+        let whole = self.body.iter().filter_map(|(at, body)| match body {
+            Body::Json(value) => Some((*at, value.clone())),
+            Body::Text(_) | Body::Long { .. } => None,
+        });
+        framed.chain(whole).collect()
+    }
+}
+
+impl Head<'_> {
+    /// The first header of this name.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        find_header(self.headers, name)
+    }
+}
+
+impl Request {
+    /// The first header of this name.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        find_header(&self.headers, name)
+    }
+
+    /// The JSON-RPC message it carries.
+    pub fn message(&self) -> Option<&Value> {
+        match &self.body {
+            Some(Body::Json(value)) => Some(value),
+            _ => None,
+        }
+    }
+}
+
+// === impl Call ===
+
+impl Call<'_> {
+    /// The result, when it was answered with one.
+    pub fn result(&self) -> Option<&Value> {
+        self.answers
+            .first()
+            .and_then(|(_, message)| message.get("result"))
+    }
+
+    /// The text of the first content item of a tool's result.
+    pub fn text(&self) -> Option<&str> {
+        self.result()?.get("content")?.get(0)?.get("text")?.as_str()
+    }
+
+    /// The tool that it calls.
+    pub fn tool(&self) -> Option<&str> {
+        (self.method == "tools/call")
+            .then(|| self.params.get("name")?.as_str())
+            .flatten()
+    }
+
+    /// An argument of the tool that it calls.
+    pub fn argument(&self, name: &str) -> Option<&Value> {
+        self.params.get("arguments")?.get(name)
+    }
+
+    /// How long the tool was asked to hold the call.
+    pub fn held(&self) -> Duration {
+        let ms = ["hold_ms", "ms"]
+            .iter()
+            .find_map(|name| self.argument(name)?.as_u64());
+        Duration::from_millis(ms.unwrap_or(0))
+    }
+
+    /// How long its outcome took; `None` when there was none.
+    pub fn took(&self) -> Option<Duration> {
+        let at = self.outcome.at()?;
+        Some(Duration::from_micros(at.us.saturating_sub(self.sent.us)))
+    }
+}
+
+impl Outcome<'_> {
+    /// When it came; `None` for silence.
+    pub fn at(&self) -> Option<At> {
+        match self {
+            Outcome::Answered { at } | Outcome::Refused { at, .. } | Outcome::Ended { at, .. } => Some(*at),
+            Outcome::Silent => None,
+        }
+    }
+}
+
+impl At {
+    /// The time from this place to a later one.
+    pub fn until(self, later: At) -> Duration {
+        Duration::from_micros(later.us.saturating_sub(self.us))
+    }
+}
+
+impl Entry {
+    /// Where it stands.
+    pub fn place(&self) -> At {
+        At {
+            seq: self.seq,
+            us: self.at_us,
+        }
+    }
+}
+
+// === helpers ===
+
+fn exchanges(entries: &[Entry]) -> BTreeMap<ExchangeId, Exchange<'_>> {
+    let mut exchanges: BTreeMap<ExchangeId, Exchange<'_>> = BTreeMap::new();
+    let mut routed: BTreeMap<SocketAddr, &str> = BTreeMap::new();
+    for entry in entries {
+        let at = entry.place();
+        match &entry.what {
+            What::Request(request) => {
+                let replica = match &request.path {
+                    Path::Replica(name) => Some(name.as_str()),
+                    Path::Service => None,
+                };
+                let exchange = Exchange {
+                    id: request.exchange,
+                    at,
+                    request,
+                    from: None,
+                    replica,
+                    head: None,
+                    frames: Vec::new(),
+                    body: None,
+                    end: None,
+                };
+                exchanges.insert(request.exchange, exchange);
+            }
+            What::Connected { exchange, from } => {
+                if let Some(exchange) = exchanges.get_mut(exchange) {
+                    exchange.from = Some(*from);
+                }
+            }
+            What::Head {
+                exchange,
+                status,
+                headers,
+            } => {
+                if let Some(exchange) = exchanges.get_mut(exchange) {
+                    exchange.head = Some(Head {
+                        at,
+                        status: *status,
+                        headers,
+                    });
+                }
+            }
+            What::Frame { exchange, frame } => {
+                if let Some(exchange) = exchanges.get_mut(exchange) {
+                    exchange.frames.push((at, frame));
+                }
+            }
+            What::Body { exchange, body } => {
+                if let Some(exchange) = exchanges.get_mut(exchange) {
+                    exchange.body = Some((at, body));
+                }
+            }
+            What::End { exchange, how } => {
+                if let Some(exchange) = exchanges.get_mut(exchange) {
+                    exchange.end = Some((at, how));
+                }
+            }
+            What::Routed { from, replica } => {
+                routed.insert(*from, replica);
+            }
+            _ => {}
+        }
+    }
+    for exchange in exchanges.values_mut() {
+        if exchange.replica.is_none() {
+            exchange.replica = exchange.from.and_then(|from| routed.get(&from).copied());
+        }
+    }
+    exchanges
+}
+
+fn outcome<'t>(exchange: &Exchange<'t>, carriers: &[&Exchange<'t>], answers: &[(At, Value)]) -> Outcome<'t> {
+    if let Some((at, _)) = answers.first() {
+        return Outcome::Answered { at: *at };
+    }
+    if let Some(head) = exchange.head.filter(|head| head.status >= 300) {
+        return Outcome::Refused {
+            at: head.at,
+            status: head.status,
+        };
+    }
+    let broken = |how: &&End| !matches!(how, End::ClosedByClient | End::TimedOut { .. });
+    let own = exchange.end.filter(|(_, how)| broken(how));
+    // A POST of HTTP+SSE ends well with its 202; it is the stream that must not end before the answer.
+    let accepted_elsewhere = !carriers.iter().any(|carrier| carrier.id == exchange.id);
+    let own = own.filter(|(_, how)| !(accepted_elsewhere && **how == End::Complete));
+    let streams = carriers.iter().filter(|carrier| carrier.id != exchange.id);
+    let ended = streams.filter_map(|stream| stream.end.filter(|(_, how)| broken(how)));
+    match own.into_iter().chain(ended).min_by_key(|(at, _)| *at) {
+        Some((at, how)) => Outcome::Ended {
+            at: at.max(exchange.at),
+            how,
+        },
+        None => Outcome::Silent,
+    }
+}
+
+fn is_answer_to(message: &Value, id: &Value) -> bool {
+    message.get("id") == Some(id)
+        && message.get("method").is_none()
+        && (message.get("result").is_some() || message.get("error").is_some())
+}
+
+fn is_progress_of(message: &Value, token: &Value) -> bool {
+    message.get("method").and_then(Value::as_str) == Some("notifications/progress")
+        && message
+            .get("params")
+            .and_then(|params| params.get("progressToken"))
+            == Some(token)
+}
+
+/// Whether an `endpoint` event's URI leads to this request target.
+fn same_target(uri: &str, target: &str) -> bool {
+    let path = match uri.split_once("://") {
+        Some((_, rest)) => rest.find('/').map_or("/", |slash| &rest[slash..]),
+        None => uri,
+    };
+    target == path || (!path.starts_with('/') && target.ends_with(path))
+}
+
+fn find_header<'h>(headers: &'h [(String, String)], name: &str) -> Option<&'h str> {
+    headers
+        .iter()
+        .find(|(key, _)| key.eq_ignore_ascii_case(name))
+        .map(|(_, value)| value.as_str())
+}
+
+fn media_type(value: &str) -> String {
+    value.split(';').next().unwrap_or("").trim().to_ascii_lowercase()
+}

@@ -1,0 +1,382 @@
+//! A transcript without what varies from run to run and from backend to backend: the form of snapshots.
+//!
+//! Each client's exchanges stand in that client's own order, then what the harness did to the cluster and the
+//! reasons of the events that followed. Volatile values get names in typed data, before anything is rendered.
+//! Left out: times, comments, counts and messages of events, polls (a wait is one line), spare clients.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
+
+use serde_json::Value;
+
+use super::history::{Exchange, History};
+use super::{Body, Connection, End, Fault, Frame, Path, PodChange, Transcript, What};
+
+/// The role of a client that was opened only to find one that reaches the wanted replica.
+pub const SPARE: &str = "spare";
+
+/// Renders the normalised form.
+pub fn normalise(transcript: &Transcript) -> String {
+    let history = History::new(transcript);
+    let mut names = Names::new(&history);
+    let mut out = format!("cell: {}\n", transcript.header.cell);
+    let mut sections: Vec<(Vec<String>, String)> = Vec::new();
+    for (role, client) in names.clients() {
+        let section = client_section(&history, &client, &mut names);
+        match sections.last_mut() {
+            // Many clients that do the same are said once.
+            Some((roles, text)) if *text == section => roles.push(role),
+            _ => sections.push((vec![role], section)),
+        }
+    }
+    for (roles, section) in sections {
+        let _ = match roles.as_slice() {
+            [role] => write!(out, "\nclient {role}\n{section}"),
+            [first, .., last] => {
+                write!(
+                    out,
+                    "\n{} clients alike, {first} to {last}\n{section}",
+                    roles.len()
+                )
+            }
+            [] => Ok(()),
+        };
+    }
+    let cluster = cluster_section(&history, &mut names);
+    if !cluster.is_empty() {
+        let _ = write!(out, "\ncluster\n{cluster}");
+    }
+    out
+}
+
+/// Stable names for volatile values.
+struct Names {
+    /// Client to role, for those that have one.
+    roles: BTreeMap<String, String>,
+    /// Every client, in order of appearance.
+    order: Vec<String>,
+    /// Session id to the client that holds it and its number there.
+    sessions: Vec<(String, String, usize)>,
+    /// Made-up session ids.
+    unknown: Vec<(String, usize)>,
+    /// Every pod that there was.
+    pods: BTreeSet<String>,
+    /// Pods in order of mention, as `replica-a`, `replica-b`, ..
+    mentioned: Vec<String>,
+}
+
+/// Whose body is rendered: decides how sessions and replicas in it are called.
+struct Reader<'a> {
+    client: &'a str,
+    aimed: bool,
+}
+
+// === impl Names ===
+
+impl Names {
+    fn new(history: &History<'_>) -> Self {
+        let mut names = Self {
+            roles: BTreeMap::new(),
+            order: Vec::new(),
+            sessions: Vec::new(),
+            unknown: Vec::new(),
+            pods: BTreeSet::new(),
+            mentioned: Vec::new(),
+        };
+        for entry in history.entries() {
+            match &entry.what {
+                What::Role { client, role } => {
+                    names.roles.insert(client.clone(), role.clone());
+                }
+                What::Request(request) if !names.order.contains(&request.client) => {
+                    names.order.push(request.client.clone());
+                }
+                What::UnknownId { id, .. } => names.unknown.push((id.clone(), names.unknown.len() + 1)),
+                What::Pod { pod, .. } => {
+                    names.pods.insert(pod.clone());
+                }
+                _ => {}
+            }
+        }
+        for session in &history.sessions {
+            if let Some(id) = session.id {
+                let held = names
+                    .sessions
+                    .iter()
+                    .filter(|(_, client, _)| client == session.client)
+                    .count();
+                names
+                    .sessions
+                    .push((id.to_owned(), session.client.to_owned(), held + 1));
+            }
+        }
+        names
+    }
+
+    /// Role and client of everyone who plays a part: those with a role by its name, then the others in order.
+    fn clients(&self) -> Vec<(String, String)> {
+        let mut cast: Vec<(String, String)> = self
+            .roles
+            .iter()
+            .map(|(client, role)| (role.clone(), client.clone()))
+            .collect();
+        cast.sort();
+        let others = self
+            .order
+            .iter()
+            .filter(|client| !self.roles.contains_key(*client));
+        cast.extend(others.map(|client| (client.clone(), client.clone())));
+        cast.retain(|(role, _)| role != SPARE);
+        cast
+    }
+
+    fn replica(&mut self, pod: &str) -> String {
+        let idx = self
+            .mentioned
+            .iter()
+            .position(|known| known == pod)
+            .unwrap_or_else(|| {
+                self.mentioned.push(pod.to_owned());
+                self.mentioned.len() - 1
+            });
+        let letter = char::from(b'a' + u8::try_from(idx % 26).unwrap_or(0));
+        format!("<replica-{letter}>")
+    }
+
+    fn text(&mut self, text: &str, reader: &Reader<'_>) -> String {
+        let mut text = text.to_owned();
+        for (id, client, number) in &self.sessions {
+            if text.contains(id.as_str()) {
+                let name = if client == reader.client {
+                    format!("<session-{number}>")
+                } else {
+                    format!(
+                        "<session-{number} of {}>",
+                        self.roles.get(client).unwrap_or(client)
+                    )
+                };
+                text = text.replace(id.as_str(), &name);
+            }
+        }
+        for (id, number) in &self.unknown {
+            text = text.replace(id.as_str(), &format!("<unknown-session-{number}>"));
+        }
+        for pod in self.pods.clone() {
+            if text.contains(&pod) {
+                let name = if reader.aimed {
+                    self.replica(&pod)
+                } else {
+                    "<replica>".to_owned()
+                };
+                text = text.replace(&pod, &name);
+            }
+        }
+        text
+    }
+
+    fn value(&mut self, value: &Value, reader: &Reader<'_>) -> Value {
+        match value {
+            Value::String(text) => Value::String(self.text(text, reader)),
+            Value::Array(items) => items.iter().map(|item| self.value(item, reader)).collect(),
+            Value::Object(fields) => fields
+                .iter()
+                .map(|(key, field)| {
+                    let field = match (key.as_str(), field) {
+                        // The versions of client and hub change with every release.
+                        ("version", Value::String(_)) => Value::from("<version>"),
+                        _ => self.value(field, reader),
+                    };
+                    (self.text(key, reader), field)
+                })
+                .collect(),
+            Value::Null | Value::Bool(_) | Value::Number(_) => value.clone(),
+        }
+    }
+}
+
+// === rendering ===
+
+fn client_section(history: &History<'_>, client: &str, names: &mut Names) -> String {
+    let mut out = String::new();
+    for exchange in history
+        .exchanges
+        .values()
+        .filter(|exchange| exchange.request.client == client)
+    {
+        let aimed = matches!(exchange.request.path, Path::Replica(_));
+        write_exchange(&mut out, exchange, &Reader { client, aimed }, names);
+    }
+    out
+}
+
+fn write_exchange(out: &mut String, exchange: &Exchange<'_>, reader: &Reader<'_>, names: &mut Names) {
+    let request = exchange.request;
+    let path = match &request.path {
+        Path::Service => "service".to_owned(),
+        Path::Replica(pod) => names.replica(pod),
+    };
+    let kept = match request.connection {
+        Connection::Fresh => "",
+        Connection::Kept => ", kept connection",
+    };
+    let _ = writeln!(
+        out,
+        "  {} {} via {path}{kept}",
+        request.method,
+        names.text(&request.target, reader)
+    );
+    for header in [
+        "mcp-session-id",
+        "mcp-protocol-version",
+        "mcp-method",
+        "mcp-name",
+        "last-event-id",
+    ] {
+        if let Some(value) = request.header(header) {
+            let _ = writeln!(out, "    {header}: {}", names.text(value, reader));
+        }
+    }
+    if let Some(body) = &request.body {
+        let _ = writeln!(out, "    > {}", body_text(body, reader, names));
+    }
+    if let Some(head) = exchange.head {
+        let media = head
+            .header("content-type")
+            .map(|value| format!(" {value}"))
+            .unwrap_or_default();
+        let _ = writeln!(out, "    {}{media}", head.status);
+        for header in ["mcp-session-id", "retry-after", "allow", "location"] {
+            if let Some(value) = head.header(header) {
+                let _ = writeln!(out, "    {header}: {}", names.text(value, reader));
+            }
+        }
+    }
+    let mut frames: Vec<(i64, String)> = exchange
+        .frames
+        .iter()
+        .filter_map(|(_, frame)| frame_text(frame, reader, names))
+        .collect();
+    // Answers to calls that run at once may come in any order: told by request, not by arrival.
+    frames.sort_by_key(|(id, _)| *id);
+    for (_, text) in frames {
+        let _ = writeln!(out, "    < {text}");
+    }
+    if let Some((_, body)) = exchange.body {
+        let text = body_text(body, reader, names);
+        if !text.is_empty() {
+            let _ = writeln!(out, "    < {text}");
+        }
+    }
+    if let Some(end) = end_text(exchange) {
+        let _ = writeln!(out, "    {end}");
+    }
+}
+
+/// The frame's text, and the id of the request it is about: -1 for what comes before any.
+fn frame_text(frame: &Frame, reader: &Reader<'_>, names: &mut Names) -> Option<(i64, String)> {
+    let data = frame.data.as_deref().filter(|data| !data.is_empty())?;
+    let Ok(message) = serde_json::from_str::<Value>(data) else {
+        return Some((
+            -1,
+            format!("{}: {}", frame.event_type(), names.text(data, reader)),
+        ));
+    };
+    let about = message
+        .get("id")
+        .or_else(|| message.get("params")?.get("progressToken"));
+    let about = about.and_then(Value::as_i64).unwrap_or(i64::MAX);
+    Some((
+        about,
+        format!("{}: {}", frame.event_type(), names.value(&message, reader)),
+    ))
+}
+
+fn body_text(body: &Body, reader: &Reader<'_>, names: &mut Names) -> String {
+    match body {
+        Body::Json(value) => names.value(value, reader).to_string(),
+        Body::Text(text) => names.text(text.trim_end(), reader),
+        Body::Long { length, .. } => format!("{length} bytes"),
+    }
+}
+
+fn end_text(exchange: &Exchange<'_>) -> Option<&'static str> {
+    match exchange.end.map(|(_, end)| end) {
+        Some(End::Complete) if exchange.is_event_stream() => Some("ended"),
+        Some(End::Complete) | None => None,
+        Some(End::ClosedByClient) => Some("closed by the client"),
+        Some(End::Refused { .. }) => Some("refused"),
+        Some(End::Cut { .. }) => Some("cut"),
+        Some(End::Malformed { .. }) => Some("malformed"),
+        Some(End::TimedOut { .. }) => Some("no answer"),
+    }
+}
+
+fn cluster_section(history: &History<'_>, names: &mut Names) -> String {
+    let mut out = String::new();
+    let reader = Reader {
+        client: "",
+        aimed: true,
+    };
+    for entry in history.entries() {
+        let line = match &entry.what {
+            What::Step { name } => format!("step: {name}"),
+            What::Fault(fault) => fault_text(fault, names),
+            What::Awaited { condition, unmet, .. } => {
+                let result = if unmet.is_none() { "met" } else { "not met" };
+                format!("await {}: {result}", names.text(condition, &reader))
+            }
+            What::Luck { of, probability } => format!("luck: {of}: {probability:.1e}"),
+            What::Broken { .. } => "broken off".to_owned(),
+            _ => continue,
+        };
+        let _ = writeln!(out, "  {line}");
+    }
+    let reasons = event_reasons(history);
+    if !reasons.is_empty() {
+        let _ = writeln!(
+            out,
+            "  events: {}",
+            reasons.into_iter().collect::<Vec<_>>().join(", ")
+        );
+    }
+    out
+}
+
+fn fault_text(fault: &Fault, names: &mut Names) -> String {
+    match fault {
+        Fault::Kill { replica } => format!("kill {}", names.replica(replica)),
+        Fault::Stop { replica } => format!("stop {}", names.replica(replica)),
+        Fault::Continue { replica } => format!("continue {}", names.replica(replica)),
+        Fault::Delete { replica, grace_s } => {
+            format!("delete {}, grace {grace_s} s", names.replica(replica))
+        }
+        Fault::Scale { from, to } => format!("scale from {from} to {to}"),
+        Fault::Roll => "roll".to_owned(),
+    }
+}
+
+/// The reasons of events, each once. `Unhealthy` counts only for a pod that the scenario waited to see not ready:
+/// everywhere else a probe may or may not hit the moment in which a process starts or ends.
+fn event_reasons(history: &History<'_>) -> BTreeSet<String> {
+    let waited_not_ready = history.entries().iter().any(
+        |entry| matches!(&entry.what, What::Awaited { condition, .. } if condition.contains("not ready")),
+    );
+    let not_ready = history.entries().iter().any(|entry| {
+        matches!(
+            &entry.what,
+            What::Pod {
+                change: PodChange::NotReady,
+                ..
+            }
+        )
+    });
+    let unhealthy = waited_not_ready && not_ready;
+    history
+        .entries()
+        .iter()
+        .filter_map(|entry| match &entry.what {
+            What::Event { reason, .. } if reason != "Unhealthy" || unhealthy => Some(reason.clone()),
+            _ => None,
+        })
+        .collect()
+}

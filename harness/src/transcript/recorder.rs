@@ -1,0 +1,145 @@
+//! Appends entries as they happen, with secrets replaced by their names before they are kept.
+
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use super::{Entry, ExchangeId, What};
+
+/// Appends to the transcript of one cell; cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Recorder {
+    shared: Arc<Mutex<Recording>>,
+    began: Instant,
+    secrets: Arc<[Secret]>,
+}
+
+/// A value that must not appear in a transcript, and the name that stands for it.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret {
+    /// What the transcript says instead, `<secret:NAME>`.
+    pub name: String,
+    /// The value.
+    pub value: String,
+}
+
+#[derive(Debug, Default)]
+struct Recording {
+    entries: Vec<Entry>,
+    exchanges: u32,
+}
+
+// === impl Recorder ===
+
+impl Recorder {
+    /// Begins a recording in which each secret's value is replaced by its name.
+    ///
+    /// Values shorter than four characters are not looked for: they would be found everywhere.
+    pub fn new(secrets: impl IntoIterator<Item = Secret>) -> Self {
+        let mut secrets: Vec<Secret> = secrets
+            .into_iter()
+            .filter(|secret| secret.value.len() >= 4)
+            .collect();
+        // The longest first, so that a secret inside another does not leave the rest in clear.
+        secrets.sort_by_key(|secret| std::cmp::Reverse(secret.value.len()));
+        Self {
+            shared: Arc::default(),
+            began: Instant::now(),
+            secrets: secrets.into(),
+        }
+    }
+
+    /// Appends one entry and returns its place.
+    pub fn record(&self, what: What) -> u32 {
+        let what = if self.secrets.is_empty() {
+            what
+        } else {
+            self.masked(what)
+        };
+        let mut recording = self.lock();
+        let seq = u32::try_from(recording.entries.len()).unwrap_or(u32::MAX - 1) + 1;
+        // Read under the lock, so that the order of entries is the order of times.
+        let at_us = u64::try_from(self.began.elapsed().as_micros()).unwrap_or(u64::MAX);
+        recording.entries.push(Entry { seq, at_us, what });
+        seq
+    }
+
+    /// A number for the next exchange.
+    pub fn next_exchange(&self) -> ExchangeId {
+        let mut recording = self.lock();
+        recording.exchanges += 1;
+        ExchangeId(recording.exchanges)
+    }
+
+    /// What has been recorded so far.
+    pub fn entries(&self) -> Vec<Entry> {
+        self.lock().entries.clone()
+    }
+
+    /// How long the recording has been going on.
+    pub fn elapsed(&self) -> Duration {
+        self.began.elapsed()
+    }
+
+    /// The text with every secret's value replaced by its name.
+    pub fn mask(&self, text: &str) -> String {
+        self.secrets.iter().fold(text.to_owned(), |text, secret| {
+            if text.contains(&secret.value) {
+                text.replace(&secret.value, &format!("<secret:{}>", secret.name))
+            } else {
+                text
+            }
+        })
+    }
+
+    /// Masks in the serialized form, which reaches every string of every kind of entry.
+    fn masked(&self, what: What) -> What {
+        let Ok(mut value) = serde_json::to_value(&what) else {
+            return what;
+        };
+        if mask_value(&mut value, &|text| self.mask(text)) {
+            serde_json::from_value(value).unwrap_or(what)
+        } else {
+            what
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Recording> {
+        self.shared.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Shows the name only.
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "<secret:{}>", self.name)
+    }
+}
+
+// === helpers ===
+
+fn mask_value(value: &mut serde_json::Value, mask: &impl Fn(&str) -> String) -> bool {
+    match value {
+        serde_json::Value::String(text) => {
+            let masked = mask(text);
+            let changed = masked != *text;
+            *text = masked;
+            changed
+        }
+        serde_json::Value::Array(items) => mask_all(items.iter_mut(), mask),
+        serde_json::Value::Object(fields) => mask_all(fields.values_mut(), mask),
+        serde_json::Value::Null | serde_json::Value::Bool(_) | serde_json::Value::Number(_) => false,
+    }
+}
+
+/// Every one of them, also after the first that changes.
+fn mask_all<'v>(
+    values: impl Iterator<Item = &'v mut serde_json::Value>,
+    mask: &impl Fn(&str) -> String,
+) -> bool {
+    values
+        .map(|value| mask_value(value, mask))
+        .filter(|changed| *changed)
+        .count()
+        > 0
+}

@@ -1,0 +1,236 @@
+//! The wire client: the three MCP transport eras, spoken byte for byte.
+//!
+//! No SDK, no pool, no redirects, no proxy, no hidden retries: every request is one exchange in the transcript,
+//! on a connection of its own from the client's own source address, unless a session was told to keep one.
+//! What a hub does (a 404, a cut stream, a refused connection) is an entry and an [`Outcome`], never an error.
+//! Knows no Kubernetes, no cluster and no checks: it drives and records, and judges nothing.
+//!
+//! A hub cannot make it hold more than bounded memory per exchange, or wait longer than [`Timeouts`] say.
+
+mod connection;
+mod endpoint;
+mod exchange;
+pub mod frame;
+mod http_sse;
+mod inbox;
+mod message;
+mod patience;
+mod pending;
+mod session;
+mod stateless;
+mod stream;
+mod streamable;
+mod tls;
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use crate::plan::Transport;
+use crate::timeouts::Timeouts;
+use crate::transcript::{Body, End, Frame, Path, Recorder};
+
+pub use exchange::{NOTHING_WRITTEN, REDACTED};
+pub use pending::{Outcome, Pending, Progress};
+pub use session::{Listening, Session};
+
+/// How requests of this hub look.
+#[derive(Clone, Debug)]
+pub struct Dialect {
+    /// Path and query of the HTTP+SSE stream.
+    pub sse_path: String,
+    /// Path and query of the MCP endpoint, of Streamable HTTP and of the stateless era.
+    pub mcp_path: String,
+    /// Headers that every request carries. Their values are never recorded ([`REDACTED`] is).
+    pub headers: Vec<(String, String)>,
+}
+
+/// Where a request goes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Target {
+    /// What the transcript calls it.
+    pub path: Path,
+    /// Where the connection goes.
+    pub addr: SocketAddr,
+    /// The `Host` header: `host` or `host:port`.
+    pub authority: String,
+    /// The name that the certificate must have; `None` for plain HTTP.
+    pub tls: Option<String>,
+}
+
+/// One wire client, with a name and a source address of its own; cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Client {
+    inner: Arc<Inner>,
+    keeps: bool,
+}
+
+#[derive(Debug)]
+struct Inner {
+    name: String,
+    source: Option<IpAddr>,
+    recorder: Recorder,
+    dialect: Arc<Dialect>,
+    timeouts: Arc<Timeouts>,
+}
+
+/// A request as it is put on the wire.
+///
+/// `host`, `user-agent`, `content-length` and the dialect's headers are added unless `headers` names them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Raw {
+    /// `GET`, `POST`, ..
+    pub method: String,
+    /// Path and query.
+    pub target: String,
+    /// In the order in which they are sent.
+    pub headers: Vec<(String, String)>,
+    /// The body; empty for none.
+    pub body: Bytes,
+}
+
+/// What came back in one exchange.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Answer {
+    /// The HTTP status, when a head arrived.
+    pub status: Option<u16>,
+    /// The headers in their order, names in lower case.
+    pub headers: Vec<(String, String)>,
+    /// The body as far as it arrived; empty for an event stream.
+    pub body: Body,
+    /// The frames of an event stream.
+    pub frames: Vec<Frame>,
+    /// How the exchange ended.
+    pub end: End,
+}
+
+// === impl Dialect ===
+
+impl Default for Dialect {
+    fn default() -> Self {
+        Self {
+            sse_path: "/sse".to_owned(),
+            mcp_path: "/mcp".to_owned(),
+            headers: Vec::new(),
+        }
+    }
+}
+
+// === impl Client ===
+
+impl Client {
+    /// A client that is called `name` in the transcript and connects from `source`.
+    ///
+    /// Without a source, or for a hub of the other address family, the operating system chooses.
+    pub fn new(
+        name: impl Into<String>,
+        source: Option<IpAddr>,
+        recorder: Recorder,
+        dialect: Arc<Dialect>,
+        timeouts: Arc<Timeouts>,
+    ) -> Self {
+        let inner = Inner {
+            name: name.into(),
+            source,
+            recorder,
+            dialect,
+            timeouts,
+        };
+        Self {
+            inner: Arc::new(inner),
+            keeps: false,
+        }
+    }
+
+    /// The same client, but its sessions keep one connection for their POSTs, from `initialize` on.
+    #[must_use]
+    pub fn keeping_connections(self) -> Self {
+        Self { keeps: true, ..self }
+    }
+
+    /// What the transcript calls it.
+    pub fn name(&self) -> &str {
+        &self.inner.name
+    }
+
+    /// Opens a session, with everything that its era demands before the first call.
+    ///
+    /// HTTP+SSE: the stream, its `endpoint`, `initialize`, `notifications/initialized`. Streamable HTTP: the
+    /// last two; the session's id is read from the answer to `initialize` and from nowhere else. Stateless: no
+    /// exchange at all.
+    ///
+    /// # Errors
+    ///
+    /// The [`Outcome`] of the step that did not succeed. What was opened until then is closed.
+    pub async fn open(&self, transport: Transport, target: &Target) -> Result<Session, Outcome> {
+        match transport {
+            Transport::Sse => http_sse::open(self, target).await,
+            Transport::Streamable => streamable::open(self, target).await,
+            Transport::Stateless => Ok(stateless::open(self)),
+        }
+    }
+
+    /// One exchange on a connection of its own, for probes.
+    ///
+    /// It ends with the answer, or at the limit for any answer. An event stream that answers anything but a
+    /// POST has no end to wait for: it is closed when its head has arrived.
+    pub async fn exchange(&self, target: &Target, request: Raw) -> Answer {
+        exchange::probe(self, target, request).await
+    }
+
+    fn dialect(&self) -> &Dialect {
+        &self.inner.dialect
+    }
+
+    fn recorder(&self) -> &Recorder {
+        &self.inner.recorder
+    }
+
+    fn timeouts(&self) -> &Timeouts {
+        &self.inner.timeouts
+    }
+
+    /// How long we wait for the answer to a request that is known to take `hold`.
+    fn patience(&self, hold: Duration) -> Duration {
+        let timeouts = self.timeouts();
+        let limit = if hold.is_zero() {
+            timeouts.answer
+        } else {
+            hold + timeouts.held_call
+        };
+        limit + timeouts.slack
+    }
+}
+
+// === impl Answer ===
+
+impl Answer {
+    fn without_head(end: End) -> Self {
+        let body = Body::Text(String::new());
+        Self {
+            status: None,
+            headers: Vec::new(),
+            body,
+            frames: Vec::new(),
+            end,
+        }
+    }
+
+    /// The value of a header, by its name in lower case.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers
+            .iter()
+            .find(|(known, _)| known == name)
+            .map(|(_, value)| value.as_str())
+    }
+
+    fn is_stream(&self) -> bool {
+        self.header("content-type").is_some_and(exchange::is_event_stream)
+    }
+
+    fn is_success(&self) -> bool {
+        self.status.is_some_and(|status| (200..300).contains(&status))
+    }
+}

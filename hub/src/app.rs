@@ -1,0 +1,88 @@
+//! What answers a request: the paths of the hub.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::{Request, State};
+use axum::middleware::{Next, from_fn_with_state};
+use axum::routing::{any, get, post};
+use http::StatusCode;
+
+use crate::forward::Forwarder;
+use crate::origin::Origins;
+use crate::replica::Replica;
+use crate::reply::{self, Reply};
+use crate::tools::Tools;
+use crate::{sse, streamable};
+
+const NOWHERE: &str =
+    "Nothing here: MCP is at /sse (HTTP+SSE) and /mcp (Streamable HTTP), health at /healthz and /readyz";
+
+/// What the handlers of all paths share.
+pub struct App {
+    /// This replica and its sessions.
+    pub replica: Arc<Replica>,
+    /// The way to other replicas.
+    pub forwarder: Arc<Forwarder>,
+    /// What clients can call.
+    pub tools: Arc<Tools>,
+    /// rmcp, for `/mcp`.
+    pub mcp: streamable::Service,
+    /// Who may call from a browser.
+    pub origins: Origins,
+}
+
+impl App {
+    /// Everything that answers requests for `replica`.
+    pub fn new(replica: Arc<Replica>, origins: Origins) -> Self {
+        let tools = Arc::new(Tools::new(replica.name.clone(), replica.defects));
+        let mcp = streamable::service(replica.clone(), tools.clone());
+        Self {
+            replica,
+            forwarder: Arc::default(),
+            tools,
+            mcp,
+            origins,
+        }
+    }
+
+    /// The paths.
+    pub fn router(self: Arc<Self>) -> Router {
+        let open = |State(app), request| sse::open(app, request);
+        let message = |State(app), request| sse::post(app, request);
+        Router::new()
+            .route("/sse", get(open))
+            .route("/sse/", get(open))
+            .route(sse::MESSAGES, post(message))
+            .route("/messages/", post(message))
+            .route(
+                "/mcp",
+                any(|State(app), request| streamable::handle(app, request)),
+            )
+            .route(
+                "/mcp/",
+                any(|State(app), request| streamable::handle(app, request)),
+            )
+            .layer(from_fn_with_state(self.clone(), admit))
+            .route("/healthz", get(|| async { reply::text(StatusCode::OK, "alive") }))
+            .route("/readyz", get(ready))
+            .fallback(|| async { reply::text(StatusCode::NOT_FOUND, NOWHERE) })
+            .with_state(self)
+    }
+}
+
+async fn admit(State(app): State<Arc<App>>, request: Request<Body>, next: Next) -> Reply {
+    match app.origins.check(request.headers()) {
+        Ok(()) => next.run(request).await,
+        Err(answer) => answer,
+    }
+}
+
+async fn ready(State(app): State<Arc<App>>) -> Reply {
+    if app.replica.drain.is_draining() {
+        reply::text(StatusCode::SERVICE_UNAVAILABLE, "stopping")
+    } else {
+        reply::text(StatusCode::OK, "ready")
+    }
+}

@@ -1,0 +1,105 @@
+//! Deliberate faults, one per check, so that every check is shown to catch something.
+//!
+//! Without `--defect` nothing here has an effect. A defect is asked for where it acts, by name, and changes nothing else.
+
+use clap::ValueEnum;
+
+/// One deliberate fault. The doc comment of a variant is what `--list-defects` prints.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Defect {
+    /// Every second request of a session is answered `404 Could not find session` by its own owner.
+    LosesSessions,
+    /// A POST for a session of another replica is accepted (202, or an SSE stream without an answer) and dropped.
+    SwallowsStrays,
+    /// A request for a session of another replica is read and never answered.
+    HangsOnStrays,
+    /// A POST for an unknown or ended session is answered 202 and dropped.
+    AcceptsUnknown,
+    /// A tool call runs twice and is answered once.
+    ExecutesTwice,
+    /// The answer to a tool call is sent twice.
+    AnswersTwice,
+    /// SIGTERM ends the process at once; calls in flight are lost.
+    DropsCallsOnStop,
+    /// After the first session of the process every new session gets 503.
+    RefusesSecondSession,
+    /// A stream or request whose owner died stays open and silent.
+    KeepsDeadStreams,
+    /// A forwarded request waits without limit for its owner's response headers.
+    WaitsForStoppedOwner,
+    /// An answer of one session carries, or goes to, another session of the same process.
+    CrossesStreams,
+    /// `tools/list` names the replica that answered it.
+    ReplicaDependentTools,
+    /// `echo` appends the name of the replica that answered it.
+    ReplicaDependentAnswers,
+    /// `whoami` always answers `hub-0`, as if one replica served everybody.
+    HoardsConnections,
+}
+
+impl Defect {
+    /// The name on the command line.
+    pub fn name(self) -> String {
+        self.to_possible_value()
+            .map(|value| value.get_name().to_owned())
+            .unwrap_or_default()
+    }
+
+    /// What it does, in one sentence.
+    pub fn what(self) -> String {
+        self.to_possible_value()
+            .and_then(|value| value.get_help().map(ToString::to_string))
+            .unwrap_or_default()
+    }
+}
+
+/// The faults of this process.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Defects(u32);
+
+impl Defects {
+    /// Whether `defect` was asked for.
+    pub fn has(self, defect: Defect) -> bool {
+        self.0 & (1 << defect as u32) != 0
+    }
+
+    /// Parses names; empty ones are skipped, so that an empty `DEFECT` means none.
+    ///
+    /// # Errors
+    /// The first name that is no defect.
+    pub fn parse<'a>(names: impl IntoIterator<Item = &'a str>) -> Result<Self, String> {
+        let mut defects = Self::default();
+        for name in names.into_iter().map(str::trim).filter(|name| !name.is_empty()) {
+            let defect = Defect::from_str(name, false)
+                .map_err(|_| format!("unknown defect `{name}`: see --list-defects"))?;
+            defects.0 |= 1 << defect as u32;
+        }
+        Ok(defects)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_defect_is_found_by_its_name_and_says_what_it_does() {
+        for &defect in Defect::value_variants() {
+            let defects = Defects::parse([defect.name().as_str()]).unwrap();
+            for &other in Defect::value_variants() {
+                assert_eq!(defects.has(other), other == defect);
+            }
+            assert!(!defect.what().is_empty(), "{defect:?}");
+        }
+    }
+
+    #[test]
+    fn empty_names_are_none_and_unknown_ones_an_error() {
+        assert_eq!(Defects::parse(["", " "]).unwrap().0, 0);
+        assert!(
+            Defects::parse(["loses-sesions"])
+                .unwrap_err()
+                .contains("loses-sesions")
+        );
+    }
+}

@@ -1,0 +1,37 @@
+//! The reference MCP hub: what a hub that survives several replicas, kills and rollouts looks like.
+//!
+//! A request comes in through [`serve`], is admitted by [`origin`], and goes by its path to [`sse`] (HTTP+SSE, 2024-11-05) or to
+//! [`streamable`] (Streamable HTTP with a session, and 2026-07-28 without one). Both ask [`replica`] where the session lives, which
+//! reads it from the [`session_id`] alone: here ([`session`]), or at another replica, to which [`forward`] carries the request.
+//! [`tools`] are what a client can call, [`drain`] is how the process stops, [`defect`] is what can be broken on purpose.
+//!
+//! The hub knows nothing of the harness that tests it, and nothing of Kubernetes beyond three environment variables.
+
+pub mod app;
+pub mod body;
+pub mod cli;
+pub mod defect;
+pub mod drain;
+pub mod forward;
+pub mod origin;
+pub mod replica;
+pub mod reply;
+pub mod serve;
+pub mod session;
+pub mod session_id;
+pub mod sse;
+pub mod streamable;
+pub mod tools;
+
+/// Writes one line to stderr, where `kubectl logs` and a terminal both find it.
+///
+/// Session ids and secrets never go through here.
+#[macro_export]
+macro_rules! log {
+    ($($part:tt)*) => { eprintln!($($part)*) };
+}
+
+/// Locks `mutex`; a panic elsewhere does not make its data unusable here.
+pub(crate) fn lock<T>(mutex: &std::sync::Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}

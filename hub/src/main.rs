@@ -1,0 +1,142 @@
+//! The `hub` binary: reads the command line, listens, and stops when it is told to.
+
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use clap::{Parser, ValueEnum};
+use hub::app::App;
+use hub::cli::{Args, Sessions, replica_name};
+use hub::defect::Defect;
+use hub::drain::Drain;
+use hub::log;
+use hub::origin::Origins;
+use hub::replica::Replica;
+use hub::serve::serve;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+/// It could not listen.
+const CANNOT_SERVE: u8 = 1;
+/// The command line or the environment is wrong.
+const USAGE: u8 = 2;
+
+fn main() -> ExitCode {
+    let args = Args::parse();
+    if args.list_defects {
+        for defect in Defect::value_variants() {
+            #[expect(clippy::print_stdout, reason = "this is what the user asked for")]
+            {
+                println!("{}\t{}", defect.name(), defect.what());
+            }
+        }
+        return ExitCode::SUCCESS;
+    }
+    // One thread: a hub waits for the network, and each further thread costs memory that every replica pays.
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let result = match runtime {
+        Ok(runtime) => runtime.block_on(run(args)),
+        Err(error) => Err((CANNOT_SERVE, format!("cannot start: {error}"))),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err((code, line)) => {
+            log!("{line}");
+            ExitCode::from(code)
+        }
+    }
+}
+
+async fn run(args: Args) -> Result<(), (u8, String)> {
+    let usage = |line| (USAGE, line);
+    let env = |name: &str| std::env::var_os(name);
+    args.check_secrets(env).map_err(usage)?;
+    let keyring = args.keyring(env).map_err(usage)?;
+    let defects = args.defects().map_err(usage)?;
+    // As PID 1 a process without handlers ignores SIGTERM.
+    let stop = Stop::new().map_err(|error| (CANNOT_SERVE, format!("cannot handle signals: {error}")))?;
+    let cannot_listen = |error| {
+        (
+            CANNOT_SERVE,
+            format!("cannot listen on {}:{}: {error}", args.host, args.port),
+        )
+    };
+    let listener = TcpListener::bind((args.host.as_str(), args.port))
+        .await
+        .map_err(cannot_listen)?;
+    let bound = listener.local_addr().map_err(cannot_listen)?;
+    let replica = Arc::new(Replica {
+        name: replica_name(env),
+        defects,
+        drain: Arc::new(Drain::default()),
+        sessions: Arc::default(),
+        ids: args.ids(keyring, bound, env).map_err(usage)?,
+        limits: args.limits(),
+        begun: Default::default(),
+    });
+    let mode = if args.sessions == Sessions::Forward {
+        "forward"
+    } else {
+        "memory"
+    };
+    log!("listening on {bound} as {} (sessions: {mode})", replica.name);
+    let app = Arc::new(App::new(replica.clone(), Origins::new(args.allow_origin)));
+    tokio::spawn(app.forwarder.clone().sweep());
+    tokio::spawn(replica.clone().sweep());
+    tokio::spawn(stopped(stop, replica, args.drain_delay.0, args.grace.0));
+    serve(app, listener).await;
+    log!("stopped");
+    Ok(())
+}
+
+/// The signals that stop the process.
+struct Stop {
+    term: Signal,
+    int: Signal,
+}
+
+impl Stop {
+    fn new() -> std::io::Result<Self> {
+        Ok(Self {
+            term: signal(SignalKind::terminate())?,
+            int: signal(SignalKind::interrupt())?,
+        })
+    }
+
+    /// Waits for the next one, and gives the exit code of a process that it ends at once.
+    async fn next(&mut self) -> i32 {
+        tokio::select! {
+            _ = self.term.recv() => 143,
+            _ = self.int.recv() => 130,
+        }
+    }
+}
+
+async fn stopped(
+    mut stop: Stop,
+    replica: Arc<Replica>,
+    delay: std::time::Duration,
+    grace: std::time::Duration,
+) {
+    stop.next().await;
+    if replica.defects.has(Defect::DropsCallsOnStop) {
+        std::process::exit(0);
+    }
+    let drain = &replica.drain;
+    log!(
+        "stopping: {} sessions, {} calls in flight",
+        replica.sessions.count(),
+        drain.calls()
+    );
+    tokio::select! {
+        () = drain.run(delay, grace) => {}
+        code = stop.next() => std::process::exit(code),
+    }
+    if drain.calls() > 0 {
+        log!(
+            "{} calls were still running after {} ms",
+            drain.calls(),
+            grace.as_millis()
+        );
+    }
+    std::process::exit(stop.next().await);
+}

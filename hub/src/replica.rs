@@ -1,0 +1,144 @@
+//! This replica: its name, its sessions, and where the session of a request lives.
+//!
+//! Decides from the id alone; knows neither transport.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::defect::{Defect, Defects};
+use crate::drain::Drain;
+use crate::log;
+use crate::reply::{self, Reply};
+use crate::session::{Session, Sessions};
+use crate::session_id::{self, Keyring, Opened, Owner, StartNonce};
+
+/// How sessions are found when the load balancer chooses another replica.
+pub enum Ids {
+    /// They are not: an id is random, and known to its own process only.
+    Memory,
+    /// The id says who owns the session.
+    Forward {
+        /// What opens and seals ids.
+        keyring: Keyring,
+        /// Where other replicas reach this one.
+        advertise: SocketAddr,
+        /// Which process this is at that address.
+        start: StartNonce,
+    },
+}
+
+/// What bounds this replica.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Bytes of a request body.
+    pub body: usize,
+    /// Calls in flight per session.
+    pub queue: usize,
+    /// Sessions at a time.
+    pub sessions: usize,
+    /// How long a session lives that nothing uses.
+    pub session_idle: Duration,
+}
+
+/// What every handler shares.
+pub struct Replica {
+    /// What `whoami` answers.
+    pub name: Arc<str>,
+    /// Deliberate faults.
+    pub defects: Defects,
+    /// How it stops.
+    pub drain: Arc<Drain>,
+    /// Its sessions.
+    pub sessions: Arc<Sessions>,
+    /// How ids are made and read.
+    pub ids: Ids,
+    /// What bounds it.
+    pub limits: Limits,
+    /// Sessions begun so far.
+    pub begun: std::sync::atomic::AtomicUsize,
+}
+
+/// Where the session of a request lives.
+pub enum Place {
+    /// In this process.
+    Here(Arc<Session>),
+    /// In another one.
+    Elsewhere(Owner),
+    /// Nowhere that we know; the answer says so.
+    Nowhere(Reply),
+}
+
+impl Replica {
+    /// Finds the session with this id. `mark` is what a replica put on the request when it forwarded it.
+    pub fn locate(&self, id: &str, mark: Option<&str>) -> Place {
+        if let Some(session) = self.sessions.find(id) {
+            return Place::Here(session);
+        }
+        let Ids::Forward {
+            keyring,
+            advertise,
+            start,
+        } = &self.ids
+        else {
+            return Place::Nowhere(reply::no_session());
+        };
+        match keyring.open(id) {
+            Opened::Owner(owner) => {
+                // Ours and ended, or of a process that had this address before. A request is forwarded once at most.
+                let is_gone = owner.address == *advertise || owner.start == *start;
+                if is_gone || mark.is_some_and(|mark| keyring.is_mark(id, mark)) {
+                    return Place::Nowhere(reply::no_session());
+                }
+                Place::Elsewhere(owner)
+            }
+            Opened::UnknownKey(key) => {
+                log!(
+                    "a session id was sealed with the unknown key {key}: do all replicas have the same SESSION_KEY?"
+                );
+                Place::Nowhere(reply::unknown_key(&key))
+            }
+            Opened::Foreign => Place::Nowhere(reply::no_session()),
+        }
+    }
+
+    /// A new session's id.
+    pub fn mint(&self) -> Arc<str> {
+        match &self.ids {
+            Ids::Memory => session_id::plain().into(),
+            Ids::Forward {
+                keyring,
+                advertise,
+                start,
+            } => keyring.seal(*advertise, *start).into(),
+        }
+    }
+
+    /// Whether a new session may begin.
+    ///
+    /// # Errors
+    /// The answer to give when not.
+    pub fn admit(&self) -> Result<(), &'static str> {
+        if self.drain.is_draining() {
+            return Err(reply::STOPPING);
+        }
+        let begun = self.begun.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        if self.sessions.count() >= self.limits.sessions
+            || self.defects.has(Defect::RefusesSecondSession) && begun > 0
+        {
+            return Err(reply::TOO_MANY_SESSIONS);
+        }
+        Ok(())
+    }
+
+    /// Ends idle sessions until the process ends.
+    pub async fn sweep(self: Arc<Self>) {
+        let limit = self.limits.session_idle;
+        let mut tick =
+            tokio::time::interval((limit / 4).clamp(Duration::from_millis(20), Duration::from_secs(30)));
+        loop {
+            tick.tick().await;
+            self.sessions.end_idle(limit);
+        }
+    }
+}

@@ -1,0 +1,392 @@
+//! One session as rmcp sees it: an inbox of client messages, and a way out for what the server says.
+//!
+//! The same type serves both session eras. HTTP+SSE has one stream per session; Streamable HTTP has one per request, and at most
+//! one more that a GET opened. Everything is bounded: the calls in flight by `--queue`, and what a slow reader leaves unread by
+//! the channels, because a call stays in flight until its answer was taken.
+//! Knows no HTTP, no ids of other replicas and no tools.
+
+use std::collections::HashMap;
+use std::convert::Infallible;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use rmcp::RoleServer;
+use rmcp::model::{
+    CancelledNotification, CancelledNotificationParam, ClientJsonRpcMessage, ClientNotification,
+    ClientRequest, GetMeta, ProgressToken, RequestId, ServerJsonRpcMessage, ServerNotification,
+};
+use rmcp::transport::Transport;
+use rmcp::transport::streamable_http_server::session::ServerSseMessage;
+use tokio::sync::mpsc;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+
+use crate::drain::Call;
+use crate::lock;
+
+/// How long a message waits for a place in the inbox. Well below the time another replica waits for our answer.
+const INBOX_WAIT: Duration = Duration::from_millis(500);
+/// Messages that wait in the inbox or for a reader. Small: the calls in flight are what `--queue` bounds.
+pub(crate) const CHANNEL: usize = 16;
+
+/// One piece of an HTTP+SSE stream, with the call that it answers.
+pub(crate) type Frame = (Bytes, Option<Call>);
+
+/// Why a message was not taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refused {
+    /// Too many calls in flight.
+    Full,
+    /// The session has ended.
+    Ended,
+}
+
+/// A request that was taken and not yet answered.
+#[derive(Default)]
+pub(crate) struct Pending {
+    /// Counts as in flight until the answer was written (HTTP+SSE; Streamable counts the response body).
+    call: Option<Call>,
+    /// Where the answer goes (Streamable).
+    reply: Option<mpsc::Sender<ServerSseMessage>>,
+    progress: Option<ProgressToken>,
+    is_tool_call: bool,
+}
+
+impl Pending {
+    /// A message of an HTTP+SSE session, in flight as `call`.
+    pub(crate) fn counted(call: Call) -> Self {
+        Self {
+            call: Some(call),
+            ..Self::default()
+        }
+    }
+
+    /// A message whose answer goes to `reply`.
+    pub(crate) fn answered_to(reply: mpsc::Sender<ServerSseMessage>) -> Self {
+        Self {
+            reply: Some(reply),
+            ..Self::default()
+        }
+    }
+}
+
+/// Where messages of the server go.
+pub(crate) enum Out {
+    /// HTTP+SSE: all of them to the session's one stream.
+    Stream(mpsc::Sender<Frame>),
+    /// Streamable HTTP: answers to their requests, the rest to the stream that a GET opened.
+    Routes(Mutex<Option<mpsc::Sender<ServerSseMessage>>>),
+}
+
+/// A session of this process.
+pub struct Session {
+    id: Arc<str>,
+    inbox: mpsc::Sender<Box<ClientJsonRpcMessage>>,
+    pub(crate) out: Out,
+    pending: Mutex<HashMap<RequestId, Pending>>,
+    limit: usize,
+    ended: CancellationToken,
+    begun: Instant,
+    used: AtomicU64,
+    open: AtomicUsize,
+    requests: AtomicUsize,
+    /// Turns a message into other ones: what defects change on their way out.
+    pub(crate) tamper: Option<Tamper>,
+}
+
+/// What a defect does to an answer to a tool call on an HTTP+SSE stream.
+pub(crate) enum Tamper {
+    /// Sends it twice.
+    Twice,
+    /// Sends it to another session's stream, when there is one.
+    Elsewhere(Arc<Sessions>),
+}
+
+impl Session {
+    /// A session and the transport that rmcp serves it on.
+    pub(crate) fn new(id: Arc<str>, out: Out, limit: usize, tamper: Option<Tamper>) -> (Arc<Self>, Pipe) {
+        let (inbox, messages) = mpsc::channel(CHANNEL);
+        let session = Arc::new(Self {
+            id,
+            inbox,
+            out,
+            pending: Mutex::default(),
+            limit,
+            ended: CancellationToken::new(),
+            begun: Instant::now(),
+            used: AtomicU64::new(0),
+            open: AtomicUsize::new(0),
+            requests: AtomicUsize::new(0),
+            tamper,
+        });
+        (
+            session.clone(),
+            Pipe {
+                session,
+                messages,
+                cancelled: None,
+            },
+        )
+    }
+
+    /// Its id, as clients send it.
+    pub fn id(&self) -> &Arc<str> {
+        &self.id
+    }
+
+    /// Ends it: calls are cancelled, streams end, messages are refused.
+    pub fn end(&self) {
+        self.ended.cancel();
+        if let Out::Routes(common) = &self.out {
+            lock(common).take();
+        }
+    }
+
+    /// Fires when it has ended.
+    pub fn ended(&self) -> &CancellationToken {
+        &self.ended
+    }
+
+    /// Notes a request, and that the session is in use until the guard is dropped. Answers the how-manieth request it is.
+    pub fn begin(self: &Arc<Self>) -> (usize, Use) {
+        self.open.fetch_add(1, Ordering::Relaxed);
+        (
+            self.requests.fetch_add(1, Ordering::Relaxed) + 1,
+            Use(self.clone()),
+        )
+    }
+
+    /// How long nothing has used it; `None` while a request or a stream is open.
+    pub fn idle(&self) -> Option<Duration> {
+        let used = Duration::from_millis(self.used.load(Ordering::Relaxed));
+        (self.open.load(Ordering::Relaxed) == 0).then(|| self.begun.elapsed().saturating_sub(used))
+    }
+
+    /// Takes a message of the client.
+    ///
+    /// # Errors
+    /// When the session has ended or has too many calls in flight.
+    pub(crate) async fn take(
+        &self,
+        message: ClientJsonRpcMessage,
+        mut pending: Pending,
+    ) -> Result<(), Refused> {
+        if self.ended.is_cancelled() {
+            return Err(Refused::Ended);
+        }
+        let mut taken = None;
+        match &message {
+            ClientJsonRpcMessage::Request(request) => {
+                let mut all = lock(&self.pending);
+                if all.len() >= self.limit {
+                    return Err(Refused::Full);
+                }
+                pending.progress = request.request.get_meta().get_progress_token();
+                pending.is_tool_call = matches!(request.request, ClientRequest::CallToolRequest(_));
+                all.insert(request.id.clone(), pending);
+                taken = Some(request.id.clone());
+            }
+            // rmcp never answers a cancelled request: its stream ends, and nothing waits for it any more.
+            ClientJsonRpcMessage::Notification(notification) => {
+                if let ClientNotification::CancelledNotification(cancelled) = &notification.notification
+                    && let Some(id) = &cancelled.params.request_id
+                {
+                    lock(&self.pending).remove(id);
+                }
+            }
+            ClientJsonRpcMessage::Response(_) | ClientJsonRpcMessage::Error(_) => {}
+        }
+        let refused = match timeout(INBOX_WAIT, self.inbox.send(Box::new(message))).await {
+            Ok(Ok(())) => return Ok(()),
+            Ok(Err(_)) => Refused::Ended,
+            Err(_) => Refused::Full,
+        };
+        if let Some(id) = taken {
+            lock(&self.pending).remove(&id);
+        }
+        Err(refused)
+    }
+
+    /// Brings a message of the server to whoever waits for it; without a reader it is dropped.
+    async fn deliver(&self, message: ServerJsonRpcMessage) {
+        let answered = match &message {
+            ServerJsonRpcMessage::Response(response) => Some(&response.id),
+            ServerJsonRpcMessage::Error(error) => error.id.as_ref(),
+            ServerJsonRpcMessage::Request(_) | ServerJsonRpcMessage::Notification(_) => None,
+        };
+        let pending = answered.and_then(|id| lock(&self.pending).remove(id));
+        match &self.out {
+            Out::Stream(stream) => {
+                let pending = pending.unwrap_or_default();
+                let frame = message_frame(&message);
+                let tamper = self.tamper.as_ref().filter(|_| pending.is_tool_call);
+                let mut stream = stream.clone();
+                match tamper {
+                    None => {}
+                    Some(Tamper::Twice) => {
+                        let _ = stream.send((frame.clone(), None)).await;
+                    }
+                    Some(Tamper::Elsewhere(sessions)) => {
+                        if let Some(Out::Stream(other)) =
+                            sessions.other_than(&self.id).as_deref().map(|s| &s.out)
+                        {
+                            stream = other.clone();
+                        }
+                    }
+                }
+                // A send fails only when the stream, and with it the session, is gone.
+                let _ = stream.send((frame, pending.call)).await;
+            }
+            Out::Routes(common) => {
+                let route = match pending {
+                    Some(pending) => pending.reply,
+                    None if answered.is_some() => None,
+                    None => self.progress_route(&message).or_else(|| lock(common).clone()),
+                };
+                if let Some(route) = route {
+                    let _ = route.send(ServerSseMessage::from_message(message)).await;
+                }
+            }
+        }
+    }
+
+    fn progress_route(&self, message: &ServerJsonRpcMessage) -> Option<mpsc::Sender<ServerSseMessage>> {
+        let ServerJsonRpcMessage::Notification(notification) = message else {
+            return None;
+        };
+        let ServerNotification::ProgressNotification(progress) = &notification.notification else {
+            return None;
+        };
+        let token = &progress.params.progress_token;
+        lock(&self.pending)
+            .values()
+            .find(|pending| pending.progress.as_ref() == Some(token))
+            .and_then(|pending| pending.reply.clone())
+    }
+}
+
+/// Keeps a session from being idle.
+pub struct Use(Arc<Session>);
+
+impl Drop for Use {
+    fn drop(&mut self) {
+        let now = u64::try_from(self.0.begun.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.0.used.store(now, Ordering::Relaxed);
+        self.0.open.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// `message` as one SSE frame of the HTTP+SSE transport.
+pub(crate) fn message_frame(message: &ServerJsonRpcMessage) -> Bytes {
+    let mut frame = Vec::with_capacity(256);
+    frame.extend_from_slice(b"event: message\ndata: ");
+    // Serialisation of rmcp's own types does not fail; JSON text holds no raw line end.
+    let _ = serde_json::to_writer(&mut frame, message);
+    frame.extend_from_slice(b"\n\n");
+    frame.into()
+}
+
+/// The session's end that rmcp reads from and writes to.
+pub struct Pipe {
+    session: Arc<Session>,
+    messages: mpsc::Receiver<Box<ClientJsonRpcMessage>>,
+    /// Once the session has ended: the calls that are still to be cancelled.
+    cancelled: Option<Vec<RequestId>>,
+}
+
+impl Transport<RoleServer> for Pipe {
+    type Error = Infallible;
+
+    fn send(
+        &mut self,
+        message: ServerJsonRpcMessage,
+    ) -> impl Future<Output = Result<(), Infallible>> + Send + 'static {
+        let session = self.session.clone();
+        async move {
+            session.deliver(message).await;
+            Ok(())
+        }
+    }
+
+    async fn receive(&mut self) -> Option<ClientJsonRpcMessage> {
+        if self.cancelled.is_none() {
+            tokio::select! {
+                biased;
+                () = self.session.ended.cancelled() => {}
+                message = self.messages.recv() => if let Some(message) = message {
+                    return Some(*message);
+                },
+            }
+        }
+        // rmcp lets handlers run on for seconds after the end of the stream, so it is told to cancel each first.
+        let pending = &self.session.pending;
+        let rest = self
+            .cancelled
+            .get_or_insert_with(|| lock(pending).drain().map(|(id, _)| id).collect());
+        let id = rest.pop()?;
+        let cancel = CancelledNotification::new(CancelledNotificationParam::new(Some(id), None));
+        Some(ClientJsonRpcMessage::notification(
+            ClientNotification::CancelledNotification(cancel),
+        ))
+    }
+
+    async fn close(&mut self) -> Result<(), Infallible> {
+        self.session.end();
+        Ok(())
+    }
+}
+
+/// The sessions of this process.
+#[derive(Default)]
+pub struct Sessions(Mutex<HashMap<Arc<str>, Arc<Session>>>);
+
+impl Sessions {
+    /// The session with this id.
+    pub fn find(&self, id: &str) -> Option<Arc<Session>> {
+        lock(&self.0).get(id).cloned()
+    }
+
+    pub(crate) fn insert(&self, session: Arc<Session>) {
+        lock(&self.0).insert(session.id.clone(), session);
+    }
+
+    /// Ends the session with this id, if there is one.
+    pub fn end(&self, id: &str) {
+        let session = lock(&self.0).remove(id);
+        if let Some(session) = session {
+            session.end();
+        }
+    }
+
+    /// How many there are.
+    pub fn count(&self) -> usize {
+        lock(&self.0).len()
+    }
+
+    /// Ends every session.
+    pub fn end_all(&self) {
+        for (_, session) in lock(&self.0).drain() {
+            session.end();
+        }
+    }
+
+    /// Ends every session that nothing used for `limit`, and those that ended by themselves.
+    pub fn end_idle(&self, limit: Duration) {
+        lock(&self.0).retain(|_, session| {
+            let stays = session.idle().is_none_or(|idle| idle < limit) && !session.ended.is_cancelled();
+            if !stays {
+                session.end();
+            }
+            stays
+        });
+    }
+
+    fn other_than(&self, id: &str) -> Option<Arc<Session>> {
+        lock(&self.0)
+            .values()
+            .find(|session| &*session.id != id && matches!(session.out, Out::Stream(_)))
+            .cloned()
+    }
+}

@@ -1,0 +1,225 @@
+//! The HTTP+SSE transport of 2024-11-05: a GET opens the session's one stream, POSTs carry the client's messages.
+//!
+//! The session lives exactly as long as its stream. Knows no tools, and rmcp only as what serves a session.
+
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use axum::body::Body;
+use bytes::Bytes;
+use http::header::{CACHE_CONTROL, CONTENT_TYPE};
+use http::{HeaderValue, Method, Request, Response, StatusCode};
+use http_body::Frame as BodyFrame;
+use rmcp::RoleServer;
+use rmcp::model::ClientJsonRpcMessage;
+use rmcp::service::{RunningService, serve_directly_with_ct};
+use tokio::sync::mpsc;
+use tokio::time::{Instant, Sleep, sleep_until};
+use tokio_util::sync::WaitForCancellationFutureOwned;
+
+use crate::app::App;
+use crate::body;
+use crate::defect::Defect;
+use crate::drain::Call;
+use crate::forward::MARK;
+use crate::replica::Place;
+use crate::reply::{self, Reply};
+use crate::session::{CHANNEL, Frame, Out, Pending, Refused, Session, Sessions, Tamper};
+use crate::session_id::is_plausible;
+use crate::tools::Tools;
+
+/// How often an idle stream carries a comment, so that proxies and dead clients are noticed.
+pub const KEEP_ALIVE: Duration = Duration::from_secs(15);
+/// Where messages go. Root-relative: the client resolves it against the URL of its GET.
+pub const MESSAGES: &str = "/messages";
+
+/// `GET /sse`: a new session and its stream.
+pub async fn open(app: Arc<App>, request: Request<Body>) -> Reply {
+    if request.method() == Method::HEAD {
+        // A health check must not begin a session.
+        return stream_reply(Body::empty());
+    }
+    let replica = &app.replica;
+    if let Err(why) = replica.admit() {
+        return reply::busy(why);
+    }
+    let defects = replica.defects;
+    let tamper = if defects.has(Defect::AnswersTwice) {
+        Some(Tamper::Twice)
+    } else if defects.has(Defect::CrossesStreams) {
+        Some(Tamper::Elsewhere(replica.sessions.clone()))
+    } else {
+        None
+    };
+    let (outgoing, frames) = mpsc::channel(CHANNEL);
+    let (session, pipe) = Session::new(
+        replica.mint(),
+        Out::Stream(outgoing),
+        replica.limits.queue,
+        tamper,
+    );
+    replica.sessions.insert(session.clone());
+    let service = serve_directly_with_ct(app.tools.for_session(), pipe, None, session.ended().clone());
+    let endpoint = format!(
+        "event: endpoint\ndata: {MESSAGES}?session_id={}\n\n",
+        session.id()
+    );
+    stream_reply(Body::new(Stream {
+        first: Some(endpoint.into()),
+        frames,
+        written: None,
+        keep_alive: Box::pin(sleep_until(Instant::now() + KEEP_ALIVE)),
+        ended: Box::pin(session.ended().clone().cancelled_owned()),
+        has_ended: false,
+        session,
+        sessions: replica.sessions.clone(),
+        _service: service,
+    }))
+}
+
+/// `POST /messages?session_id=..`: one message of the client, here or at the session's owner.
+pub async fn post(app: Arc<App>, request: Request<Body>) -> Reply {
+    let id = request.uri().query().and_then(|query| {
+        query
+            .split('&')
+            .find_map(|pair| pair.strip_prefix("session_id="))
+            .map(str::to_owned)
+    });
+    let Some(id) = id.filter(|id| !id.is_empty()) else {
+        return reply::text(StatusCode::BAD_REQUEST, "Missing session ID");
+    };
+    if !is_plausible(&id) {
+        return reply::text(StatusCode::BAD_REQUEST, "Invalid session ID");
+    }
+    let defects = app.replica.defects;
+    let mark = request.headers().get(MARK).and_then(|mark| mark.to_str().ok());
+    let place = app.replica.locate(&id, mark);
+    let is_stray = !matches!(place, Place::Here(_));
+    if is_stray && defects.has(Defect::SwallowsStrays) {
+        return accepted();
+    }
+    if is_stray && defects.has(Defect::HangsOnStrays) {
+        return reply::never().await;
+    }
+    match place {
+        Place::Here(session) => take(&app, &session, request).await,
+        Place::Elsewhere(owner) => app.forwarder.forward(&app.replica, &id, owner, request).await,
+        Place::Nowhere(_) if defects.has(Defect::AcceptsUnknown) => accepted(),
+        Place::Nowhere(answer) => answer,
+    }
+}
+
+async fn take(app: &App, session: &Arc<Session>, request: Request<Body>) -> Reply {
+    let replica = &app.replica;
+    let (which, _use) = session.begin();
+    if replica.defects.has(Defect::LosesSessions) && which % 2 == 0 {
+        return reply::no_session();
+    }
+    // The call counts from here, so that a stop which begins while its body arrives still waits for it.
+    let call = replica.drain.call();
+    if !is_json(&request) {
+        return reply::text(StatusCode::BAD_REQUEST, "Content-Type must be application/json");
+    }
+    let body = match body::read(request.into_body(), replica.limits.body).await {
+        Ok(body) => body,
+        Err(answer) => return answer,
+    };
+    if replica.drain.is_closing() {
+        return reply::busy(reply::STOPPING);
+    }
+    let message = match serde_json::from_slice::<ClientJsonRpcMessage>(&body) {
+        Ok(message) => message,
+        Err(error) => {
+            return reply::text(
+                StatusCode::BAD_REQUEST,
+                format!("Could not parse message: {error}"),
+            );
+        }
+    };
+    match session.take(message, Pending::counted(call)).await {
+        Ok(()) => accepted(),
+        Err(Refused::Full) => reply::busy(reply::TOO_MANY_MESSAGES),
+        Err(Refused::Ended) => reply::no_session(),
+    }
+}
+
+/// Whether the body is declared as JSON, with or without parameters.
+pub(crate) fn is_json(request: &Request<Body>) -> bool {
+    let content_type = request
+        .headers()
+        .get(CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok());
+    content_type
+        .and_then(|value| value.split(';').next())
+        .is_some_and(|essence| essence.trim().eq_ignore_ascii_case("application/json"))
+}
+
+fn accepted() -> Reply {
+    reply::text(StatusCode::ACCEPTED, "Accepted")
+}
+
+/// A 200 that carries an SSE stream and tells proxies to leave it alone.
+pub(crate) fn stream_reply(body: Body) -> Reply {
+    let mut reply = Response::new(body);
+    let headers = reply.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache, no-transform"));
+    headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
+    reply
+}
+
+/// The session's stream. Dropping it, as hyper does when the client goes, ends the session.
+struct Stream {
+    first: Option<Bytes>,
+    frames: mpsc::Receiver<Frame>,
+    /// The call whose answer was handed to the connection last: it is written when the next frame is asked for.
+    written: Option<Call>,
+    keep_alive: Pin<Box<Sleep>>,
+    ended: Pin<Box<WaitForCancellationFutureOwned>>,
+    has_ended: bool,
+    session: Arc<Session>,
+    sessions: Arc<Sessions>,
+    _service: RunningService<RoleServer, Tools>,
+}
+
+impl http_body::Body for Stream {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<BodyFrame<Bytes>, Infallible>>> {
+        let this = self.get_mut();
+        this.written = None;
+        if let Some(first) = this.first.take() {
+            return Poll::Ready(Some(Ok(BodyFrame::data(first))));
+        }
+        this.has_ended = this.has_ended || this.ended.as_mut().poll(cx).is_ready();
+        let frame = match this.frames.poll_recv(cx) {
+            Poll::Ready(Some((frame, call))) => {
+                this.written = call;
+                frame
+            }
+            // What was answered before the end has been sent; the body ends with a proper last chunk.
+            Poll::Ready(None) => return Poll::Ready(None),
+            Poll::Pending if this.has_ended => return Poll::Ready(None),
+            Poll::Pending => {
+                std::task::ready!(this.keep_alive.as_mut().poll(cx));
+                Bytes::from_static(b": keep-alive\n\n")
+            }
+        };
+        this.keep_alive.as_mut().reset(Instant::now() + KEEP_ALIVE);
+        Poll::Ready(Some(Ok(BodyFrame::data(frame))))
+    }
+}
+
+impl Drop for Stream {
+    fn drop(&mut self) {
+        self.sessions.end(self.session.id());
+        self.session.end();
+    }
+}

@@ -1,0 +1,347 @@
+//! The tools that make a hub testable. Their names, arguments and results are described in `README.md` for any hub.
+//!
+//! A side effect happens when the call begins, and exactly once: that is what checks count. Knows no transport.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use rmcp::model::{
+    CallToolRequestParams, CallToolResponse, CallToolResult, ContentBlock, CustomRequest, CustomResult,
+    ErrorCode, ErrorData, Implementation, InitializeRequestParams, InitializeResult, JsonObject,
+    ListToolsResult, PaginatedRequestParams, ProgressNotificationParam, ServerCapabilities, ServerConfig,
+    Tool,
+};
+use rmcp::service::RequestContext;
+use rmcp::{RoleServer, ServerHandler};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use tokio::time::{Instant, sleep_until};
+
+use crate::defect::{Defect, Defects};
+use crate::lock;
+
+const MIB: usize = 1 << 20;
+
+/// What all sessions of this process share.
+struct Shared {
+    name: Arc<str>,
+    defects: Defects,
+    listed: Vec<Tool>,
+    tallies: Mutex<HashMap<String, i64>>,
+    held: Mutex<Vec<Vec<u8>>>,
+    instances: AtomicU64,
+    last_echo: Mutex<Option<(u64, String)>>,
+}
+
+/// The handler of one session, or of one request without a session.
+pub struct Tools {
+    shared: Arc<Shared>,
+    instance: u64,
+}
+
+#[derive(Deserialize)]
+struct Echo {
+    text: String,
+}
+
+#[derive(Deserialize)]
+struct Count {
+    n: u32,
+    #[serde(default)]
+    interval_ms: u64,
+}
+
+#[derive(Deserialize)]
+struct Tally {
+    key: String,
+    #[serde(default = "one")]
+    add: i64,
+    #[serde(default)]
+    hold_ms: u64,
+}
+
+#[derive(Deserialize)]
+struct Allocate {
+    mib: usize,
+}
+
+#[derive(Deserialize)]
+struct Sleep {
+    ms: u64,
+}
+
+fn one() -> i64 {
+    1
+}
+
+impl Tools {
+    /// The tools of replica `name`.
+    pub fn new(name: Arc<str>, defects: Defects) -> Self {
+        let mut listed = list();
+        if defects.has(Defect::ReplicaDependentTools) {
+            listed[0].description = Some(format!("The name of this replica, which is {name}.").into());
+        }
+        let shared = Shared {
+            name,
+            defects,
+            listed,
+            tallies: Mutex::default(),
+            held: Mutex::default(),
+            instances: AtomicU64::new(1),
+            last_echo: Mutex::default(),
+        };
+        Self {
+            shared: Arc::new(shared),
+            instance: 0,
+        }
+    }
+
+    /// The same tools for another session.
+    pub fn for_session(&self) -> Self {
+        let instance = self.shared.instances.fetch_add(1, Ordering::Relaxed);
+        Self {
+            shared: self.shared.clone(),
+            instance,
+        }
+    }
+
+    async fn run(&self, call: &CallToolRequestParams, context: &RequestContext<RoleServer>) -> Outcome {
+        let shared = &self.shared;
+        match &*call.name {
+            "whoami" if shared.defects.has(Defect::HoardsConnections) => done("hub-0"),
+            "whoami" => done(&*shared.name),
+            "echo" => {
+                let Echo { text } = arguments(call)?;
+                done(self.echoed(text))
+            }
+            "count" => {
+                let Count { n, interval_ms } = arguments(call)?;
+                let begun = Instant::now();
+                for i in 1..=n {
+                    if i > 1 && interval_ms > 0 {
+                        let due = Duration::from_millis(interval_ms.saturating_mul(u64::from(i - 1)));
+                        wait_until(begun, due).await;
+                    }
+                    progress(context, i, n).await;
+                }
+                done(n.to_string())
+            }
+            "tally" => {
+                let Tally { key, add, hold_ms } = arguments(call)?;
+                let count = {
+                    let mut tallies = lock(&shared.tallies);
+                    let count = tallies.entry(key).or_default();
+                    *count = count.saturating_add(add);
+                    *count
+                };
+                progress(context, 1, 1).await;
+                wait_until(Instant::now(), Duration::from_millis(hold_ms)).await;
+                done(count.to_string())
+            }
+            "allocate" => {
+                let Allocate { mib } = arguments(call)?;
+                let touched = tokio::task::spawn_blocking(move || allocate(mib)).await;
+                let Ok(Some(touched)) = touched else {
+                    return Err(Failure::Result(format!("cannot allocate {mib} MiB")));
+                };
+                let mut held = lock(&shared.held);
+                held.push(touched);
+                done((held.iter().map(Vec::len).sum::<usize>() / MIB).to_string())
+            }
+            "sleep" => {
+                let Sleep { ms } = arguments(call)?;
+                wait_until(Instant::now(), Duration::from_millis(ms)).await;
+                done(format!("slept {ms} ms"))
+            }
+            name => Err(Failure::Protocol(ErrorData::invalid_params(
+                format!("Unknown tool: {name}"),
+                None,
+            ))),
+        }
+    }
+
+    fn echoed(&self, text: String) -> String {
+        let shared = &self.shared;
+        if shared.defects.has(Defect::CrossesStreams) {
+            let last = lock(&shared.last_echo).replace((self.instance, text.clone()));
+            return last
+                .filter(|(instance, _)| *instance != self.instance)
+                .map_or(text, |(_, other)| other);
+        }
+        if shared.defects.has(Defect::ReplicaDependentAnswers) {
+            return format!("{text} {}", shared.name);
+        }
+        text
+    }
+}
+
+enum Failure {
+    /// The caller of the tool sees it.
+    Result(String),
+    /// The client's program sees it.
+    Protocol(ErrorData),
+}
+
+type Outcome = Result<String, Failure>;
+
+#[expect(clippy::unnecessary_wraps, reason = "the last line of every tool")]
+fn done(text: impl Into<String>) -> Outcome {
+    Ok(text.into())
+}
+
+fn arguments<'a, T: Deserialize<'a>>(call: &'a CallToolRequestParams) -> Result<T, Failure> {
+    static NONE: std::sync::LazyLock<JsonObject> = std::sync::LazyLock::new(JsonObject::new);
+    T::deserialize(call.arguments.as_ref().unwrap_or(&NONE))
+        .map_err(|error| Failure::Result(format!("Invalid arguments for {}: {error}", call.name)))
+}
+
+async fn progress(context: &RequestContext<RoleServer>, done: u32, total: u32) {
+    if let Some(token) = context.meta.get_progress_token() {
+        let progress = ProgressNotificationParam::new(token, f64::from(done)).with_total(f64::from(total));
+        // A client that went away does not stop the call; a cancellation does.
+        let _ = context.peer.notify_progress(progress).await;
+    }
+}
+
+async fn wait_until(begun: Instant, after: Duration) {
+    match begun.checked_add(after) {
+        Some(due) if !after.is_zero() => sleep_until(due).await,
+        Some(_) => {}
+        None => std::future::pending().await,
+    }
+}
+
+/// Touches every page, so that the memory is really there.
+fn allocate(mib: usize) -> Option<Vec<u8>> {
+    let size = mib.checked_mul(MIB)?;
+    let mut bytes = Vec::new();
+    bytes.try_reserve_exact(size).ok()?;
+    bytes.resize(size, 1);
+    Some(bytes)
+}
+
+fn list() -> Vec<Tool> {
+    let int = |what: &str, default: Value| match default {
+        Value::Null => json!({"type": "integer", "description": what}),
+        default => json!({"type": "integer", "description": what, "default": default}),
+    };
+    let text = |what: &str| json!({"type": "string", "description": what});
+    let tool = |name: &'static str, what: &'static str, properties: Value, required: &[&str]| {
+        let schema = json!({"type": "object", "properties": properties, "required": required});
+        let Value::Object(schema) = schema else {
+            unreachable!("an object was just written")
+        };
+        Tool::new(name, what, schema)
+    };
+    vec![
+        tool(
+            "whoami",
+            "The name of the replica that runs this session.",
+            json!({}),
+            &[],
+        ),
+        tool(
+            "echo",
+            "Answers with the text.",
+            json!({"text": text("what to answer")}),
+            &["text"],
+        ),
+        tool(
+            "count",
+            "Sends n progress notifications, then answers n.",
+            json!({"n": int("how many", Value::Null), "interval_ms": int("time between two", json!(0))}),
+            &["n"],
+        ),
+        tool(
+            "tally",
+            "Adds to a counter of this process at once, notifies, holds, and answers the count after the addition.",
+            json!({
+                "key": text("which counter"),
+                "add": int("how much; 0 only reads", json!(1)),
+                "hold_ms": int("time until the answer", json!(0)),
+            }),
+            &["key"],
+        ),
+        tool(
+            "allocate",
+            "Allocates, touches and keeps memory, and answers how many MiB are held.",
+            json!({"mib": int("how many MiB", Value::Null)}),
+            &["mib"],
+        ),
+        tool(
+            "sleep",
+            "Answers after a time.",
+            json!({"ms": int("how many milliseconds", Value::Null)}),
+            &["ms"],
+        ),
+    ]
+}
+
+impl ServerHandler for Tools {
+    fn get_info(&self) -> ServerConfig {
+        ServerConfig::new(ServerCapabilities::builder().enable_tools().build())
+            .with_server_info(Implementation::new("hubcheck-hub", env!("CARGO_PKG_VERSION")))
+    }
+
+    async fn initialize(
+        &self,
+        request: InitializeRequestParams,
+        context: RequestContext<RoleServer>,
+    ) -> Result<InitializeResult, ErrorData> {
+        let result = self.negotiate_initialize(&request)?;
+        // The peer speaks the version that was agreed on, not the one it asked for.
+        let mut peer = request;
+        peer.protocol_version = result.protocol_version.clone();
+        context.peer.set_peer_info(peer);
+        Ok(result)
+    }
+
+    async fn list_tools(
+        &self,
+        _page: Option<PaginatedRequestParams>,
+        _context: RequestContext<RoleServer>,
+    ) -> Result<ListToolsResult, ErrorData> {
+        Ok(ListToolsResult::with_all_items(self.shared.listed.clone()))
+    }
+
+    async fn call_tool(
+        &self,
+        call: CallToolRequestParams,
+        context: RequestContext<RoleServer>,
+    ) -> Result<CallToolResponse, ErrorData> {
+        let work = async {
+            if self.shared.defects.has(Defect::ExecutesTwice) {
+                tokio::join!(self.run(&call, &context), self.run(&call, &context)).1
+            } else {
+                self.run(&call, &context).await
+            }
+        };
+        let outcome = tokio::select! {
+            outcome = work => outcome,
+            () = context.ct.cancelled() => {
+                return Err(ErrorData::new(ErrorCode(-32800), "Request cancelled", None));
+            }
+        };
+        match outcome {
+            Ok(text) => Ok(CallToolResult::success(vec![ContentBlock::text(text)]).into()),
+            Err(Failure::Result(text)) => Ok(CallToolResult::error(vec![ContentBlock::text(text)]).into()),
+            Err(Failure::Protocol(error)) => Err(error),
+        }
+    }
+
+    async fn on_custom_request(
+        &self,
+        request: CustomRequest,
+        _context: RequestContext<RoleServer>,
+    ) -> Result<CustomResult, ErrorData> {
+        // rmcp reads a known method with unreadable parameters as one that it does not know.
+        Err(match &*request.method {
+            "initialize" | "tools/call" | "tools/list" => {
+                ErrorData::invalid_params(format!("Invalid params for {}", request.method), None)
+            }
+            _ => ErrorData::new(ErrorCode::METHOD_NOT_FOUND, "Method not found", None),
+        })
+    }
+}

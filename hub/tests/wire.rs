@@ -1,0 +1,257 @@
+//! What one replica does on the wire.
+
+mod support;
+
+use std::io::Write;
+use std::net::TcpStream;
+
+use serde_json::{Value, json};
+use support::{
+    ACCEPT, Hub, JSON, LIMIT, Stream, call, exchange, initialize, read_answer, result_text, sse_session,
+};
+
+#[test]
+fn what_cannot_be_read_leaves_the_session_alive() {
+    let hub = Hub::start(&["--body-limit", "10000"]);
+    let (mut stream, path) = sse_session(&hub);
+    let post = |body: &[u8]| exchange(hub.address, "POST", &path, &JSON, body);
+    assert_eq!(post(b"{").status, 400);
+    assert_eq!(post(b"[]").status, 400);
+    assert_eq!(post(&[b' '; 20_000]).status, 413);
+    let mut chunked = TcpStream::connect(hub.address).unwrap();
+    chunked.set_read_timeout(Some(LIMIT)).unwrap();
+    write!(
+        chunked,
+        "POST {path} HTTP/1.1\r\nHost: h\r\nContent-Type: application/json\r\nConnection: close\r\n\
+         Transfer-Encoding: chunked\r\n\r\n4e20\r\n{}\r\n0\r\n\r\n",
+        " ".repeat(20_000)
+    )
+    .unwrap();
+    assert_eq!(read_answer(chunked).status, 413);
+    assert_eq!(hub.post("/messages", &initialize(1)).status, 400);
+    assert_eq!(
+        hub.post("/messages?session_id=__proto__", &initialize(1)).status,
+        400
+    );
+    let unknown = hub.post(
+        "/messages?session_id=550e8400-e29b-41d4-a716-446655440000",
+        &initialize(1),
+    );
+    assert_eq!(
+        (unknown.status, unknown.body.as_str()),
+        (404, "Could not find session")
+    );
+    assert_eq!(
+        hub.post(&path, &call(1, "echo", json!({"text": "alive"}))).status,
+        202
+    );
+    assert_eq!(result_text(&stream.answer(1)), "alive");
+}
+
+#[test]
+fn streamable_says_what_is_wrong() {
+    let hub = Hub::start(&["--body-limit", "10000"]);
+    let session = hub.initialize();
+    let mcp = |body: &[u8]| {
+        let headers = [JSON[0], ACCEPT, ("Mcp-Session-Id", session.as_str())];
+        exchange(hub.address, "POST", "/mcp", &headers, body)
+    };
+    assert_eq!(mcp(b"{").status, 400);
+    assert_eq!(mcp(&[b' '; 20_000]).status, 413);
+    assert_eq!(
+        hub.mcp("never-issued-0123456789", "POST", &call(1, "whoami", json!({})))
+            .status,
+        404
+    );
+    let without = exchange(
+        hub.address,
+        "POST",
+        "/mcp",
+        &[JSON[0], ACCEPT],
+        call(1, "whoami", json!({})).to_string().as_bytes(),
+    );
+    assert_eq!(without.status, 400);
+    assert_eq!(exchange(hub.address, "PUT", "/mcp", &[], b"").status, 405);
+    assert_eq!(
+        mcp(call(1, "echo", json!({"text": "alive"})).to_string().as_bytes()).text(),
+        "alive"
+    );
+}
+
+#[test]
+fn version_negotiation() {
+    let hub = Hub::start(&[]);
+    for (asked, agreed) in [
+        ("2024-11-05", "2024-11-05"),
+        ("2025-06-18", "2025-06-18"),
+        ("1999-01-01", "2025-11-25"),
+        ("2026-07-28", "2025-11-25"),
+    ] {
+        let mut message = initialize(1);
+        message["params"]["protocolVersion"] = json!(asked);
+        let (mut stream, path) = sse_session(&hub);
+        assert_eq!(hub.post(&path, &message).status, 202);
+        let answer: Value = serde_json::from_str(&stream.answer(1)).unwrap();
+        assert_eq!(answer["result"]["protocolVersion"], agreed, "asked for {asked}");
+        assert_eq!(
+            hub.post(&path, &json!({"jsonrpc": "2.0", "id": 2, "method": "ping"}))
+                .status,
+            202
+        );
+        assert!(stream.answer(2).contains("\"result\":{}"));
+    }
+}
+
+#[test]
+fn only_listed_origins() {
+    let hub = Hub::start(&["--allow-origin", "https://app.example"]);
+    for (path, method) in [
+        ("/sse", "GET"),
+        ("/messages?session_id=x", "POST"),
+        ("/mcp", "POST"),
+    ] {
+        assert_eq!(
+            exchange(
+                hub.address,
+                method,
+                path,
+                &[("Origin", "http://evil.example")],
+                b""
+            )
+            .status,
+            403,
+            "{path}"
+        );
+    }
+    let allowed = Stream::open(
+        hub.address,
+        "/sse",
+        &[
+            ("Origin", "https://app.example"),
+            ("MCP-Protocol-Version", "2025-11-25"),
+        ],
+    );
+    assert!(allowed.head.starts_with("HTTP/1.1 200"), "{}", allowed.head);
+}
+
+#[test]
+fn an_old_client_and_a_wrong_path() {
+    let hub = Hub::start(&[]);
+    let mut socket = TcpStream::connect(hub.address).unwrap();
+    socket.set_read_timeout(Some(LIMIT)).unwrap();
+    write!(socket, "GET /sse HTTP/1.0\r\n\r\n").unwrap();
+    let mut stream = Stream::of(socket);
+    let path = stream.data().unwrap();
+    let body = call(1, "whoami", json!({})).to_string();
+    let mut post = TcpStream::connect(hub.address).unwrap();
+    write!(
+        post,
+        "POST {path} HTTP/1.0\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+        body.len()
+    )
+    .unwrap();
+    assert_eq!(read_answer(post).status, 202);
+    stream.answer(1);
+    let nowhere = hub.get("/");
+    assert_eq!(nowhere.status, 404);
+    assert!(
+        nowhere.body.contains("/sse") && nowhere.body.contains("/mcp"),
+        "{}",
+        nowhere.body
+    );
+    assert_eq!(exchange(hub.address, "HEAD", "/sse", &[], b"").status, 200);
+}
+
+#[test]
+fn an_idle_session_ends_and_one_with_a_stream_does_not() {
+    let hub = Hub::start(&["--session-idle", "200ms"]);
+    let (idle, used) = (hub.initialize(), hub.initialize());
+    let _stream = Stream::open(hub.address, "/mcp", &[ACCEPT, ("Mcp-Session-Id", used.as_str())]);
+    // A refused GET finds out without using the session.
+    let exists = |session: &str| {
+        exchange(
+            hub.address,
+            "DELETE",
+            "/mcp",
+            &[
+                ("Mcp-Session-Id", session),
+                ("MCP-Protocol-Version", "1999-01-01"),
+            ],
+            b"",
+        )
+        .status
+            != 404
+    };
+    let begun = std::time::Instant::now();
+    hub.until("two idle times have passed", |_| {
+        begun.elapsed() > std::time::Duration::from_millis(400)
+    });
+    hub.until("the idle session ends", |_| !exists(&idle));
+    assert!(exists(&used));
+}
+
+#[test]
+fn more_calls_than_the_queue_holds_are_refused() {
+    let hub = Hub::start(&["--queue", "2"]);
+    let (mut stream, path) = sse_session(&hub);
+    let hold = json!({"key": "k", "hold_ms": 60_000});
+    for id in [1, 2] {
+        assert_eq!(hub.post(&path, &call(id, "tally", hold.clone())).status, 202);
+        stream.data().expect("the call has begun");
+    }
+    assert_eq!(hub.post(&path, &call(3, "tally", hold)).status, 503);
+    let cancel = json!({"jsonrpc": "2.0", "method": "notifications/cancelled", "params": {"requestId": 1}});
+    assert_eq!(hub.post(&path, &cancel).status, 202);
+    assert_eq!(
+        hub.post(&path, &call(4, "tally", json!({"key": "k", "add": 0})))
+            .status,
+        202
+    );
+    assert_eq!(result_text(&stream.answer(4)), "2");
+}
+
+#[test]
+fn requests_without_a_session() {
+    let hub = Hub::start(&[]);
+    let meta = |version: &str| {
+        json!({"io.modelcontextprotocol/protocolVersion": version,
+            "io.modelcontextprotocol/clientInfo": {"name": "test", "version": "1"},
+            "io.modelcontextprotocol/clientCapabilities": {}})
+    };
+    let ask = |version: &str, method: &str, named: &str, params: Value| {
+        let mut params = params;
+        params["_meta"] = meta(version);
+        let body = json!({"jsonrpc": "2.0", "id": 1, "method": method, "params": params}).to_string();
+        let headers = [
+            JSON[0],
+            ACCEPT,
+            ("MCP-Protocol-Version", version),
+            ("Mcp-Method", named),
+            ("Mcp-Name", "echo"),
+            ("Mcp-Session-Id", "stale-0123456789"),
+        ];
+        let answer = exchange(hub.address, "POST", "/mcp", &headers, body.as_bytes());
+        let code = serde_json::from_str::<Value>(&answer.body)
+            .ok()
+            .and_then(|body| body["error"]["code"].as_i64());
+        (answer.status, code)
+    };
+    let echo = json!({"name": "echo", "arguments": {"text": "x"}});
+    assert_eq!(
+        ask("2026-07-28", "tools/call", "tools/call", echo.clone()),
+        (200, None)
+    );
+    assert_eq!(
+        ask("2026-07-28", "tools/call", "tools/list", echo.clone()),
+        (400, Some(-32020))
+    );
+    assert_eq!(ask("2026-07-28", "nope", "nope", json!({})), (404, Some(-32601)));
+    assert_eq!(
+        ask("2026-07-28", "server/discover", "server/discover", json!({})),
+        (200, None)
+    );
+    assert_eq!(
+        ask("2099-01-01", "tools/call", "tools/call", echo),
+        (400, Some(-32022))
+    );
+}

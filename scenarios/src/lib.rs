@@ -1,0 +1,23 @@
+//! The catalogue: every scenario of hubcheck, one module per family.
+
+pub mod routing;
+
+use harness::run::Scenario;
+
+/// Every scenario, in the order of reports. Listed by hand: a test holds it against the families' own lists.
+pub const CATALOG: &[&Scenario] = &[
+    &routing::session::SESSION_SURVIVES_ANY_REPLICA,
+    &routing::session::RECONNECTING_CLIENT,
+    &routing::session::AFFINITY_EXPIRES,
+    &routing::stray::WRONG_REPLICA_ANSWERS_FAST,
+    &routing::stray::UNKNOWN_SESSION,
+    &routing::stray::ISOLATION,
+    &routing::owner::OWNER_KILLED,
+    &routing::owner::OWNER_DELETED,
+    &routing::owner::OWNER_STOPPED,
+    &routing::change::SCALE_UP,
+    &routing::change::SCALE_DOWN,
+    &routing::change::ROLLING_UPDATE,
+    &routing::spread::BALANCE,
+    &routing::spread::STATELESS_ANY_REPLICA,
+];

@@ -1,0 +1,7 @@
+//! The `hubcheck` command: the catalogue, handed to the harness.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    harness::cli::main(scenarios::CATALOG)
+}

@@ -1,0 +1,670 @@
+//! What the routing scenarios are judged by. Every check has a defect of the reference hub that it catches:
+//! `scenarios/tests/defects.rs`.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use harness::check::{Check, HUB_CONTRACT, Judgement, Level};
+use harness::plan::{Need, Tool, Transport};
+use harness::transcript::history::{Call, Departure, Exchange, History, Outcome, Session};
+use harness::transcript::{End, Fault, What};
+use serde_json::Value;
+
+use super::{REMEDY_CLIENT_IP, SESSIONS};
+
+/// Within this any request is answered or refused; later counts as silence.
+const ANSWER: Duration = Duration::from_secs(5);
+
+/// Within this the clients of a replica that went are told.
+const ORPHAN: Duration = Duration::from_secs(2);
+
+/// What a scheduler and a busy machine may add to a limit before it counts as broken.
+const SLACK: Duration = Duration::from_millis(500);
+
+/// Hub contract: a session works on every path its client may take, for as long as its owner lives.
+pub const CALLS_ANSWERED: Check = Check {
+    id: "calls-answered",
+    level: Level::Contract,
+    sentence: "every request on an open session whose owner is there gets its JSON-RPC answer within 5 s, whichever \
+               replica it reaches",
+    source: HUB_CONTRACT,
+    remedy: REMEDY_CLIENT_IP,
+    transports: &[],
+    needs: &[],
+    judge: |history| {
+        let mut judgement = Judgement::default();
+        let recovery = history.step("recovery");
+        for entry in history.entries() {
+            // After a fault it is `new-session-works` that says so.
+            if let What::NoSession { client, why } = &entry.what
+                && recovery.is_none_or(|recovery| entry.seq < recovery.seq)
+            {
+                judgement.judged();
+                judgement.breach(format!("a session for client `{client}`"), why.clone(), entry.place());
+            }
+        }
+        for call in history.calls.iter().filter(|call| is_promised(history, call)) {
+            judgement.judged();
+            let limit = ANSWER + call.held() + SLACK;
+            let answered = matches!(call.outcome, Outcome::Answered { .. });
+            if !answered || call.took().is_none_or(|took| took > limit) {
+                let expected = format!("an answer to {}", call_text(call));
+                judgement.breach(expected, outcome_text(history, call), call.outcome.at().unwrap_or(call.sent));
+            }
+        }
+        judgement
+    },
+};
+
+/// Hub contract: never 202 and silence.
+pub const STRAYS_ANSWERED_FAST: Check = Check {
+    id: "strays-answered-fast",
+    level: Level::Contract,
+    sentence: "a request at a replica that does not own its session gets its answer or an HTTP error within 5 s, never \
+               a 2xx and silence",
+    source: HUB_CONTRACT,
+    remedy: "hub: answer 404 for a session that this process does not have, or forward with a limit on connecting and \
+             on the response's head",
+    transports: SESSIONS,
+    needs: &[],
+    judge: |history| {
+        let mut judgement = Judgement::default();
+        for call in &history.calls {
+            let Some(owner) = history.session_of(call).and_then(|session| session.owner) else { continue };
+            let Some(replica) = call.replica.filter(|replica| *replica != owner) else { continue };
+            let until = call.outcome.at().unwrap_or(history.end());
+            if history.was_away(replica, call.sent, until) || call.held() > Duration::ZERO {
+                continue;
+            }
+            judgement.judged();
+            let in_time = call.took().is_some_and(|took| took <= ANSWER + SLACK);
+            let told = matches!(call.outcome, Outcome::Answered { .. } | Outcome::Refused { .. });
+            if !told || !in_time {
+                let expected = format!("an answer or an HTTP error to {} within 5 s", call_text(call));
+                judgement.breach(expected, outcome_text(history, call), call.outcome.at().unwrap_or(call.sent));
+            }
+        }
+        judgement
+    },
+};
+
+/// Hub contract: an unknown session is refused, so that the client starts a new one.
+pub const UNKNOWN_REFUSED: Check = Check {
+    id: "unknown-refused",
+    level: Level::Contract,
+    sentence: "a request with a session id that was never issued, or whose session has ended, gets an HTTP error \
+               within 5 s on every replica",
+    source: HUB_CONTRACT,
+    remedy: "hub: answer 404 for an unknown or terminated session id, whichever replica is asked",
+    transports: SESSIONS,
+    needs: &[],
+    judge: |history| {
+        let mut judgement = Judgement::default();
+        for call in history.calls.iter().filter(|call| is_unknown(history, call) || is_ended(history, call)) {
+            judgement.judged();
+            let in_time = call.took().is_some_and(|took| took <= ANSWER + SLACK);
+            if !(matches!(call.outcome, Outcome::Refused { .. }) && in_time) {
+                let expected = format!("an HTTP error to {}", call_text(call));
+                judgement.breach(expected, outcome_text(history, call), call.outcome.at().unwrap_or(call.sent));
+            }
+        }
+        judgement
+    },
+};
+
+/// "The server MAY terminate the session at any time, after which it MUST respond to requests containing that session
+/// ID with HTTP 404 Not Found.":
+/// <https://modelcontextprotocol.io/specification/2025-11-25/basic/transports#session-management>.
+pub const TERMINATED_IS_404: Check = Check {
+    id: "terminated-is-404",
+    level: Level::Must,
+    sentence: "The server MAY terminate the session at any time, after which it MUST respond to requests containing \
+               that session ID with HTTP 404 Not Found",
+    source: super::SPEC_SESSION,
+    remedy: "hub: answer 404, with no exception for replicas that never knew the session",
+    transports: &[Transport::Streamable],
+    needs: &[],
+    judge: |history| {
+        let mut judgement = Judgement::default();
+        let deleted = history.exchanges.values().filter(|exchange| exchange.request.method == "DELETE");
+        for delete in deleted {
+            judgement.judged();
+            // A server MAY refuse to let clients terminate sessions (405): then the session has not ended.
+            if !delete.head.is_some_and(|head| (200..300).contains(&head.status)) {
+                continue;
+            }
+            let id = delete.request.header("mcp-session-id");
+            let later = history.calls.iter().filter(|call| call.sent > delete.at);
+            for call in later.filter(|call| header_of(history, call, "mcp-session-id") == id) {
+                if !matches!(call.outcome, Outcome::Refused { status: 404, .. }) {
+                    let expected = format!("404 to {}", call_text(call));
+                    judgement.breach(expected, outcome_text(history, call), call.outcome.at().unwrap_or(call.sent));
+                }
+            }
+        }
+        judgement
+    },
+};
+
+/// The text covers terminated ids; for one that was never issued 404 is what makes clients start anew.
+pub const NEVER_ISSUED_IS_404: Check = Check {
+    id: "never-issued-is-404",
+    level: Level::Should,
+    sentence: "When a client receives HTTP 404 in response to a request containing an MCP-Session-Id, it MUST start a \
+               new session: so 404 is what an id that was never issued should get (HTTP+SSE: any 4xx)",
+    source: super::SPEC_SESSION,
+    remedy: "hub: answer 404 instead of another error",
+    transports: SESSIONS,
+    needs: &[],
+    judge: |history| {
+        let mut judgement = Judgement::default();
+        for call in history.calls.iter().filter(|call| is_unknown(history, call)) {
+            judgement.judged();
+            let Outcome::Refused { at, status } = call.outcome else { continue };
+            let fine = match history.transport() {
+                Some(Transport::Sse) => (400..500).contains(&status),
+                _ => status == 404,
+            };
+            if !fine {
+                judgement.breach(format!("404 to {}", call_text(call)), status.to_string(), at);
+            }
+        }
+        judgement
+    },
+};
+
+/// Hub contract: the stream of a session whose owner stays is not cut by what happens to others.
+pub const STREAMS_UNTOUCHED: Check = Check {
+    id: "streams-untouched",
+    level: Level::Contract,
+    sentence: "the open stream of a session whose owner stays is untouched by what happens to other replicas",
+    source: HUB_CONTRACT,
+    remedy: "hub: keep nothing of a session on replicas other than its owner",
+    transports: SESSIONS,
+    needs: &[],
+    judge: |history| {
+        let mut judgement = Judgement::default();
+        for session in &history.sessions {
+            if session.owner.is_none_or(|owner| history.departure(owner).is_some()) {
+                continue;
+            }
+            // Streamable HTTP servers need not offer a stream; then there is none to be cut.
+            judgement.judged();
+            for stream in history.streams_of(session) {
+                let Some((at, end)) = stream.end else { continue };
+                let path_stayed =
+                    stream.replica.is_none_or(|replica| !history.was_away(replica, stream.at, at));
+                let ended_by_client = session.ended.is_some_and(|ended| ended.seq < at.seq);
+                if path_stayed && !ended_by_client && *end != End::ClosedByClient {
+                    let expected = format!("the stream of client `{}` stays open", session.client);
+                    judgement.breach(expected, end_text(end), at);
+                }
+            }
+        }
+        judgement
+    },
+};
+
+/// Hub contract: whoever waits for a replica that went is told.
+pub const ORPHANS_TOLD: Check = Check {
+    id: "orphans-told",
+    level: Level::Contract,
+    sentence: "a session whose owner went gets a cut stream or an error within 2 s, on every path",
+    source: HUB_CONTRACT,
+    remedy: "hub: pass a broken stream on at once, bound connecting to an owner (1 s), answer 404 when it is gone",
+    transports: SESSIONS,
+    needs: &[],
+    judge: |history| {
+        let mut judgement = Judgement::default();
+        for session in &history.sessions {
+            if let Some((owner, left, gone)) = went_under(history, session) {
+                judge_orphan(history, session, owner, left, gone, &mut judgement);
+            }
+        }
+        judgement
+    },
+};
+
+/// Hub contract: after a fault everyone can start anew.
+pub const NEW_SESSION_WORKS: Check = Check {
+    id: "new-session-works",
+    level: Level::Contract,
+    sentence: "once the cluster has settled a new session can be opened and used",
+    source: HUB_CONTRACT,
+    remedy: "see that a replica becomes ready only when it can serve, and is not ready while it cannot",
+    transports: &[],
+    needs: &[],
+    judge: |history| {
+        let mut judgement = Judgement::default();
+        let Some(recovery) = history.step("recovery") else { return judgement };
+        for entry in history.entries().iter().filter(|entry| entry.seq > recovery.seq) {
+            match &entry.what {
+                What::Session { .. } => judgement.judged(),
+                What::NoSession { client, why } => {
+                    judgement.judged();
+                    let expected = format!("a new session for client `{client}`");
+                    judgement.breach(expected, why.clone(), entry.place());
+                }
+                _ => {}
+            }
+        }
+        judgement
+    },
+};
+
+/// Hub contract: a call is executed at most once.
+pub const EXECUTED_ONCE: Check = Check {
+    id: "executed-once",
+    level: Level::Contract,
+    sentence: "no call is executed more often than it was sent, whatever happens to its replica",
+    source: HUB_CONTRACT,
+    remedy: "never retry or forward a call again after it may have reached a replica; switch off the balancer's retries \
+             for POST (`proxy_next_upstream off`)",
+    transports: &[],
+    needs: &[Need::Tool(Tool::Tally)],
+    judge: |history| {
+        let mut judgement = Judgement::default();
+        for (key, count) in tallies(history) {
+            judgement.judged();
+            if count.executed > count.sent {
+                let expected = format!("tally `{key}` was sent {} times", count.sent);
+                judgement.breach(expected, format!("executed {} times", count.executed), count.at);
+            }
+        }
+        judgement
+    },
+};
+
+/// Hub contract: what was accepted before a graceful stop is answered. Real servers lose it: a warning at most.
+pub const ACCEPTED_CALLS_KEPT: Check = Check {
+    id: "accepted-calls-kept",
+    level: Level::Should,
+    sentence: "on a graceful stop no accepted call is lost",
+    source: HUB_CONTRACT,
+    remedy: "hub: on SIGTERM finish calls in flight before ending streams; Deployment: \
+             `terminationGracePeriodSeconds` longer than the longest call",
+    transports: &[],
+    needs: &[Need::HeldCall],
+    judge: |history| {
+        let mut judgement = Judgement::default();
+        let graceful = |fault: &&Fault| match fault {
+            Fault::Scale { .. } | Fault::Roll => true,
+            Fault::Delete { grace_s, .. } => *grace_s > 0,
+            Fault::Kill { .. } | Fault::Stop { .. } | Fault::Continue { .. } => false,
+        };
+        let faults = history.faults.iter().filter(|(_, fault)| graceful(fault));
+        for (begun, _) in faults {
+            let in_flight = history.calls.iter().filter(|call| {
+                call.sent < *begun && call.outcome.at().is_none_or(|at| at > *begun) && call.method == "tools/call"
+            });
+            for call in in_flight {
+                judgement.judged();
+                if !matches!(call.outcome, Outcome::Answered { .. }) {
+                    let expected = format!("an answer to {}", call_text(call));
+                    judgement.breach(expected, outcome_text(history, call), call.outcome.at().unwrap_or(call.sent));
+                }
+            }
+        }
+        judgement
+    },
+};
+
+/// "The server MUST NOT broadcast", and request ids are unique only within a session: payloads tell whose they are.
+/// <https://modelcontextprotocol.io/specification/2025-11-25/basic/transports#multiple-connections>.
+pub const ISOLATED: Check = Check {
+    id: "isolated",
+    level: Level::Must,
+    sentence: "Result responses MUST include the same ID as the request they correspond to: an answer carries what its \
+               own session asked for, nothing crosses",
+    source: "https://modelcontextprotocol.io/specification/2025-11-25/basic/transports#multiple-connections",
+    remedy: "hub: key everything that belongs to a request by session and request id",
+    transports: &[],
+    needs: &[Need::Tool(Tool::Echo)],
+    judge: |history| {
+        let mut judgement = Judgement::default();
+        let sent = |call: &Call<'_>| Some((call.client.to_owned(), call.argument("text")?.as_str()?.to_owned()));
+        let payloads: BTreeSet<(String, String)> = history.calls.iter().filter_map(sent).collect();
+        for exchange in history.exchanges.values() {
+            for (at, message) in exchange.messages() {
+                let Some(text) = message.pointer("/result/content/0/text").and_then(Value::as_str) else { continue };
+                judgement.judged();
+                let owners = payloads.iter().filter(|(_, payload)| payload == text);
+                let owners: Vec<&str> = owners.map(|(client, _)| client.as_str()).collect();
+                let reader = exchange.request.client.as_str();
+                if !owners.is_empty() && !owners.contains(&reader) {
+                    let actual = format!("`{text}`, which client `{}` sent", owners.join("`, `"));
+                    judgement.breach(format!("only payloads of client `{reader}` on its streams"), actual, at);
+                }
+            }
+        }
+        for call in &history.calls {
+            let Some(wanted) = call.argument("text").and_then(Value::as_str) else { continue };
+            if let (Some(text), Some((at, _))) = (call.text(), call.answers.first())
+                && text != wanted
+            {
+                judgement.breach(format!("`{wanted}` in answer to {}", call_text(call)), format!("`{text}`"), *at);
+            }
+        }
+        judgement
+    },
+};
+
+/// Hub contract: no replica is left without work.
+pub const EVERY_REPLICA_SERVES: Check = Check {
+    id: "every-replica-serves",
+    level: Level::Should,
+    sentence: "when many clients come, every ready replica gets some of their sessions",
+    source: HUB_CONTRACT,
+    remedy: "let the balancer see client addresses (`externalTrafficPolicy: Local`, or affinity by cookie or header at \
+             the proxy); see that every replica accepts sessions",
+    transports: &[],
+    needs: &[Need::Replicas(2)],
+    judge: |history| {
+        let mut judgement = Judgement::default();
+        let mut served: BTreeMap<&str, usize> = history
+            .entries()
+            .iter()
+            .rev()
+            .find_map(|entry| match &entry.what {
+                What::Endpoints { ready } => Some(ready.iter().map(|pod| (pod.as_str(), 0)).collect()),
+                _ => None,
+            })
+            .unwrap_or_default();
+        for exchange in history.exchanges.values().filter(|exchange| is_opening(history, exchange)) {
+            let accepted = exchange.head.is_some_and(|head| head.status < 400);
+            if let Some(replica) = exchange.replica.filter(|_| accepted) {
+                *served.entry(replica).or_default() += 1;
+            }
+        }
+        for session in &history.sessions {
+            // Where the path does not tell, `whoami` did.
+            if let Some(owner) = session.owner {
+                served.entry(owner).and_modify(|count| *count += 1).or_insert(1);
+            }
+        }
+        let total: usize = served.values().sum();
+        for (replica, count) in &served {
+            judgement.judged();
+            if *count == 0 {
+                judgement.breach(
+                    format!("some of {total} sessions on replica `{replica}`"),
+                    "none".to_owned(),
+                    history.end(),
+                );
+            }
+        }
+        judgement
+    },
+};
+
+/// "Servers MUST NOT rely on prior requests over the same connection to establish context" and "a server must not treat
+/// connection or process identity as a proxy for conversation or session continuity":
+/// <https://modelcontextprotocol.io/specification/2026-07-28/basic#statelessness>.
+pub const ANSWERS_ALIKE: Check = Check {
+    id: "answers-alike",
+    level: Level::Must,
+    sentence: "Servers MUST NOT rely on prior requests over the same connection to establish context; a server must \
+               not treat connection or process identity as a proxy for conversation or session continuity",
+    source: super::SPEC_STATELESS,
+    remedy: "hub: build every answer from the request and from shared state alone; deploy one version at a time",
+    transports: &[Transport::Stateless],
+    needs: &[Need::Replicas(2)],
+    judge: |history| {
+        let mut judgement = Judgement::default();
+        let mut first: BTreeMap<String, (&Call<'_>, Value)> = BTreeMap::new();
+        for call in &history.calls {
+            let (Some(result), Some((at, _))) = (call.result(), call.answers.first()) else { continue };
+            let asked = format!("{} {}", call.method, without_meta(call.params));
+            let result = without_meta(result);
+            match first.get(&asked) {
+                None => {
+                    first.insert(asked, (call, result));
+                }
+                Some((other, told)) if other.replica != call.replica => {
+                    judgement.judged();
+                    if *told != result {
+                        let on = |call: &Call<'_>| call.replica.unwrap_or("another replica").to_owned();
+                        judgement.breach(
+                            format!("the answer of `{}` to {}: {told}", on(other), call.method),
+                            format!("`{}` answers {result}", on(call)),
+                            *at,
+                        );
+                    }
+                }
+                Some(_) => {}
+            }
+        }
+        judgement
+    },
+};
+
+// === which calls a rule speaks of ===
+
+/// Whether an answer to this call was promised: its session is open, its owner and the replica it reached stay.
+fn is_promised(history: &History<'_>, call: &Call<'_>) -> bool {
+    let until = call.outcome.at().unwrap_or(history.end());
+    let reached_stayed = call.replica.is_none_or(|replica| !history.was_away(replica, call.sent, until));
+    if history.transport() == Some(Transport::Stateless) {
+        return reached_stayed;
+    }
+    let Some(session) = history.session_of(call) else { return false };
+    let open = session.ended.is_none_or(|ended| ended.seq > call.sent.seq);
+    let owner_stayed = session.owner.and_then(|owner| left_during(history, session, owner)).is_none_or(|(left, _)| left > until);
+    open && owner_stayed && reached_stayed
+}
+
+/// When and how the owner of a session went, after the session was opened.
+fn left_during(
+    history: &History<'_>,
+    session: &Session<'_>,
+    owner: &str,
+) -> Option<(harness::transcript::history::At, Departure)> {
+    history.departure(owner).filter(|(left, _)| *left > session.opened)
+}
+
+/// A session whose owner went for good while it was open: the owner, when it began to go, when it was gone.
+fn went_under<'t>(
+    history: &History<'t>,
+    session: &Session<'t>,
+) -> Option<(&'t str, harness::transcript::history::At, harness::transcript::history::At)> {
+    let owner = session.owner?;
+    let (left, how) = left_during(history, session, owner)?;
+    if session.ended.is_some_and(|ended| ended < left) {
+        return None;
+    }
+    let gone = match how {
+        Departure::Killed => left,
+        Departure::Graceful => history.process_ended(owner)?,
+        // A stopped process holds its connections: only the client can bound those.
+        Departure::Stopped => return None,
+    };
+    Some((owner, left, gone))
+}
+
+fn judge_orphan(
+    history: &History<'_>,
+    session: &Session<'_>,
+    owner: &str,
+    left: harness::transcript::history::At,
+    gone: harness::transcript::history::At,
+    judgement: &mut Judgement,
+) {
+    let limit = ORPHAN + SLACK;
+    for stream in history.streams_of(session).filter(|stream| stream.at < left) {
+        if stream.end.is_some_and(|(at, _)| at < left) {
+            continue;
+        }
+        judgement.judged();
+        let told = stream.end.is_some_and(|(at, _)| at < gone || gone.until(at) <= limit);
+        if !told {
+            let expected = format!("the stream of client `{}` ends within 2 s of `{owner}`", session.client);
+            let actual = stream.end.map_or("it was still open at the end".to_owned(), |(at, _)| {
+                format!("it ended after {} ms", gone.until(at).as_millis())
+            });
+            judgement.breach(expected, actual, stream.end.map_or(history.end(), |(at, _)| at));
+        }
+    }
+    let own = history.calls.iter().filter(|call| {
+        history.session_of(call).is_some_and(|other| std::ptr::eq(other, session))
+            && call.outcome.at().is_none_or(|at| at > left)
+    });
+    for call in own {
+        judgement.judged();
+        let since = gone.max(call.sent);
+        let told = call.outcome.at().is_some_and(|at| at < since || since.until(at) <= limit);
+        if !told {
+            let expected = format!("an answer or an error to {} within 2 s of `{owner}` going", call_text(call));
+            judgement.breach(expected, outcome_text(history, call), call.outcome.at().unwrap_or(call.sent));
+        }
+    }
+}
+
+/// Whether the call names a session id that was made up.
+fn is_unknown(history: &History<'_>, call: &Call<'_>) -> bool {
+    let made_up = history.entries().iter().filter_map(|entry| match &entry.what {
+        What::UnknownId { id, .. } => Some(id.as_str()),
+        _ => None,
+    });
+    let Some(exchange) = history.exchanges.get(&call.exchange) else { return false };
+    let request = exchange.request;
+    made_up.into_iter().any(|id| request.target.contains(id) || request.header("mcp-session-id") == Some(id))
+}
+
+/// Whether the call names a session that its client has ended.
+fn is_ended(history: &History<'_>, call: &Call<'_>) -> bool {
+    let ended = history.session_of(call).and_then(|session| session.ended);
+    // Where ending was refused (405 to DELETE) the session goes on.
+    let refused = history.exchanges.values().any(|exchange| {
+        exchange.request.method == "DELETE"
+            && exchange.request.client == call.client
+            && exchange.head.is_some_and(|head| head.status >= 300)
+    });
+    ended.is_some_and(|ended| ended < call.sent) && !refused
+}
+
+/// Whether an exchange is the first of a session, or a request of the stateless era.
+fn is_opening(history: &History<'_>, exchange: &Exchange<'_>) -> bool {
+    let initialize = exchange.request.message().is_some_and(|message| message["method"] == "initialize");
+    match history.transport() {
+        Some(Transport::Sse) => exchange.request.method == "GET",
+        Some(Transport::Stateless) => exchange.request.method == "POST",
+        Some(Transport::Streamable) | None => initialize,
+    }
+}
+
+fn header_of<'t>(history: &History<'t>, call: &Call<'_>, name: &str) -> Option<&'t str> {
+    history.exchanges.get(&call.exchange)?.request.header(name)
+}
+
+// === tallies ===
+
+/// How often the calls of one key were sent, and executed as far as that can be known.
+struct Count {
+    sent: u64,
+    executed: u64,
+    at: harness::transcript::history::At,
+}
+
+fn tallies(history: &History<'_>) -> BTreeMap<String, Count> {
+    let mut counts: BTreeMap<String, Count> = BTreeMap::new();
+    // The highest count that each incarnation of each replica has told.
+    let mut told: BTreeMap<(String, String), u64> = BTreeMap::new();
+    for call in &history.calls {
+        let Some(key) = call.argument("key").and_then(Value::as_str) else { continue };
+        let add = call.argument("add").and_then(Value::as_u64).unwrap_or(1);
+        let count = counts.entry(key.to_owned()).or_insert(Count { sent: 0, executed: 0, at: call.sent });
+        count.sent += add;
+        count.at = count.at.max(call.outcome.at().unwrap_or(call.sent));
+        let owner = history.session_of(call).and_then(|session| session.owner).or(call.replica);
+        let Some(owner) = owner else { continue };
+        let incarnation = incarnation(history, owner, call);
+        let told = told.entry((key.to_owned(), incarnation)).or_default();
+        let value = call.text().and_then(|text| text.trim().parse::<u64>().ok());
+        // Progress shows that it ran although its answer never came.
+        *told = (*told).max(value.unwrap_or(if call.progress.is_empty() { 0 } else { add }));
+    }
+    for ((key, _), executed) in told {
+        if let Some(count) = counts.get_mut(&key) {
+            count.executed += executed;
+        }
+    }
+    counts
+}
+
+/// A replica's process: its name, and how often it had been killed when the call was sent.
+fn incarnation(history: &History<'_>, replica: &str, call: &Call<'_>) -> String {
+    let killed = history.faults.iter().filter(|(at, fault)| {
+        *at < call.sent && matches!(fault, Fault::Kill { replica: killed } if killed == replica)
+    });
+    format!("{replica}#{}", killed.count())
+}
+
+// === words ===
+
+fn call_text(call: &Call<'_>) -> String {
+    let what = call.tool().map_or_else(|| call.method.to_owned(), |tool| format!("{} {tool}", call.method));
+    let path = match call.replica {
+        Some(replica) => format!("{} at replica `{replica}`", path_text(call)),
+        None => path_text(call),
+    };
+    format!("{what} (request {} of client `{}`) {path}", call.id, call.client)
+}
+
+fn path_text(call: &Call<'_>) -> String {
+    match call.path {
+        harness::transcript::Path::Service => "through the service".to_owned(),
+        harness::transcript::Path::Replica(_) => "aimed".to_owned(),
+    }
+}
+
+fn outcome_text(history: &History<'_>, call: &Call<'_>) -> String {
+    let owner = history.session_of(call).and_then(|session| session.owner);
+    let owned = owner.map(|owner| format!("; the session is on `{owner}`")).unwrap_or_default();
+    let exchange = history.exchanges.get(&call.exchange);
+    let what = match &call.outcome {
+        Outcome::Answered { .. } => {
+            let took = call.took().unwrap_or_default();
+            format!("an answer after {} ms", took.as_millis())
+        }
+        Outcome::Refused { status, .. } => {
+            let body = exchange.and_then(|exchange| exchange.body).map(|(_, body)| body_text(body));
+            format!("{status} {}", body.unwrap_or_default())
+        }
+        Outcome::Ended { how, .. } => end_text(how),
+        Outcome::Silent => match exchange.and_then(|exchange| exchange.head) {
+            Some(head) => format!("{} and then silence", head.status),
+            None => "silence".to_owned(),
+        },
+    };
+    format!("{}{owned}", what.trim_end())
+}
+
+fn body_text(body: &harness::transcript::Body) -> String {
+    match body {
+        harness::transcript::Body::Json(value) => value.to_string(),
+        harness::transcript::Body::Text(text) => text.trim().to_owned(),
+        harness::transcript::Body::Long { length, .. } => format!("({length} bytes)"),
+    }
+}
+
+fn end_text(end: &End) -> String {
+    match end {
+        End::Complete => "the stream ended".to_owned(),
+        End::ClosedByClient => "the client closed it".to_owned(),
+        End::Refused { why } => format!("no connection: {why}"),
+        End::Cut { why } => format!("cut: {why}"),
+        End::Malformed { why } => format!("not HTTP: {why}"),
+        End::TimedOut { waiting_for, limit_ms } => format!("no {waiting_for} within {limit_ms} ms"),
+    }
+}
+
+fn without_meta(value: &Value) -> Value {
+    match value {
+        Value::Object(fields) => fields
+            .iter()
+            .filter(|(key, _)| *key != "_meta")
+            .map(|(key, field)| (key.clone(), without_meta(field)))
+            .collect(),
+        other => other.clone(),
+    }
+}

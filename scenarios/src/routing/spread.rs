@@ -1,0 +1,78 @@
+//! Scenarios about replicas as equals: who gets the sessions, and who gives which answers.
+
+use futures_util::future::FutureExt;
+use harness::check::HUB_CONTRACT;
+use harness::plan::{Need, Outline, Tool, Transport};
+use harness::run::stage::{client_name, clients_to_spread};
+use harness::run::{Scenario, Setup, Stage};
+use serde_json::json;
+
+use super::checks;
+use super::{EVERY_AFFINITY, EVERY_TRANSPORT, SPEC_STATELESS};
+
+/// Sessions of many clients are spread over the replicas.
+pub const BALANCE: Scenario = Scenario {
+    outline: Outline {
+        id: "routing/balance",
+        affinities: EVERY_AFFINITY,
+        transports: EVERY_TRANSPORT,
+        needs: &[Need::Replicas(2), Need::Routed],
+    },
+    title: "every replica gets sessions when many clients come",
+    why: "`ClientIP` behind a proxy or NAT sees one client: one replica gets every session, the others none, for days.",
+    spec: &[HUB_CONTRACT],
+    remedy: "let the balancer see client addresses (`externalTrafficPolicy: Local`, or affinity by cookie or header at \
+             the proxy); see that every replica is ready",
+    setup: Setup::ORDINARY,
+    checks: &[&checks::EVERY_REPLICA_SERVES],
+    drive: |stage| balance(stage).boxed(),
+};
+
+/// Consecutive requests forced to different replicas give the same answers.
+pub const STATELESS_ANY_REPLICA: Scenario = Scenario {
+    outline: Outline {
+        id: "routing/stateless-any-replica",
+        affinities: &[],
+        transports: &[Transport::Stateless],
+        needs: &[Need::Replicas(2), Need::Aim],
+    },
+    title: "consecutive requests forced to different replicas give the same answers",
+    why: "Since 2026-07-28 any replica may get any request. A hub that builds its answers from what one process has \
+          seen gives a client a different server with every request.",
+    spec: &[SPEC_STATELESS],
+    remedy: "hub: build every answer from the request and from shared state alone; deploy one version at a time",
+    setup: Setup::ORDINARY,
+    checks: &[&checks::ANSWERS_ALIKE, &checks::CALLS_ANSWERED],
+    drive: |stage| stateless(stage).boxed(),
+};
+
+async fn balance(stage: &Stage) -> anyhow::Result<()> {
+    let replicas = stage.replica_count();
+    let clients = clients_to_spread(replicas);
+    for idx in 0..clients {
+        let service = stage.service();
+        let Some(holder) = stage.open(&client_name(idx), &service).await else { continue };
+        // In the stateless era there is nothing to open: the request itself is what is spread.
+        if stage.transport() == Transport::Stateless {
+            stage.probe(&holder, &service).await;
+        }
+    }
+    let n = replicas as f64;
+    let chance = n * ((n - 1.0) / n).powi(i32::try_from(clients).unwrap_or(i32::MAX));
+    stage.luck(format!("{clients} clients that all miss one of {replicas} replicas"), chance);
+    Ok(())
+}
+
+async fn stateless(stage: &Stage) -> anyhow::Result<()> {
+    let first = stage.service();
+    let Some(holder) = stage.open("a", &first).await else { return Ok(()) };
+    for replica in stage.replicas() {
+        let target = stage.at(&replica)?;
+        holder.session.request(&target, "server/discover", json!({})).await;
+        holder.session.request(&target, "tools/list", json!({})).await;
+        if stage.offers(Need::Tool(Tool::Echo)) {
+            stage.call(&holder, &target, Tool::Echo, json!({ "text": "the same" })).await;
+        }
+    }
+    Ok(())
+}
