@@ -1,7 +1,8 @@
 //! A server that does what tests of the cluster need of a container, good and bad.
 //!
 //! Listens at HOST:PORT and answers every connection once: `/readyz`, `/healthz`, `/name`, `/allocate/MIB`,
-//! `/sick` (healthz fails from then on), `/busy` (readyz fails from then on), `/hang` (never answers).
+//! `/sick` (healthz fails from then on), `/busy` (readyz fails from then on), `/hang` (answers nothing until the client ends),
+//! `/unread` (closes with a reset).
 
 use std::env;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -73,11 +74,21 @@ fn main() -> ExitCode {
 
 fn answer(mut stream: TcpStream) {
     let mut line = String::new();
-    let mut reader = BufReader::new(match stream.try_clone() {
-        Ok(stream) => stream,
-        Err(_) => return,
-    });
+    // Read by the byte up to here, so that the rest can stay in the socket.
+    let mut reader = BufReader::with_capacity(
+        1,
+        match stream.try_clone() {
+            Ok(stream) => stream,
+            Err(_) => return,
+        },
+    );
     if reader.read_line(&mut line).is_err() {
+        return;
+    }
+    if line.starts_with("GET /unread") {
+        // Closes with the rest of the request unread.
+        let mut beginning = [0; 1];
+        let _ = stream.peek(&mut beginning);
         return;
     }
     let path = line.split(' ').nth(1).unwrap_or_default().to_owned();

@@ -87,6 +87,7 @@ impl Forwarder {
                 end_to_end(&mut parts.headers);
                 let back = Back {
                     incoming,
+                    has_ended: false,
                     connection: Some((sender, owner.address, self.0.clone())),
                     keeps_dead: defects.has(Defect::KeepsDeadStreams),
                     closing: Box::pin(replica.drain.closing().clone().cancelled_owned()),
@@ -231,6 +232,7 @@ fn end_to_end(headers: &mut HeaderMap) {
 /// The owner's answer on its way back; afterwards its connection is kept.
 struct Back {
     incoming: Incoming,
+    has_ended: bool,
     connection: Option<(Sender, SocketAddr, Arc<Idle>)>,
     keeps_dead: bool,
     closing: Pin<Box<WaitForCancellationFutureOwned>>,
@@ -248,7 +250,10 @@ impl http_body::Body for Back {
         match Pin::new(&mut this.incoming).poll_frame(cx) {
             Poll::Pending if this.closing.as_mut().poll(cx).is_ready() => Poll::Ready(None),
             Poll::Ready(Some(Err(_))) if this.keeps_dead => Poll::Pending,
-            frame => frame,
+            frame => {
+                this.has_ended = matches!(frame, Poll::Ready(None));
+                frame
+            }
         }
     }
 

@@ -27,8 +27,7 @@ const SPEC_HTTP_SSE: &str =
     "https://modelcontextprotocol.io/specification/2024-11-05/basic/transports#http-with-sse";
 
 /// Where 2026-07-28 says that every request stands alone.
-const SPEC_STATELESS: &str =
-    "https://modelcontextprotocol.io/specification/2026-07-28/basic#statelessness";
+const SPEC_STATELESS: &str = "https://modelcontextprotocol.io/specification/2026-07-28/basic#statelessness";
 
 /// The guide's cure for in-memory sessions: the Service sends a client's connections to one replica.
 const REMEDY_CLIENT_IP: &str = "Service: `spec.sessionAffinity: ClientIP` (and \

@@ -6,14 +6,16 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Shutdown, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use socket2::SockRef;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
+use tokio::time::sleep_until;
 
 use super::lease::random;
 use super::reach::Reach;
@@ -27,6 +29,9 @@ const CHUNK: usize = 16 * 1024;
 
 /// How many connections may wait to be accepted.
 const BACKLOG: u32 = 1024;
+
+/// The pause after a connection that could not be accepted.
+const ACCEPT_AGAIN: Duration = Duration::from_millis(10);
 
 /// A pod that receives new connections.
 #[derive(Clone, Debug)]
@@ -52,9 +57,17 @@ pub(crate) struct Routes {
 #[derive(Debug)]
 pub(crate) struct Balancer {
     addr: SocketAddr,
-    routes: watch::Sender<Routes>,
+    service: watch::Sender<Service>,
     history: Arc<Mutex<History>>,
     task: JoinHandle<()>,
+}
+
+/// What the balancer's task works with.
+#[derive(Clone, Debug, Default)]
+struct Service {
+    routes: Routes,
+    /// There while there are endpoints.
+    listener: Option<Arc<TcpListener>>,
 }
 
 /// Which connection got which replica, the latest last.
@@ -79,10 +92,10 @@ impl Balancer {
         let reserved = TcpSocket::new_v4()?;
         reserved.set_reuseaddr(true)?;
         reserved.bind(addr)?;
-        let (routes, changed) = watch::channel(Routes::default());
+        let (service, changed) = watch::channel(Service::default());
         let history = Arc::default();
-        let task = tokio::spawn(serve(addr, reserved, changed, recorder, Arc::clone(&history)));
-        Ok(Self { addr, routes, history, task })
+        let task = tokio::spawn(serve(reserved, changed, recorder, Arc::clone(&history)));
+        Ok(Self { addr, service, history, task })
     }
 
     /// Where clients connect.
@@ -90,9 +103,19 @@ impl Balancer {
         self.addr
     }
 
-    /// From now on new connections go by these.
+    /// From now on, when this returns, new connections go by these.
     pub(crate) fn route(&self, routes: Routes) {
-        self.routes.send_replace(routes);
+        self.service.send_modify(|service| {
+            if routes.endpoints.is_empty() {
+                if let Some(listener) = service.listener.take() {
+                    // Closed now, and not when the task lets go of it.
+                    let _ = SockRef::from(&*listener).shutdown(Shutdown::Both);
+                }
+            } else if service.listener.is_none() {
+                service.listener = listen(self.addr).ok().map(Arc::new);
+            }
+            service.routes = routes;
+        });
     }
 
     /// A handle that answers which replica a connection got.
@@ -148,31 +171,28 @@ impl Stickiness {
 // === the balancer's task ===
 
 async fn serve(
-    addr: SocketAddr,
     _reserved: TcpSocket,
-    mut changed: watch::Receiver<Routes>,
+    mut changed: watch::Receiver<Service>,
     recorder: Recorder,
     history: Arc<Mutex<History>>,
 ) {
     let mut connections = JoinSet::new();
     let mut stickiness = Stickiness::default();
-    let mut listener: Option<TcpListener> = None;
     loop {
-        let routes = changed.borrow_and_update().clone();
+        let Service { routes, listener } = changed.borrow_and_update().clone();
         stickiness.forget_gone(&routes);
-        if routes.endpoints.is_empty() {
-            listener = None;
-        } else if listener.is_none() {
-            listener = listen(addr).ok();
-        }
         tokio::select! {
             biased;
             gone = changed.changed() => if gone.is_err() { return },
             Some(_) = connections.join_next() => {}
-            accepted = accept(listener.as_ref()) => {
-                let Ok((client, from)) = accepted else { continue };
+            accepted = accept(listener.as_deref()) => {
+                let Ok((client, from)) = accepted else {
+                    // No file descriptor left: what has ended since may give one back.
+                    sleep_until((Instant::now() + ACCEPT_AGAIN).into()).await;
+                    continue;
+                };
                 // The freshest routes: they may have changed while the connection waited.
-                let routes = changed.borrow().clone();
+                let routes = changed.borrow().routes.clone();
                 stickiness.forget_gone(&routes);
                 let Some(endpoint) = stickiness.pick(&routes, from.ip(), Instant::now()) else {
                     reset(client);
@@ -213,7 +233,8 @@ async fn pass(mut client: TcpStream, mut replica: TcpStream) {
     let _ = client.set_nodelay(true);
     let (from_client, to_client) = client.split();
     let (from_replica, to_replica) = replica.split();
-    let broken = tokio::try_join!(one_way(from_client, to_replica), one_way(from_replica, to_client)).is_err();
+    let broken =
+        tokio::try_join!(one_way(from_client, to_replica), one_way(from_replica, to_client)).is_err();
     if broken {
         reset(client);
         reset(replica);

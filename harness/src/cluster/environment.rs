@@ -139,11 +139,7 @@ fn env_from(
         let secret = source.secret_ref.as_ref().map(|from| ("secret", &from.name, from.optional));
         let map = source.config_map_ref.as_ref().map(|from| ("configmap", &from.name, from.optional));
         let Some((kind, name, optional)) = secret.or(map) else { continue };
-        let values = if kind == "secret" {
-            configs.secret(name)
-        } else {
-            configs.config_map(name)
-        };
+        let values = if kind == "secret" { configs.secret(name) } else { configs.config_map(name) };
         match values {
             Some(values) => {
                 let prefix = source.prefix.as_deref().unwrap_or_default();

@@ -191,7 +191,8 @@ mod tests {
     fn two_leases_share_nothing() {
         let (mut one, mut two) = (Lease::take().unwrap(), Lease::take().unwrap());
         assert_ne!(one.range, two.range);
-        let ports = |lease: &mut Lease| (0..40).map(|_| lease.replica().unwrap().port()).collect::<BTreeSet<_>>();
+        let ports =
+            |lease: &mut Lease| (0..40).map(|_| lease.replica().unwrap().port()).collect::<BTreeSet<_>>();
         let (ports_one, ports_two) = (ports(&mut one), ports(&mut two));
         assert_eq!((ports_one.len(), ports_two.len()), (40, 40));
         assert!(ports_one.is_disjoint(&ports_two));

@@ -10,7 +10,8 @@ use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
 
-use self::controller::{Controller, runnable};
+use self::controller::Controller;
+use self::launch::runnable;
 use self::output::Outputs;
 use self::request::Request;
 use self::view::View;
@@ -24,6 +25,7 @@ use crate::transcript::{Fault, Recorder, What};
 mod backoff;
 mod controller;
 mod deployment;
+mod launch;
 mod output;
 mod pod;
 mod request;
@@ -160,8 +162,8 @@ impl Local {
         let mut lease = Lease::take()?;
         let range = lease.range();
         let addr = lease.balancer()?;
-        let balancer = Balancer::start(addr, recorder.clone())
-            .map_err(|error| UpError::Balancer { addr, error })?;
+        let balancer =
+            Balancer::start(addr, recorder.clone()).map_err(|error| UpError::Balancer { addr, error })?;
         let balancer = Arc::new(balancer);
         let (requests, asked) = unbounded_channel();
         let (publish, view) = watch::channel(Arc::default());

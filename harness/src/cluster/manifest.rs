@@ -13,8 +13,8 @@ use serde_json::Value;
 
 use super::environment::secret_values;
 
+mod adapt;
 mod edit;
-mod foreign;
 mod unused;
 
 pub use edit::ProbeNumbers;
@@ -147,7 +147,8 @@ impl Manifests {
                 files.push((path.display().to_string(), text));
             }
         }
-        let files: Vec<(&str, &str)> = files.iter().map(|(name, text)| (name.as_str(), text.as_str())).collect();
+        let files: Vec<(&str, &str)> =
+            files.iter().map(|(name, text)| (name.as_str(), text.as_str())).collect();
         Self::parse(&files)
     }
 
@@ -170,7 +171,8 @@ impl Manifests {
         let missing = |kind| ManifestError::Missing { kind, sources: sources() };
         let (deployment, _) = found.deployment.ok_or_else(|| missing("Deployment"))?;
         let (service, _) = found.service.ok_or_else(|| missing("Service"))?;
-        let container = deployment.spec.as_ref().and_then(|spec| spec.template.spec.as_ref()?.containers.first());
+        let container =
+            deployment.spec.as_ref().and_then(|spec| spec.template.spec.as_ref()?.containers.first());
         let command_in_files = container.and_then(|container| container.command.clone());
         Ok(Self {
             deployment,
@@ -226,7 +228,9 @@ impl Found {
     fn add(&mut self, document: &Document<'_>) -> Result<(), ManifestError> {
         let meta: TypeMeta = document.read("a Kubernetes object")?;
         let (Some(version), Some(kind)) = (meta.api_version, meta.kind) else {
-            return Err(document.error(document.first_line(), "no apiVersion and kind: not a Kubernetes object"));
+            return Err(
+                document.error(document.first_line(), "no apiVersion and kind: not a Kubernetes object")
+            );
         };
         let name = meta.metadata.and_then(|metadata| metadata.name).unwrap_or_default();
         let place = format!("{}:{}", document.file, document.first_line());
@@ -253,6 +257,8 @@ impl Found {
                 let what = format!("{kind} of {version} is not supported");
                 return Err(document.error(document.line_of("apiVersion:"), &what));
             }
+            // The definition of a KIND cluster lies beside what is applied to it.
+            (version, _) if version.starts_with("kind.x-k8s.io/") => {}
             _ => self.others.push(format!("{}/{name}", kind.to_lowercase())),
         }
         Ok(())
@@ -310,7 +316,9 @@ fn documents<'a>(file: &'a str, text: &'a str) -> Vec<Document<'a>> {
     let mut documents = Vec::new();
     let (mut start, mut first_line, mut offset) = (0, 1, 0);
     for (number, line) in (1_u64..).zip(text.split_inclusive('\n')) {
-        let is_marker = line.strip_prefix("---").is_some_and(|rest| rest.is_empty() || rest.starts_with(char::is_whitespace));
+        let is_marker = line
+            .strip_prefix("---")
+            .is_some_and(|rest| rest.is_empty() || rest.starts_with(char::is_whitespace));
         if is_marker {
             documents.push(Document { file, first_line, text: &text[start..offset] });
             (start, first_line) = (offset + line.len(), number + 1);

@@ -78,8 +78,9 @@ impl Target {
 
     /// Asks for as long as it is polled and sends each answer.
     pub(crate) async fn watch(self, purpose: Purpose, probe: Probe, answers: UnboundedSender<Answer>) {
-        let seconds =
-            |field: Option<i32>, default: u64| Duration::from_secs(field.map_or(default, |n| n.max(0) as u64));
+        let seconds = |field: Option<i32>, default: u64| {
+            Duration::from_secs(field.map_or(default, |n| n.max(0) as u64))
+        };
         let at_least_one = |field: Option<i32>, default: u32| field.map_or(default, |n| n.max(1) as u32);
         let period = seconds(probe.period_seconds, 10).max(Duration::from_secs(1));
         let limit = seconds(probe.timeout_seconds, 1).max(Duration::from_secs(1));
@@ -119,10 +120,10 @@ impl Target {
                     None => now.max(next + period),
                 };
             }
-            let decisive = if said.is_ok() { successes >= successes_needed } else { failures >= failures_needed };
+            let decisive =
+                if said.is_ok() { successes >= successes_needed } else { failures >= failures_needed };
             let eventful = eager.is_none() || failures > 0;
-            let answer =
-                Answer { purpose, said, decisive, eventful, grace: grace.map(Duration::from_secs) };
+            let answer = Answer { purpose, said, decisive, eventful, grace: grace.map(Duration::from_secs) };
             let succeeded = answer.said.is_ok();
             if answers.send(answer).is_err() || purpose == Purpose::Startup && succeeded && decisive {
                 return;
@@ -241,7 +242,11 @@ async fn read_answer(stream: &mut TcpStream) -> Vec<u8> {
         }
     }
     // A server may keep the connection open although it was asked not to.
-    let rest = async { while answer.len() < ANSWER && matches!(stream.read_buf(&mut answer).await, Ok(length) if length > 0) {} };
+    let rest = async {
+        while answer.len() < ANSWER && matches!(stream.read_buf(&mut answer).await, Ok(length) if length > 0)
+        {
+        }
+    };
     let _ = timeout(BODY, rest).await;
     answer
 }

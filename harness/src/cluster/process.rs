@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::io;
 use std::path::PathBuf;
 use std::process::Stdio;
+use std::time::Duration;
 
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
@@ -13,6 +14,9 @@ use super::supervisor::{Exit, News, Order};
 
 /// The longest line kept of a container's output, in bytes.
 const LINE: u64 = 16 * 1024;
+
+/// How long output may still come when its supervisor is gone.
+const REST_OF_OUTPUT: Duration = Duration::from_secs(1);
 
 /// What to run.
 #[derive(Clone)]
@@ -54,7 +58,10 @@ pub(crate) enum Signal {
 
 impl Process {
     /// Starts a supervisor; `line` is called for each line of output.
-    pub(crate) fn start(launching: &Launching, line: impl FnMut(String) + Send + 'static) -> io::Result<Self> {
+    pub(crate) fn start(
+        launching: &Launching,
+        line: impl FnMut(String) + Send + 'static,
+    ) -> io::Result<Self> {
         let mut command = Command::new(&launching.supervisor);
         command
             .arg("supervise")
@@ -107,13 +114,17 @@ impl Process {
     pub(crate) async fn finish(mut self) {
         drop(self.commands);
         let _ = self.supervisor.wait().await;
-        let _ = self.output.await;
+        // A supervisor that was killed may leave behind a process that holds the pipe.
+        if tokio::time::timeout(REST_OF_OUTPUT, &mut self.output).await.is_err() {
+            self.output.abort();
+        }
     }
 
     /// Ends the container when its supervisor ended without telling.
     pub(crate) fn abandon(&self) {
         #[cfg(target_os = "linux")]
-        if let Some(pid) = self.pid.and_then(|pid| i32::try_from(pid).ok()).and_then(rustix::process::Pid::from_raw)
+        if let Some(pid) =
+            self.pid.and_then(|pid| i32::try_from(pid).ok()).and_then(rustix::process::Pid::from_raw)
         {
             let _ = rustix::process::kill_process_group(pid, rustix::process::Signal::KILL);
         }

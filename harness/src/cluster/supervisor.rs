@@ -242,7 +242,11 @@ mod platform {
         };
         let peak = cgroup.as_ref().and_then(Cgroup::peak).or_else(|| watcher.as_ref().map(Watcher::peak));
         drop(cgroup);
-        tell(&if refusal.is_empty() { News::Exited(Exit { code, oom, peak }) } else { News::Failed(refusal) });
+        tell(&if refusal.is_empty() {
+            News::Exited(Exit { code, oom, peak })
+        } else {
+            News::Failed(refusal)
+        });
         ExitCode::SUCCESS
     }
 

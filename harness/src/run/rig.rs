@@ -25,6 +25,8 @@ pub const REFERENCE_IMAGE: &str = "mcp-hub:dev";
 /// Numbers that a local cell uses in place of the manifests': Kubernetes' usual ones would make every cell wait.
 const PROBES: ProbeNumbers =
     ProbeNumbers { period: Duration::from_secs(1), timeout: Duration::from_secs(1), failures: 2 };
+/// A replica that hangs leaves the Service before it is restarted: with equal thresholds either may come first.
+const LIVENESS_FAILURES: u32 = 10;
 const GRACE: Duration = Duration::from_secs(3);
 
 /// The hub under test.
@@ -145,6 +147,7 @@ impl LocalHub {
             manifests.set_ready_path(ready_path.as_deref());
         }
         manifests.set_probe_numbers(PROBES);
+        manifests.set_liveness_failures(LIVENESS_FAILURES);
         manifests.set_grace_period(GRACE);
         Ok(Self { name, manifests, launches, env, supervisor, theirs })
     }
@@ -314,7 +317,8 @@ impl Rig {
     pub fn notes(&self) -> Vec<String> {
         let Place::Local(local) = &self.place else { return Vec::new() };
         let mut notes = vec![format!(
-            "edits for short cells: probes every {} s, {} s each, {} failures count, no initial delay; grace period {} s",
+            "edits for short cells: probes every {} s, {} s each, not ready after {} failures, restarted after \
+             {LIVENESS_FAILURES}; grace period {} s",
             PROBES.period.as_secs(),
             PROBES.timeout.as_secs(),
             PROBES.failures,

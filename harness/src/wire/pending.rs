@@ -19,7 +19,7 @@ use crate::transcript::{Body, End};
 pub enum Outcome {
     /// The JSON-RPC result.
     Result(Value),
-    /// The JSON-RPC error that came as an answer (HTTP 2xx, or on the session's stream).
+    /// The JSON-RPC error that came as an answer: with HTTP 2xx, or on the stream of an HTTP+SSE session.
     Error {
         /// Its code.
         code: i64,

@@ -58,6 +58,8 @@ struct PostSink {
     number: Option<u64>,
     /// How long the hub may take to end a stream on which it has answered.
     grace: Duration,
+    /// Whether messages may come with the answer: in HTTP+SSE none do, and an HTTP error carries no answer.
+    carries_messages: bool,
 }
 
 // === impl Session ===
@@ -357,6 +359,7 @@ impl Session {
             target: target.clone(),
             number,
             grace,
+            carries_messages: self.transport() != Transport::Sse,
         };
         async move {
             let kept = Some(&*kept);
@@ -385,15 +388,19 @@ impl Session {
 // === impl PostSink ===
 
 impl Sink for PostSink {
-    fn head(&mut self, _: u16, _: bool, _: &mut Patience) {}
+    fn head(&mut self, status: u16, _: bool, _: &mut Patience) {
+        self.carries_messages &= (200..300).contains(&status);
+    }
 
     fn frame(&mut self, frame: &Frame, patience: &mut Patience) {
-        if self.inbox.frame(frame, &self.target, self.number) {
+        if self.carries_messages && self.inbox.frame(frame, &self.target, self.number) {
             patience.close_after(self.grace);
         }
     }
 
     fn body(&mut self, bytes: &[u8]) {
-        self.inbox.deliver(bytes, &self.target, self.number);
+        if self.carries_messages {
+            self.inbox.deliver(bytes, &self.target, self.number);
+        }
     }
 }

@@ -291,6 +291,25 @@ async fn long_bodies_are_read_and_kept_short() {
     }
 }
 
+/// A hub that refuses a large body need not read it.
+#[tokio::test]
+async fn an_answer_that_comes_before_the_body_is_written_is_read() {
+    let (client, recorder) = client("127.42.14.2");
+    let fake = Fake::start("127.42.14.1", |mut conn| async move {
+        conn.head().await;
+        conn.write("HTTP/1.1 413 Content Too Large\r\nContent-Length: 2\r\n\r\nno")
+            .await;
+        // The client stops writing and closes; reading on avoids a reset that would race with the answer.
+        conn.closed().await;
+    })
+    .await;
+    let answer = client
+        .exchange(&fake.target(), post("x".repeat(20_000_000)))
+        .await;
+    assert_eq!((answer.status, answer.end), (Some(413), End::Complete));
+    finished(&recorder).await;
+}
+
 #[tokio::test]
 async fn a_dropped_exchange_is_closed_by_the_client() {
     let (client, recorder) = client("127.42.13.2");

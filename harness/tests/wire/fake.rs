@@ -84,22 +84,7 @@ impl Drop for Fake {
 
 impl Conn {
     pub(crate) async fn request(&mut self) -> Option<Seen> {
-        let mut bytes = Vec::new();
-        while !bytes.ends_with(b"\r\n\r\n") {
-            bytes.push(self.stream.read_u8().await.ok()?);
-        }
-        let head = String::from_utf8(bytes).unwrap();
-        let mut lines = head.trim_end().split("\r\n");
-        let line = lines.next()?.to_owned();
-        let headers: Vec<_> = lines
-            .map(|line| line.split_once(": ").unwrap())
-            .map(|(name, value)| (name.to_owned(), value.to_owned()))
-            .collect();
-        let mut seen = Seen {
-            line,
-            headers,
-            body: Value::Null,
-        };
+        let mut seen = self.head().await?;
         let length = seen
             .header("content-length")
             .map_or(0, |length| length.parse().unwrap());
@@ -107,6 +92,26 @@ impl Conn {
         self.stream.read_exact(&mut body).await.ok()?;
         seen.body = serde_json::from_slice(&body).unwrap_or_default();
         Some(seen)
+    }
+
+    /// A request without its body.
+    pub(crate) async fn head(&mut self) -> Option<Seen> {
+        let mut bytes = Vec::new();
+        while !bytes.ends_with(b"\r\n\r\n") {
+            bytes.push(self.stream.read_u8().await.ok()?);
+        }
+        let head = String::from_utf8(bytes).unwrap();
+        let mut lines = head.trim_end().split("\r\n");
+        let line = lines.next()?.to_owned();
+        let headers = lines
+            .map(|line| line.split_once(": ").unwrap())
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
+            .collect();
+        Some(Seen {
+            line,
+            headers,
+            body: Value::Null,
+        })
     }
 
     pub(crate) async fn write(&mut self, bytes: impl AsRef<[u8]>) {

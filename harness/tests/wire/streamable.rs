@@ -16,7 +16,7 @@ const SESSION: &str = "Mcp-Session-Id: id-1\r\n";
 const EMPTY: &str = "Content-Length: 0\r\n\r\n";
 
 /// A hub with the session `id-1`; of its tools, `stream` answers with an event stream, `open` leaves it open,
-/// `mute` never answers, `half` ends the stream without an answer, `long` answers with a long body.
+/// `mute` never answers, `unknown` is answered with 404, `half` ends the stream without an answer, `long` answers with a long body.
 async fn serve(mut conn: Conn, log: Arc<Mutex<Vec<Seen>>>) {
     while let Some(request) = conn.request().await {
         log.lock().unwrap().push(request.clone());
@@ -51,6 +51,11 @@ async fn serve(mut conn: Conn, log: Arc<Mutex<Vec<Seen>>>) {
             Some("half") => {
                 conn.write(STREAM).await;
                 conn.last_chunk().await;
+            }
+            Some("unknown") => {
+                let error = json!({ "code": -32601, "message": "no such method" });
+                let error = json!({ "jsonrpc": "2.0", "id": request.body["id"], "error": error });
+                conn.write(answered("404 Not Found", "", &error)).await;
             }
             Some("long") => {
                 let long =
@@ -169,6 +174,19 @@ async fn answers_that_are_none_are_told_apart() {
     assert_eq!(
         session.call(&target, "half", json!({})).await,
         Outcome::Ended(End::Complete)
+    );
+    // Whatever its body says, an HTTP error is one.
+    let outcome = session.call(&target, "unknown", json!({})).await;
+    assert!(
+        matches!(
+            outcome,
+            Outcome::Http {
+                status: 404,
+                body: Body::Json(_),
+                ..
+            }
+        ),
+        "{outcome:?}"
     );
     let outcome = session.call(&target, "long", json!({})).await;
     assert!(matches!(outcome, Outcome::Result(Value::String(text)) if text.len() == 100_000));

@@ -298,6 +298,13 @@ impl Stream {
         }
     }
 
+    /// Whether neither an event nor the end comes for that long.
+    pub fn is_open_for(self, time: Duration) -> bool {
+        let mut socket = self.lines.into_inner();
+        socket.set_read_timeout(Some(time)).unwrap();
+        socket.read(&mut [0; 64]).is_err_and(|error| error.kind() == std::io::ErrorKind::WouldBlock)
+    }
+
     /// Reads to the end; whether it ended with a proper last chunk.
     pub fn ends_cleanly(&mut self) -> bool {
         while self.line().is_some() {}

@@ -29,7 +29,11 @@ pub const SCALE_UP: Scenario = Scenario {
     spec: &[HUB_CONTRACT, SPEC_SESSION],
     remedy: super::REMEDY_CLIENT_IP,
     setup: Setup::ORDINARY,
-    checks: &[&checks::CALLS_ANSWERED, &checks::STREAMS_UNTOUCHED, &checks::NEW_SESSION_WORKS],
+    checks: &[
+        &checks::CALLS_ANSWERED,
+        &checks::STREAMS_UNTOUCHED,
+        &checks::NEW_SESSION_WORKS,
+    ],
     drive: |stage| scale_up(stage).boxed(),
 };
 
@@ -112,7 +116,10 @@ async fn scale_down(stage: &Stage) -> anyhow::Result<()> {
     // Which replica goes is not ours to choose; from here on the clients are known by what became of their owner.
     let departed = stage.departed();
     for (idx, holder) in holders.iter().enumerate() {
-        let gone = holder.owner.as_ref().is_some_and(|owner| departed.contains(owner));
+        let gone = holder
+            .owner
+            .as_ref()
+            .is_some_and(|owner| departed.contains(owner));
         let role = match (gone, idx) {
             (true, _) => "gone".to_owned(),
             (false, _) if holders.len() == 2 => "stays".to_owned(),

@@ -40,7 +40,11 @@ pub const CALLS_ANSWERED: Check = Check {
                 && recovery.is_none_or(|recovery| entry.seq < recovery.seq)
             {
                 judgement.judged();
-                judgement.breach(format!("a session for client `{client}`"), why.clone(), entry.place());
+                judgement.breach(
+                    format!("a session for client `{client}`"),
+                    why.clone(),
+                    entry.place(),
+                );
             }
         }
         for call in history.calls.iter().filter(|call| is_promised(history, call)) {
@@ -49,7 +53,11 @@ pub const CALLS_ANSWERED: Check = Check {
             let answered = matches!(call.outcome, Outcome::Answered { .. });
             if !answered || call.took().is_none_or(|took| took > limit) {
                 let expected = format!("an answer to {}", call_text(call));
-                judgement.breach(expected, outcome_text(history, call), call.outcome.at().unwrap_or(call.sent));
+                judgement.breach(
+                    expected,
+                    outcome_text(history, call),
+                    call.outcome.at().unwrap_or(call.sent),
+                );
             }
         }
         judgement
@@ -70,8 +78,12 @@ pub const STRAYS_ANSWERED_FAST: Check = Check {
     judge: |history| {
         let mut judgement = Judgement::default();
         for call in &history.calls {
-            let Some(owner) = history.session_of(call).and_then(|session| session.owner) else { continue };
-            let Some(replica) = call.replica.filter(|replica| *replica != owner) else { continue };
+            let Some(owner) = history.session_of(call).and_then(|session| session.owner) else {
+                continue;
+            };
+            let Some(replica) = call.replica.filter(|replica| *replica != owner) else {
+                continue;
+            };
             let until = call.outcome.at().unwrap_or(history.end());
             if history.was_away(replica, call.sent, until) || call.held() > Duration::ZERO {
                 continue;
@@ -81,7 +93,11 @@ pub const STRAYS_ANSWERED_FAST: Check = Check {
             let told = matches!(call.outcome, Outcome::Answered { .. } | Outcome::Refused { .. });
             if !told || !in_time {
                 let expected = format!("an answer or an HTTP error to {} within 5 s", call_text(call));
-                judgement.breach(expected, outcome_text(history, call), call.outcome.at().unwrap_or(call.sent));
+                judgement.breach(
+                    expected,
+                    outcome_text(history, call),
+                    call.outcome.at().unwrap_or(call.sent),
+                );
             }
         }
         judgement
@@ -100,12 +116,20 @@ pub const UNKNOWN_REFUSED: Check = Check {
     needs: &[],
     judge: |history| {
         let mut judgement = Judgement::default();
-        for call in history.calls.iter().filter(|call| is_unknown(history, call) || is_ended(history, call)) {
+        for call in history
+            .calls
+            .iter()
+            .filter(|call| is_unknown(history, call) || is_ended(history, call))
+        {
             judgement.judged();
             let in_time = call.took().is_some_and(|took| took <= ANSWER + SLACK);
             if !(matches!(call.outcome, Outcome::Refused { .. }) && in_time) {
                 let expected = format!("an HTTP error to {}", call_text(call));
-                judgement.breach(expected, outcome_text(history, call), call.outcome.at().unwrap_or(call.sent));
+                judgement.breach(
+                    expected,
+                    outcome_text(history, call),
+                    call.outcome.at().unwrap_or(call.sent),
+                );
             }
         }
         judgement
@@ -126,7 +150,10 @@ pub const TERMINATED_IS_404: Check = Check {
     needs: &[],
     judge: |history| {
         let mut judgement = Judgement::default();
-        let deleted = history.exchanges.values().filter(|exchange| exchange.request.method == "DELETE");
+        let deleted = history
+            .exchanges
+            .values()
+            .filter(|exchange| exchange.request.method == "DELETE");
         for delete in deleted {
             judgement.judged();
             // A server MAY refuse to let clients terminate sessions (405): then the session has not ended.
@@ -138,7 +165,11 @@ pub const TERMINATED_IS_404: Check = Check {
             for call in later.filter(|call| header_of(history, call, "mcp-session-id") == id) {
                 if !matches!(call.outcome, Outcome::Refused { status: 404, .. }) {
                     let expected = format!("404 to {}", call_text(call));
-                    judgement.breach(expected, outcome_text(history, call), call.outcome.at().unwrap_or(call.sent));
+                    judgement.breach(
+                        expected,
+                        outcome_text(history, call),
+                        call.outcome.at().unwrap_or(call.sent),
+                    );
                 }
             }
         }
@@ -160,7 +191,9 @@ pub const NEVER_ISSUED_IS_404: Check = Check {
         let mut judgement = Judgement::default();
         for call in history.calls.iter().filter(|call| is_unknown(history, call)) {
             judgement.judged();
-            let Outcome::Refused { at, status } = call.outcome else { continue };
+            let Outcome::Refused { at, status } = call.outcome else {
+                continue;
+            };
             let fine = match history.transport() {
                 Some(Transport::Sse) => (400..500).contains(&status),
                 _ => status == 404,
@@ -185,15 +218,19 @@ pub const STREAMS_UNTOUCHED: Check = Check {
     judge: |history| {
         let mut judgement = Judgement::default();
         for session in &history.sessions {
-            if session.owner.is_none_or(|owner| history.departure(owner).is_some()) {
+            if session
+                .owner
+                .is_none_or(|owner| history.departure(owner).is_some())
+            {
                 continue;
             }
             // Streamable HTTP servers need not offer a stream; then there is none to be cut.
             judgement.judged();
             for stream in history.streams_of(session) {
                 let Some((at, end)) = stream.end else { continue };
-                let path_stayed =
-                    stream.replica.is_none_or(|replica| !history.was_away(replica, stream.at, at));
+                let path_stayed = stream
+                    .replica
+                    .is_none_or(|replica| !history.was_away(replica, stream.at, at));
                 let ended_by_client = session.ended.is_some_and(|ended| ended.seq < at.seq);
                 if path_stayed && !ended_by_client && *end != End::ClosedByClient {
                     let expected = format!("the stream of client `{}` stays open", session.client);
@@ -236,7 +273,9 @@ pub const NEW_SESSION_WORKS: Check = Check {
     needs: &[],
     judge: |history| {
         let mut judgement = Judgement::default();
-        let Some(recovery) = history.step("recovery") else { return judgement };
+        let Some(recovery) = history.step("recovery") else {
+            return judgement;
+        };
         for entry in history.entries().iter().filter(|entry| entry.seq > recovery.seq) {
             match &entry.what {
                 What::Session { .. } => judgement.judged(),
@@ -295,13 +334,19 @@ pub const ACCEPTED_CALLS_KEPT: Check = Check {
         let faults = history.faults.iter().filter(|(_, fault)| graceful(fault));
         for (begun, _) in faults {
             let in_flight = history.calls.iter().filter(|call| {
-                call.sent < *begun && call.outcome.at().is_none_or(|at| at > *begun) && call.method == "tools/call"
+                call.sent < *begun
+                    && call.outcome.at().is_none_or(|at| at > *begun)
+                    && call.method == "tools/call"
             });
             for call in in_flight {
                 judgement.judged();
                 if !matches!(call.outcome, Outcome::Answered { .. }) {
                     let expected = format!("an answer to {}", call_text(call));
-                    judgement.breach(expected, outcome_text(history, call), call.outcome.at().unwrap_or(call.sent));
+                    judgement.breach(
+                        expected,
+                        outcome_text(history, call),
+                        call.outcome.at().unwrap_or(call.sent),
+                    );
                 }
             }
         }
@@ -322,27 +367,44 @@ pub const ISOLATED: Check = Check {
     needs: &[Need::Tool(Tool::Echo)],
     judge: |history| {
         let mut judgement = Judgement::default();
-        let sent = |call: &Call<'_>| Some((call.client.to_owned(), call.argument("text")?.as_str()?.to_owned()));
+        let sent = |call: &Call<'_>| {
+            Some((
+                call.client.to_owned(),
+                call.argument("text")?.as_str()?.to_owned(),
+            ))
+        };
         let payloads: BTreeSet<(String, String)> = history.calls.iter().filter_map(sent).collect();
         for exchange in history.exchanges.values() {
             for (at, message) in exchange.messages() {
-                let Some(text) = message.pointer("/result/content/0/text").and_then(Value::as_str) else { continue };
+                let Some(text) = message.pointer("/result/content/0/text").and_then(Value::as_str) else {
+                    continue;
+                };
                 judgement.judged();
                 let owners = payloads.iter().filter(|(_, payload)| payload == text);
                 let owners: Vec<&str> = owners.map(|(client, _)| client.as_str()).collect();
                 let reader = exchange.request.client.as_str();
                 if !owners.is_empty() && !owners.contains(&reader) {
                     let actual = format!("`{text}`, which client `{}` sent", owners.join("`, `"));
-                    judgement.breach(format!("only payloads of client `{reader}` on its streams"), actual, at);
+                    judgement.breach(
+                        format!("only payloads of client `{reader}` on its streams"),
+                        actual,
+                        at,
+                    );
                 }
             }
         }
         for call in &history.calls {
-            let Some(wanted) = call.argument("text").and_then(Value::as_str) else { continue };
+            let Some(wanted) = call.argument("text").and_then(Value::as_str) else {
+                continue;
+            };
             if let (Some(text), Some((at, _))) = (call.text(), call.answers.first())
                 && text != wanted
             {
-                judgement.breach(format!("`{wanted}` in answer to {}", call_text(call)), format!("`{text}`"), *at);
+                judgement.breach(
+                    format!("`{wanted}` in answer to {}", call_text(call)),
+                    format!("`{text}`"),
+                    *at,
+                );
             }
         }
         judgement
@@ -370,7 +432,11 @@ pub const EVERY_REPLICA_SERVES: Check = Check {
                 _ => None,
             })
             .unwrap_or_default();
-        for exchange in history.exchanges.values().filter(|exchange| is_opening(history, exchange)) {
+        for exchange in history
+            .exchanges
+            .values()
+            .filter(|exchange| is_opening(history, exchange))
+        {
             let accepted = exchange.head.is_some_and(|head| head.status < 400);
             if let Some(replica) = exchange.replica.filter(|_| accepted) {
                 *served.entry(replica).or_default() += 1;
@@ -413,7 +479,9 @@ pub const ANSWERS_ALIKE: Check = Check {
         let mut judgement = Judgement::default();
         let mut first: BTreeMap<String, (&Call<'_>, Value)> = BTreeMap::new();
         for call in &history.calls {
-            let (Some(result), Some((at, _))) = (call.result(), call.answers.first()) else { continue };
+            let (Some(result), Some((at, _))) = (call.result(), call.answers.first()) else {
+                continue;
+            };
             let asked = format!("{} {}", call.method, without_meta(call.params));
             let result = without_meta(result);
             match first.get(&asked) {
@@ -443,13 +511,20 @@ pub const ANSWERS_ALIKE: Check = Check {
 /// Whether an answer to this call was promised: its session is open, its owner and the replica it reached stay.
 fn is_promised(history: &History<'_>, call: &Call<'_>) -> bool {
     let until = call.outcome.at().unwrap_or(history.end());
-    let reached_stayed = call.replica.is_none_or(|replica| !history.was_away(replica, call.sent, until));
+    let reached_stayed = call
+        .replica
+        .is_none_or(|replica| !history.was_away(replica, call.sent, until));
     if history.transport() == Some(Transport::Stateless) {
         return reached_stayed;
     }
-    let Some(session) = history.session_of(call) else { return false };
+    let Some(session) = history.session_of(call) else {
+        return false;
+    };
     let open = session.ended.is_none_or(|ended| ended.seq > call.sent.seq);
-    let owner_stayed = session.owner.and_then(|owner| left_during(history, session, owner)).is_none_or(|(left, _)| left > until);
+    let owner_stayed = session
+        .owner
+        .and_then(|owner| left_during(history, session, owner))
+        .is_none_or(|(left, _)| left > until);
     open && owner_stayed && reached_stayed
 }
 
@@ -459,14 +534,20 @@ fn left_during(
     session: &Session<'_>,
     owner: &str,
 ) -> Option<(harness::transcript::history::At, Departure)> {
-    history.departure(owner).filter(|(left, _)| *left > session.opened)
+    history
+        .departure(owner)
+        .filter(|(left, _)| *left > session.opened)
 }
 
 /// A session whose owner went for good while it was open: the owner, when it began to go, when it was gone.
 fn went_under<'t>(
     history: &History<'t>,
     session: &Session<'t>,
-) -> Option<(&'t str, harness::transcript::history::At, harness::transcript::history::At)> {
+) -> Option<(
+    &'t str,
+    harness::transcript::history::At,
+    harness::transcript::history::At,
+)> {
     let owner = session.owner?;
     let (left, how) = left_during(history, session, owner)?;
     if session.ended.is_some_and(|ended| ended < left) {
@@ -495,26 +576,45 @@ fn judge_orphan(
             continue;
         }
         judgement.judged();
-        let told = stream.end.is_some_and(|(at, _)| at < gone || gone.until(at) <= limit);
+        let told = stream
+            .end
+            .is_some_and(|(at, _)| at < gone || gone.until(at) <= limit);
         if !told {
-            let expected = format!("the stream of client `{}` ends within 2 s of `{owner}`", session.client);
-            let actual = stream.end.map_or("it was still open at the end".to_owned(), |(at, _)| {
-                format!("it ended after {} ms", gone.until(at).as_millis())
-            });
+            let expected = format!(
+                "the stream of client `{}` ends within 2 s of `{owner}`",
+                session.client
+            );
+            let actual = stream
+                .end
+                .map_or("it was still open at the end".to_owned(), |(at, _)| {
+                    format!("it ended after {} ms", gone.until(at).as_millis())
+                });
             judgement.breach(expected, actual, stream.end.map_or(history.end(), |(at, _)| at));
         }
     }
     let own = history.calls.iter().filter(|call| {
-        history.session_of(call).is_some_and(|other| std::ptr::eq(other, session))
+        history
+            .session_of(call)
+            .is_some_and(|other| std::ptr::eq(other, session))
             && call.outcome.at().is_none_or(|at| at > left)
     });
     for call in own {
         judgement.judged();
         let since = gone.max(call.sent);
-        let told = call.outcome.at().is_some_and(|at| at < since || since.until(at) <= limit);
+        let told = call
+            .outcome
+            .at()
+            .is_some_and(|at| at < since || since.until(at) <= limit);
         if !told {
-            let expected = format!("an answer or an error to {} within 2 s of `{owner}` going", call_text(call));
-            judgement.breach(expected, outcome_text(history, call), call.outcome.at().unwrap_or(call.sent));
+            let expected = format!(
+                "an answer or an error to {} within 2 s of `{owner}` going",
+                call_text(call)
+            );
+            judgement.breach(
+                expected,
+                outcome_text(history, call),
+                call.outcome.at().unwrap_or(call.sent),
+            );
         }
     }
 }
@@ -525,9 +625,13 @@ fn is_unknown(history: &History<'_>, call: &Call<'_>) -> bool {
         What::UnknownId { id, .. } => Some(id.as_str()),
         _ => None,
     });
-    let Some(exchange) = history.exchanges.get(&call.exchange) else { return false };
+    let Some(exchange) = history.exchanges.get(&call.exchange) else {
+        return false;
+    };
     let request = exchange.request;
-    made_up.into_iter().any(|id| request.target.contains(id) || request.header("mcp-session-id") == Some(id))
+    made_up
+        .into_iter()
+        .any(|id| request.target.contains(id) || request.header("mcp-session-id") == Some(id))
 }
 
 /// Whether the call names a session that its client has ended.
@@ -544,7 +648,10 @@ fn is_ended(history: &History<'_>, call: &Call<'_>) -> bool {
 
 /// Whether an exchange is the first of a session, or a request of the stateless era.
 fn is_opening(history: &History<'_>, exchange: &Exchange<'_>) -> bool {
-    let initialize = exchange.request.message().is_some_and(|message| message["method"] == "initialize");
+    let initialize = exchange
+        .request
+        .message()
+        .is_some_and(|message| message["method"] == "initialize");
     match history.transport() {
         Some(Transport::Sse) => exchange.request.method == "GET",
         Some(Transport::Stateless) => exchange.request.method == "POST",
@@ -570,12 +677,21 @@ fn tallies(history: &History<'_>) -> BTreeMap<String, Count> {
     // The highest count that each incarnation of each replica has told.
     let mut told: BTreeMap<(String, String), u64> = BTreeMap::new();
     for call in &history.calls {
-        let Some(key) = call.argument("key").and_then(Value::as_str) else { continue };
+        let Some(key) = call.argument("key").and_then(Value::as_str) else {
+            continue;
+        };
         let add = call.argument("add").and_then(Value::as_u64).unwrap_or(1);
-        let count = counts.entry(key.to_owned()).or_insert(Count { sent: 0, executed: 0, at: call.sent });
+        let count = counts.entry(key.to_owned()).or_insert(Count {
+            sent: 0,
+            executed: 0,
+            at: call.sent,
+        });
         count.sent += add;
         count.at = count.at.max(call.outcome.at().unwrap_or(call.sent));
-        let owner = history.session_of(call).and_then(|session| session.owner).or(call.replica);
+        let owner = history
+            .session_of(call)
+            .and_then(|session| session.owner)
+            .or(call.replica);
         let Some(owner) = owner else { continue };
         let incarnation = incarnation(history, owner, call);
         let told = told.entry((key.to_owned(), incarnation)).or_default();
@@ -602,7 +718,10 @@ fn incarnation(history: &History<'_>, replica: &str, call: &Call<'_>) -> String 
 // === words ===
 
 fn call_text(call: &Call<'_>) -> String {
-    let what = call.tool().map_or_else(|| call.method.to_owned(), |tool| format!("{} {tool}", call.method));
+    let what = call.tool().map_or_else(
+        || call.method.to_owned(),
+        |tool| format!("{} {tool}", call.method),
+    );
     let path = match call.replica {
         Some(replica) => format!("{} at replica `{replica}`", path_text(call)),
         None => path_text(call),
@@ -619,7 +738,9 @@ fn path_text(call: &Call<'_>) -> String {
 
 fn outcome_text(history: &History<'_>, call: &Call<'_>) -> String {
     let owner = history.session_of(call).and_then(|session| session.owner);
-    let owned = owner.map(|owner| format!("; the session is on `{owner}`")).unwrap_or_default();
+    let owned = owner
+        .map(|owner| format!("; the session is on `{owner}`"))
+        .unwrap_or_default();
     let exchange = history.exchanges.get(&call.exchange);
     let what = match &call.outcome {
         Outcome::Answered { .. } => {
@@ -627,7 +748,9 @@ fn outcome_text(history: &History<'_>, call: &Call<'_>) -> String {
             format!("an answer after {} ms", took.as_millis())
         }
         Outcome::Refused { status, .. } => {
-            let body = exchange.and_then(|exchange| exchange.body).map(|(_, body)| body_text(body));
+            let body = exchange
+                .and_then(|exchange| exchange.body)
+                .map(|(_, body)| body_text(body));
             format!("{status} {}", body.unwrap_or_default())
         }
         Outcome::Ended { how, .. } => end_text(how),
@@ -654,7 +777,10 @@ fn end_text(end: &End) -> String {
         End::Refused { why } => format!("no connection: {why}"),
         End::Cut { why } => format!("cut: {why}"),
         End::Malformed { why } => format!("not HTTP: {why}"),
-        End::TimedOut { waiting_for, limit_ms } => format!("no {waiting_for} within {limit_ms} ms"),
+        End::TimedOut {
+            waiting_for,
+            limit_ms,
+        } => format!("no {waiting_for} within {limit_ms} ms"),
     }
 }
 

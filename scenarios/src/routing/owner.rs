@@ -84,17 +84,26 @@ pub const OWNER_STOPPED: Scenario = Scenario {
 };
 
 async fn killed(stage: &Stage) -> anyhow::Result<()> {
-    let Some(cast) = cast(stage).await? else { return Ok(()) };
+    let Some(cast) = cast(stage).await? else {
+        return Ok(());
+    };
     let calls = hold_all(stage, &cast).await?;
     stage.step("the owner is killed");
     let pod = stage.cluster().replica(&cast.owner)?;
     stage.cluster().kill(&cast.owner).await?;
-    stage.wait(Condition::Restarted { replica: cast.owner.clone(), more_than: pod.restarts }).await?;
+    stage
+        .wait(Condition::Restarted {
+            replica: cast.owner.clone(),
+            more_than: pod.restarts,
+        })
+        .await?;
     aftermath(stage, &cast, calls).await
 }
 
 async fn deleted(stage: &Stage) -> anyhow::Result<()> {
-    let Some(cast) = cast(stage).await? else { return Ok(()) };
+    let Some(cast) = cast(stage).await? else {
+        return Ok(());
+    };
     let calls = hold_all(stage, &cast).await?;
     stage.step("the owner's pod is deleted");
     stage.cluster().delete(&cast.owner, Some(Duration::ZERO)).await?;
@@ -104,7 +113,9 @@ async fn deleted(stage: &Stage) -> anyhow::Result<()> {
 }
 
 async fn stopped(stage: &Stage) -> anyhow::Result<()> {
-    let Some(cast) = cast(stage).await? else { return Ok(()) };
+    let Some(cast) = cast(stage).await? else {
+        return Ok(());
+    };
     stage.step("the owner is stopped");
     stage.cluster().stop(&cast.owner).await?;
     // What the stopped replica holds itself only the client can bound; what reaches another one must not hang.
@@ -141,8 +152,14 @@ async fn cast(stage: &Stage) -> anyhow::Result<Option<Cast>> {
         }
     }
     let a = holders.remove(0);
-    let Some(owner) = a.owner.clone() else { anyhow::bail!("which replica owns a session cannot be told") };
-    Ok(Some(Cast { a, owner, others: holders }))
+    let Some(owner) = a.owner.clone() else {
+        anyhow::bail!("which replica owns a session cannot be told")
+    };
+    Ok(Some(Cast {
+        a,
+        owner,
+        others: holders,
+    }))
 }
 
 /// Opens the GET stream: through another replica where any path may reach any replica.
@@ -163,7 +180,11 @@ async fn hold_all(stage: &Stage, cast: &Cast) -> anyhow::Result<Vec<InFlight>> {
     stage.step("calls in flight");
     let mut calls = Vec::new();
     for holder in std::iter::once(&cast.a).chain(&cast.others) {
-        let hold = if holder.role == cast.a.role { HELD_BEYOND } else { HELD };
+        let hold = if holder.role == cast.a.role {
+            HELD_BEYOND
+        } else {
+            HELD
+        };
         let target = own_path(stage, holder)?;
         calls.extend(stage.hold(holder, &target, &holder.role, hold).await);
     }

@@ -51,7 +51,9 @@ async fn balance(stage: &Stage) -> anyhow::Result<()> {
     let clients = clients_to_spread(replicas);
     for idx in 0..clients {
         let service = stage.service();
-        let Some(holder) = stage.open(&client_name(idx), &service).await else { continue };
+        let Some(holder) = stage.open(&client_name(idx), &service).await else {
+            continue;
+        };
         // In the stateless era there is nothing to open: the request itself is what is spread.
         if stage.transport() == Transport::Stateless {
             stage.probe(&holder, &service).await;
@@ -59,19 +61,29 @@ async fn balance(stage: &Stage) -> anyhow::Result<()> {
     }
     let n = replicas as f64;
     let chance = n * ((n - 1.0) / n).powi(i32::try_from(clients).unwrap_or(i32::MAX));
-    stage.luck(format!("{clients} clients that all miss one of {replicas} replicas"), chance);
+    stage.luck(
+        format!("{clients} clients that all miss one of {replicas} replicas"),
+        chance,
+    );
     Ok(())
 }
 
 async fn stateless(stage: &Stage) -> anyhow::Result<()> {
     let first = stage.service();
-    let Some(holder) = stage.open("a", &first).await else { return Ok(()) };
+    let Some(holder) = stage.open("a", &first).await else {
+        return Ok(());
+    };
     for replica in stage.replicas() {
         let target = stage.at(&replica)?;
-        holder.session.request(&target, "server/discover", json!({})).await;
+        holder
+            .session
+            .request(&target, "server/discover", json!({}))
+            .await;
         holder.session.request(&target, "tools/list", json!({})).await;
         if stage.offers(Need::Tool(Tool::Echo)) {
-            stage.call(&holder, &target, Tool::Echo, json!({ "text": "the same" })).await;
+            stage
+                .call(&holder, &target, Tool::Echo, json!({ "text": "the same" }))
+                .await;
         }
     }
     Ok(())

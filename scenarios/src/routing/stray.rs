@@ -31,14 +31,23 @@ pub const WRONG_REPLICA_ANSWERS_FAST: Scenario = Scenario {
 
 /// A session id that no replica knows is refused, on every replica.
 pub const UNKNOWN_SESSION: Scenario = Scenario {
-    outline: Outline { id: "routing/unknown-session", affinities: &[], transports: SESSIONS, needs: &[] },
+    outline: Outline {
+        id: "routing/unknown-session",
+        affinities: &[],
+        transports: SESSIONS,
+        needs: &[],
+    },
     title: "a session that never was, or has ended, is refused at once on every replica",
     why: "Clients start a new session when they are told that theirs is unknown (404). A 2xx, a 500 or silence leaves \
           them stuck for ever.",
     spec: &[SPEC_SESSION, HUB_CONTRACT],
     remedy: "hub: answer 404 for an unknown or terminated session id, whichever replica is asked",
     setup: Setup::ORDINARY,
-    checks: &[&checks::UNKNOWN_REFUSED, &checks::TERMINATED_IS_404, &checks::NEVER_ISSUED_IS_404],
+    checks: &[
+        &checks::UNKNOWN_REFUSED,
+        &checks::TERMINATED_IS_404,
+        &checks::NEVER_ISSUED_IS_404,
+    ],
     drive: |stage| unknown(stage).boxed(),
 };
 
@@ -81,12 +90,19 @@ async fn unknown(stage: &Stage) -> anyhow::Result<()> {
         Some(first) if aim => stage.at(first),
         _ => Ok(stage.service()),
     };
-    let Some(holder) = stage.open("a", &home(stage)?).await else { return Ok(()) };
+    let Some(holder) = stage.open("a", &home(stage)?).await else {
+        return Ok(());
+    };
     // A Streamable server may run without sessions; then there is no id to get wrong.
-    let Some(id) = holder.session.id().map(str::to_owned) else { return Ok(()) };
+    let Some(id) = holder.session.id().map(str::to_owned) else {
+        return Ok(());
+    };
     let targets = if aim {
         let replicas = stage.replicas_from(holder.owner.as_deref());
-        replicas.iter().map(|replica| stage.at(replica)).collect::<Result<Vec<_>, _>>()?
+        replicas
+            .iter()
+            .map(|replica| stage.at(replica))
+            .collect::<Result<Vec<_>, _>>()?
     } else {
         vec![stage.service()]
     };
@@ -123,7 +139,9 @@ async fn isolated(stage: &Stage) -> anyhow::Result<()> {
         (0..CONCURRENT).map(move |round| async move {
             let target = stage.at(holder.owner.as_deref().unwrap_or_default())?;
             let text = format!("only for {} in round {round}", holder.role);
-            stage.call(holder, &target, Tool::Echo, serde_json::json!({ "text": text })).await;
+            stage
+                .call(holder, &target, Tool::Echo, serde_json::json!({ "text": text }))
+                .await;
             anyhow::Ok(())
         })
     });

@@ -64,8 +64,12 @@ mod tests {
     fn pauses_double_until_the_longest() {
         let backoff = Backoff::default();
         let mut restarts = Restarts::default();
-        let mut pause = |ran| restarts.next_pause(&backoff, Duration::from_secs(ran)).map(|pause| pause.as_secs());
-        assert_eq!([0; 8].map(&mut pause), [None, Some(1), Some(2), Some(4), Some(8), Some(16), Some(30), Some(30)]);
+        let mut pause =
+            |ran| restarts.next_pause(&backoff, Duration::from_secs(ran)).map(|pause| pause.as_secs());
+        assert_eq!(
+            [0; 8].map(&mut pause),
+            [None, Some(1), Some(2), Some(4), Some(8), Some(16), Some(30), Some(30)]
+        );
         assert_eq!([100, 0].map(&mut pause), [None, Some(1)]);
     }
 }

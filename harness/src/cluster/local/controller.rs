@@ -2,33 +2,32 @@
 //!
 //! Everything that happens to pods is recorded here, so that the transcript has one order.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use k8s_openapi::api::apps::v1::DeploymentSpec;
-use k8s_openapi::api::core::v1::{Container, PodTemplateSpec};
+use k8s_openapi::api::core::v1::PodTemplateSpec;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
-use tokio::sync::{oneshot, watch};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::deployment::{Set, Standing, Strategy, decide, first_to_go, pod_suffix, template_hash};
+use super::launch::{cgroup_name, command, container_and_grace};
 use super::output::{Output, Outputs};
 use super::pod::{Command, News, Pod, memory_limit};
 use super::request::Request;
 use super::routing::{affinity, target_port};
 use super::view::{PodView, Status, View};
-use super::{Enforcement, Launch, Spec};
+use super::{Enforcement, Spec};
 use crate::cluster::balancer::{Balancer, Endpoint, Routes};
 use crate::cluster::environment::{Configs, PodFields};
 use crate::cluster::lease::{Lease, random};
-use crate::cluster::manifest::Manifests;
-use crate::cluster::process::Signal;
 use crate::cluster::reach::Reach;
 use crate::cluster::supervisor::Enforcer;
-use crate::cluster::{FaultError, Unrunnable};
-use crate::transcript::{Fault, PodChange, Recorder, What};
+use crate::transcript::{PodChange, Recorder, What};
+
+mod serving;
 
 /// The state, and the ends of everything that changes it.
 pub(crate) struct Controller {
@@ -165,8 +164,15 @@ impl Controller {
             let message = format!("Scaled {way} replica set {name}-{hash} from {from} to {to}");
             self.event(format!("Deployment/{name}"), "ScalingReplicaSet", message);
         }
-        self.sets.retain(|set| set.wanted > 0 || self.pods.iter().any(|pod| pod.hash == set.hash) || {
-            self.spec.manifests.deployment.spec.as_ref().is_some_and(|s| template_hash(&s.template) == set.hash)
+        self.sets.retain(|set| {
+            set.wanted > 0 || self.pods.iter().any(|pod| pod.hash == set.hash) || {
+                self.spec
+                    .manifests
+                    .deployment
+                    .spec
+                    .as_ref()
+                    .is_some_and(|s| template_hash(&s.template) == set.hash)
+            }
         });
     }
 
@@ -313,7 +319,8 @@ impl Controller {
             }
             News::Ready => self.ready(idx, pod, true),
             News::NotReady => self.ready(idx, pod, false),
-            News::Terminated { reason, exit_code, by, peak } => {
+            News::Terminated { restarts, reason, exit_code, by, peak } => {
+                status.restarts = restarts;
                 status.is_running = false;
                 status.terminated = Some((reason.clone(), exit_code, peak));
                 let was_ready = status.is_ready;
@@ -362,82 +369,6 @@ impl Controller {
         self.balancer.route(Routes { endpoints, affinity: affinity(&self.spec.manifests.service) });
     }
 
-    fn serve(&mut self, request: Request) {
-        match request {
-            Request::Signal { replica, signal, fault, done } => self.signal(&replica, signal, fault, done),
-            Request::Delete { replica, grace, done } => {
-                let found = self.pods.iter().find(|pod| pod.name == replica).map(|pod| (pod.uid, pod.grace));
-                let answer = match found {
-                    Some((uid, own)) => {
-                        let grace = grace.unwrap_or(own);
-                        self.record(What::Fault(Fault::Delete { replica, grace_s: grace.as_secs() }));
-                        self.terminate(uid, grace);
-                        self.reconcile();
-                        Ok(())
-                    }
-                    None => Err(FaultError::NoReplica(replica)),
-                };
-                let _ = done.send(answer);
-            }
-            Request::Apply { manifests, fault, done } => {
-                let answer = runnable(&self.spec.launches, &manifests);
-                if answer.is_ok() {
-                    if let Some(fault) = fault {
-                        self.record(What::Fault(fault));
-                    }
-                    self.spec.manifests = *manifests;
-                    self.configs.send_replace(configs(&self.spec));
-                    self.update_endpoints();
-                    self.reconcile();
-                }
-                let _ = done.send(answer.map_err(FaultError::from));
-            }
-            Request::Manifests { reply } => drop(reply.send(self.spec.manifests.clone())),
-            // Served where it can wait.
-            Request::Down { .. } => {}
-        }
-    }
-
-    fn signal(
-        &mut self,
-        replica: &str,
-        signal: Signal,
-        fault: Fault,
-        done: oneshot::Sender<Result<(), FaultError>>,
-    ) {
-        let Some(pod) = self.pods.iter().find(|pod| pod.name == replica) else {
-            let _ = done.send(Err(FaultError::NoReplica(replica.to_owned())));
-            return;
-        };
-        if !pod.status.is_running {
-            let _ = done.send(Err(FaultError::NotRunning(replica.to_owned())));
-            return;
-        }
-        let (sent, was_sent) = oneshot::channel();
-        let commands = pod.commands.clone();
-        self.record(What::Fault(fault));
-        let _ = commands.send(Command::Signal(signal, sent));
-        let replica = replica.to_owned();
-        self.tasks.spawn(async move {
-            let answer = match was_sent.await {
-                Ok(Ok(())) => Ok(()),
-                Ok(Err(error)) => Err(FaultError::Signal { replica, error }),
-                Err(_) => Err(FaultError::NoReplica(replica)),
-            };
-            let _ = done.send(answer);
-        });
-    }
-
-    /// Ends every pod at once and waits until they are gone.
-    async fn end(&mut self) {
-        self.is_ending = true;
-        self.balancer.route(Routes::default());
-        for pod in &self.pods {
-            let _ = pod.commands.send(Command::Delete { grace: Duration::ZERO });
-        }
-        while self.tasks.join_next().await.is_some() {}
-    }
-
     fn publish(&self) {
         self.view.send_replace(Arc::new(self.look()));
     }
@@ -461,11 +392,7 @@ impl Controller {
             output: Arc::clone(&pod.output),
         });
         let spec = self.spec.manifests.deployment.spec.as_ref();
-        View {
-            pods: pods.collect(),
-            endpoints: self.endpoints.clone(),
-            desired: spec.map_or(0, desired),
-        }
+        View { pods: pods.collect(), endpoints: self.endpoints.clone(), desired: spec.map_or(0, desired) }
     }
 
     fn event(&self, object: String, reason: &str, message: String) {
@@ -499,53 +426,10 @@ impl Member {
 
 // === helpers ===
 
-/// Whether the first container can be run here.
-pub(crate) fn runnable(launches: &[(String, Launch)], manifests: &Manifests) -> Result<(), Unrunnable> {
-    let name = manifests.deployment.metadata.name.clone().unwrap_or_default();
-    let template = manifests.deployment.spec.as_ref().map(|spec| &spec.template);
-    let (container, _) = template.and_then(container_and_grace).ok_or(Unrunnable::NoContainer(name))?;
-    command(launches, manifests, container).map(drop)
-}
-
-/// What runs as this container, and where: a `command` that the harness set as it is, else the launch of its image,
-/// which stands for the image's entrypoint and the `command` that the files had, else that `command`.
-fn command(
-    launches: &[(String, Launch)],
-    manifests: &Manifests,
-    container: &Container,
-) -> Result<(Vec<String>, Option<PathBuf>), Unrunnable> {
-    let image = container.image.clone().unwrap_or_default();
-    let own = container.command.clone().filter(|command| !command.is_empty());
-    let launch = launches.iter().find(|(name, _)| *name == image).map(|(_, launch)| launch);
-    let is_from_files = container.command == manifests.command_in_files;
-    match (launch, own) {
-        (Some(launch), Some(own)) if !is_from_files => Ok((own, launch.cwd.clone())),
-        (Some(launch), _) => Ok((launch.argv.clone(), launch.cwd.clone())),
-        (None, Some(own)) => Ok((own, None)),
-        (None, None) => Err(Unrunnable::NoCommand { image, container: container.name.clone() }),
-    }
-}
-
-fn container_and_grace(template: &PodTemplateSpec) -> Option<(&Container, Duration)> {
-    let spec = template.spec.as_ref()?;
-    let grace = spec.termination_grace_period_seconds.and_then(|seconds| u64::try_from(seconds).ok());
-    Some((spec.containers.first()?, Duration::from_secs(grace.unwrap_or(30))))
-}
-
 fn desired(spec: &DeploymentSpec) -> usize {
     usize::try_from(spec.replicas.unwrap_or(1)).unwrap_or(0)
 }
 
 fn configs(spec: &Spec) -> Configs {
     Configs { secrets: spec.manifests.secrets.clone(), config_maps: spec.manifests.config_maps.clone() }
-}
-
-#[cfg(target_os = "linux")]
-fn cgroup_name(pod: &str) -> String {
-    format!("{}{}-{pod}", crate::cluster::memory::PREFIX, std::process::id())
-}
-
-#[cfg(not(target_os = "linux"))]
-fn cgroup_name(pod: &str) -> String {
-    pod.to_owned()
 }

@@ -58,7 +58,9 @@ impl Strategy {
         let rolling = strategy.and_then(|strategy| strategy.rolling_update.as_ref());
         let surge = share(rolling.and_then(|rolling| rolling.max_surge.as_ref()), desired, usize::div_ceil);
         let unavailable =
-            share(rolling.and_then(|rolling| rolling.max_unavailable.as_ref()), desired, |whole, by| whole / by);
+            share(rolling.and_then(|rolling| rolling.max_unavailable.as_ref()), desired, |whole, by| {
+                whole / by
+            });
         // Both zero would never move.
         let unavailable = if surge == 0 && unavailable == 0 { 1 } else { unavailable };
         Self::Rolling { surge, unavailable }
@@ -107,7 +109,8 @@ fn shrink_old(newest: &Set, old: &mut [Set], minimum: usize) {
         set.wanted -= go;
         idle_to_go -= go;
     }
-    let available: usize = newest.available + old.iter().map(|set| set.available.min(set.wanted)).sum::<usize>();
+    let available: usize =
+        newest.available + old.iter().map(|set| set.available.min(set.wanted)).sum::<usize>();
     let mut to_go = available.saturating_sub(minimum).min(idle_to_go);
     for set in old.iter_mut() {
         let go = set.wanted.min(to_go);

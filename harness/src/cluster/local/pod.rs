@@ -27,7 +27,7 @@ pub(crate) enum News {
     Running { restarts: u32 },
     Ready,
     NotReady,
-    Terminated { reason: String, exit_code: i32, by: Option<Enforcer>, peak: Option<u64> },
+    Terminated { restarts: u32, reason: String, exit_code: i32, by: Option<Enforcer>, peak: Option<u64> },
     Event { reason: &'static str, message: String },
     Probed(String),
     Gone,
@@ -160,7 +160,9 @@ impl Pod {
         let output = Arc::clone(&self.output);
         let mut process = match Process::start(&launching, move |line| output.push(&line)) {
             Ok(process) => process,
-            Err(error) => return self.cannot_start(&format!("{}: {error}", self.supervisor.display())),
+            Err(error) => {
+                return self.cannot_start(&format!("{}: {error}", self.supervisor.display()), restarts);
+            }
         };
         let (answers, mut answered) = unbounded_channel();
         let mut probing = self.probing(launching, answers);
@@ -179,7 +181,7 @@ impl Pod {
                     Some(Told::Failed(why)) => {
                         process.finish().await;
                         let is_deleted = stopping.is_some_and(|stopping| stopping.is_deleted);
-                        return if is_deleted { Ended::Deleted } else { self.cannot_start(&why) };
+                        return if is_deleted { Ended::Deleted } else { self.cannot_start(&why, restarts) };
                     }
                     Some(Told::Exited(exit)) => break exit,
                     None => {
@@ -224,6 +226,7 @@ impl Pod {
             Exit { .. } => "Error",
         };
         (self.news)(News::Terminated {
+            restarts,
             reason: reason.to_owned(),
             exit_code: exit.code,
             by: exit.oom,
@@ -239,7 +242,8 @@ impl Pod {
     fn launching(&self, env: Vec<(String, String)>, restarts: u32) -> Launching {
         let variables: BTreeMap<String, String> = env.iter().cloned().collect();
         let port = self.fields.port.to_string();
-        let argv = self.argv.iter().map(|word| word.replace("{host}", &self.fields.host).replace("{port}", &port));
+        let argv =
+            self.argv.iter().map(|word| word.replace("{host}", &self.fields.host).replace("{port}", &port));
         let args = self.container.args.iter().flatten().map(|arg| expand(arg, &variables));
         let order = Order {
             limit: self.memory,
@@ -250,7 +254,7 @@ impl Pod {
     }
 
     /// Tells that there is no container, in a container runtime's words.
-    fn cannot_start(&self, why: &str) -> Ended {
+    fn cannot_start(&self, why: &str, restarts: u32) -> Ended {
         let message = format!(
             "failed to create containerd task: failed to create shim task: OCI runtime create failed: \
              runc create failed: unable to start container process: {why}: unknown"
@@ -258,18 +262,14 @@ impl Pod {
         self.output.push(why);
         (self.news)(News::Event { reason: "Failed", message: format!("Error: {message}") });
         let reason = "StartError".to_owned();
-        (self.news)(News::Terminated { reason, exit_code: 128, by: None, peak: None });
+        (self.news)(News::Terminated { restarts, reason, exit_code: 128, by: None, peak: None });
         (self.news)(News::Waiting { reason: "RunContainerError".to_owned(), message });
         Ended::After(Duration::ZERO)
     }
 
     fn probing(&self, exec: Launching, answers: UnboundedSender<Answer>) -> Probing {
-        let target = Target {
-            reach: self.reach.clone(),
-            from: self.prober,
-            exec,
-            container: self.container.clone(),
-        };
+        let target =
+            Target { reach: self.reach.clone(), from: self.prober, exec, container: self.container.clone() };
         Probing { target, tasks: JoinSet::new(), answers, is_ready: None, told: None }
     }
 
@@ -368,7 +368,8 @@ pub(crate) fn bytes(quantity: &str) -> Option<u64> {
         ("", 1.0),
     ];
     let quantity = quantity.trim();
-    let (number, unit) = UNITS.iter().find_map(|(suffix, unit)| Some((quantity.strip_suffix(suffix)?, unit)))?;
+    let (number, unit) =
+        UNITS.iter().find_map(|(suffix, unit)| Some((quantity.strip_suffix(suffix)?, unit)))?;
     let number: f64 = number.parse().ok()?;
     (number.is_finite() && number >= 0.0).then_some((number * unit) as u64)
 }

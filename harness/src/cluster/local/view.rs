@@ -130,11 +130,11 @@ impl fmt::Display for PodView {
             return Ok(());
         }
         if let Some(probed) = &status.probed {
-            write!(f, ", last {probed:?}")?;
+            write!(f, ", last {}", probed.replace('\n', ": "))?;
         }
         let lines = self.output.last(LINES_SHOWN);
         if !lines.is_empty() {
-            write!(f, ", last output {lines:?}")?;
+            write!(f, ", last output: {}", lines.join(" | "))?;
         }
         Ok(())
     }

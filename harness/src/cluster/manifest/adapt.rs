@@ -1,4 +1,4 @@
-//! Questions and edits for a hub that is not the one these manifests were written for.
+//! Questions and edits that fit manifests to a run: another hub, shorter cells.
 
 use k8s_openapi::api::core::v1::Container;
 
@@ -35,6 +35,15 @@ impl Manifests {
         }
         self.secrets.clear();
         self.config_maps.clear();
+    }
+
+    /// Sets after how many failures in a row the liveness probe restarts the container.
+    pub fn set_liveness_failures(&mut self, failures: u32) {
+        let spec = self.deployment.spec.get_or_insert_default();
+        let containers = &mut spec.template.spec.get_or_insert_default().containers;
+        if let Some(probe) = containers.first_mut().and_then(|container| container.liveness_probe.as_mut()) {
+            probe.failure_threshold = i32::try_from(failures).ok();
+        }
     }
 
     fn first_container(&self) -> Option<&Container> {

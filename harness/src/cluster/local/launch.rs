@@ -1,0 +1,56 @@
+//! What runs as a container of these manifests.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::{Container, PodTemplateSpec};
+
+use super::Launch;
+use crate::cluster::Unrunnable;
+use crate::cluster::manifest::Manifests;
+
+/// Whether the first container can be run here.
+pub(crate) fn runnable(launches: &[(String, Launch)], manifests: &Manifests) -> Result<(), Unrunnable> {
+    let name = manifests.deployment.metadata.name.clone().unwrap_or_default();
+    let template = manifests.deployment.spec.as_ref().map(|spec| &spec.template);
+    let (container, _) = template.and_then(container_and_grace).ok_or(Unrunnable::NoContainer(name))?;
+    command(launches, manifests, container).map(drop)
+}
+
+/// What runs as this container, and where: a `command` that the harness set as it is, else the launch of its image,
+/// which stands for the image's entrypoint and the `command` that the files had, else that `command`.
+pub(crate) fn command(
+    launches: &[(String, Launch)],
+    manifests: &Manifests,
+    container: &Container,
+) -> Result<(Vec<String>, Option<PathBuf>), Unrunnable> {
+    let image = container.image.clone().unwrap_or_default();
+    let own = container.command.clone().filter(|command| !command.is_empty());
+    let launch = launches.iter().find(|(name, _)| *name == image).map(|(_, launch)| launch);
+    let is_from_files = container.command == manifests.command_in_files;
+    match (launch, own) {
+        (Some(launch), Some(own)) if !is_from_files => Ok((own, launch.cwd.clone())),
+        (Some(launch), _) => Ok((launch.argv.clone(), launch.cwd.clone())),
+        (None, Some(own)) => Ok((own, None)),
+        (None, None) => Err(Unrunnable::NoCommand { image, container: container.name.clone() }),
+    }
+}
+
+/// The first container, and how long it may take to stop.
+pub(crate) fn container_and_grace(template: &PodTemplateSpec) -> Option<(&Container, Duration)> {
+    let spec = template.spec.as_ref()?;
+    let grace = spec.termination_grace_period_seconds.and_then(|seconds| u64::try_from(seconds).ok());
+    Some((spec.containers.first()?, Duration::from_secs(grace.unwrap_or(30))))
+}
+
+/// What the cgroups of a pod are called.
+#[cfg(target_os = "linux")]
+pub(crate) fn cgroup_name(pod: &str) -> String {
+    format!("{}{}-{pod}", crate::cluster::memory::PREFIX, std::process::id())
+}
+
+/// What the cgroups of a pod are called.
+#[cfg(not(target_os = "linux"))]
+pub(crate) fn cgroup_name(pod: &str) -> String {
+    pod.to_owned()
+}

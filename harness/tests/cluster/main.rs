@@ -1,0 +1,9 @@
+//! The `local` backend, driven with a tiny server in place of a hub.
+
+#![cfg(target_os = "linux")]
+
+mod deployment;
+mod pods;
+mod processes;
+mod service;
+mod support;

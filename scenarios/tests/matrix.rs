@@ -1,0 +1,177 @@
+//! Every cell on the embedded cluster: the reference hub passes, and what happened equals the cell's snapshot.
+//!
+//! Run one: `cargo test --test matrix owner_killed`. After a change that is meant to change what happens:
+//! `just bless`, then read `git diff snapshots/`.
+
+mod support;
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use harness::check::Verdict;
+use harness::plan::{Affinity, Cell, Transport};
+use harness::run::{Rig, Scenario};
+use harness::transcript::normal::normalise;
+use rstest::rstest;
+use scenarios::routing::{change, owner, session, spread, stray};
+use tokio::sync::OnceCell;
+
+use A::{ClientIp, Off};
+use T::{Sse, Stateless, Streamable};
+
+/// A value of the affinity axis; `Any` where the scenario does not vary with it.
+#[derive(Clone, Copy, Debug)]
+enum A {
+    Off,
+    ClientIp,
+    Any,
+}
+
+/// A value of the transport axis.
+#[derive(Clone, Copy, Debug)]
+enum T {
+    Sse,
+    Streamable,
+    Stateless,
+}
+
+/// One line per scenario; each expands to a test per cell.
+macro_rules! matrix {
+    ($($name:ident => $scenario:expr, [$($affinity:expr),+] x [$($transport:expr),+];)+) => {
+        $(
+            #[rstest]
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $name(
+                #[values($($affinity),+)] affinity: A,
+                #[values($($transport),+)] transport: T,
+            ) {
+                conforms($scenario, affinity, transport).await;
+            }
+        )+
+
+        /// Every cell that has a test here.
+        fn listed() -> BTreeSet<String> {
+            let mut cells = BTreeSet::new();
+            $(
+                for affinity in [$($affinity),+] {
+                    for transport in [$($transport),+] {
+                        cells.insert(the_cell($scenario, affinity, transport).to_string());
+                    }
+                }
+            )+
+            cells
+        }
+    };
+}
+
+matrix! {
+    session_survives_any_replica => &session::SESSION_SURVIVES_ANY_REPLICA, [Off, ClientIp] x [Sse, Streamable];
+    reconnecting_client => &session::RECONNECTING_CLIENT, [Off, ClientIp] x [Sse, Streamable, Stateless];
+    affinity_expires => &session::AFFINITY_EXPIRES, [ClientIp] x [Sse, Streamable];
+    wrong_replica_answers_fast => &stray::WRONG_REPLICA_ANSWERS_FAST, [A::Any] x [Sse, Streamable];
+    unknown_session => &stray::UNKNOWN_SESSION, [A::Any] x [Sse, Streamable];
+    isolation => &stray::ISOLATION, [A::Any] x [Sse, Streamable];
+    owner_killed => &owner::OWNER_KILLED, [Off, ClientIp] x [Sse, Streamable];
+    owner_deleted => &owner::OWNER_DELETED, [Off, ClientIp] x [Sse, Streamable];
+    owner_stopped => &owner::OWNER_STOPPED, [Off, ClientIp] x [Sse, Streamable];
+    scale_up => &change::SCALE_UP, [Off, ClientIp] x [Sse, Streamable, Stateless];
+    scale_down => &change::SCALE_DOWN, [Off, ClientIp] x [Sse, Streamable, Stateless];
+    rolling_update => &change::ROLLING_UPDATE, [Off, ClientIp] x [Sse, Streamable, Stateless];
+    balance => &spread::BALANCE, [Off, ClientIp] x [Sse, Streamable, Stateless];
+    stateless_any_replica => &spread::STATELESS_ANY_REPLICA, [A::Any] x [Stateless];
+}
+
+#[tokio::test]
+async fn every_cell_has_a_test_and_the_plan_is_as_committed() {
+    let rig = rig().await;
+    let planned = support::planned(&rig, &[]);
+    let cells: BTreeSet<String> = planned.iter().map(|plan| plan.cell.to_string()).collect();
+    assert_eq!(
+        listed(),
+        cells,
+        "the tests of this file must be the cells of the catalogue"
+    );
+    let lines = planned.iter().map(|plan| match plan.lacks {
+        Some(need) => format!("{} needs {need}\n", plan.cell),
+        None => format!("{}\n", plan.cell),
+    });
+    snapshot("", "plan", &lines.collect::<String>());
+}
+
+#[test]
+fn every_snapshot_belongs_to_a_cell() {
+    let mut known = listed();
+    known.insert("plan".to_owned());
+    let mut folders = vec![support::workspace().join("snapshots")];
+    let mut found = BTreeSet::new();
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(&folder)
+            .expect("the snapshots are there")
+            .flatten()
+        {
+            let path = entry.path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "snap") {
+                let family = folder
+                    .file_name()
+                    .and_then(|name| name.to_str())
+                    .unwrap_or_default();
+                let stem = path
+                    .file_stem()
+                    .and_then(|stem| stem.to_str())
+                    .unwrap_or_default();
+                found.insert(if family == "snapshots" {
+                    stem.to_owned()
+                } else {
+                    format!("{family}/{stem}")
+                });
+            }
+        }
+    }
+    assert_eq!(found, known, "one snapshot per cell, and the plan");
+}
+
+/// Runs the cell; it must pass, and its transcript must be the committed one.
+async fn conforms(scenario: &'static Scenario, affinity: A, transport: T) {
+    let cell = the_cell(scenario, affinity, transport);
+    let (report, transcript) = support::cell(&rig().await, cell).await;
+    assert_eq!(report.verdict, Verdict::Pass, "{}", support::told(&report));
+    snapshot(
+        cell.family(),
+        &cell.to_string().replace(&format!("{}/", cell.family()), ""),
+        &normalise(&transcript),
+    );
+}
+
+fn the_cell(scenario: &'static Scenario, affinity: A, transport: T) -> Cell {
+    let affinity = match affinity {
+        A::Off => Some(Affinity::Off),
+        A::ClientIp => Some(Affinity::ClientIp),
+        A::Any => None,
+    };
+    let transport = match transport {
+        T::Sse => Transport::Sse,
+        T::Streamable => Transport::Streamable,
+        T::Stateless => Transport::Stateless,
+    };
+    Cell {
+        scenario: scenario.outline.id,
+        affinity,
+        transport: Some(transport),
+    }
+}
+
+fn snapshot(family: &str, name: &str, content: &str) {
+    let mut settings = insta::Settings::clone_current();
+    settings.set_snapshot_path(support::workspace().join("snapshots").join(family));
+    settings.set_prepend_module_to_snapshot(false);
+    settings.set_omit_expression(true);
+    settings.bind(|| insta::assert_snapshot!(name, content));
+}
+
+/// One survey for all cells of this executable.
+async fn rig() -> Arc<Rig> {
+    static RIG: OnceCell<Arc<Rig>> = OnceCell::const_new();
+    Arc::clone(RIG.get_or_init(|| support::rig(&[])).await)
+}
