@@ -140,16 +140,8 @@ pub fn judge(transcript: &Transcript, checks: &[&Check], offers: &Offers) -> Jud
         let judgement = (check.judge)(&history);
         findings.extend(judgement.breaches.into_iter().map(|breach| check.finding(breach)));
     }
-    let verdict = findings
-        .iter()
-        .map(|finding| finding.verdict)
-        .max()
-        .unwrap_or(Verdict::Pass);
-    Judged {
-        verdict,
-        findings,
-        not_judged,
-    }
+    let verdict = findings.iter().map(|finding| finding.verdict).max().unwrap_or(Verdict::Pass);
+    Judged { verdict, findings, not_judged }
 }
 
 // === impl Check ===
@@ -182,20 +174,14 @@ impl Check {
             actual: "the transcript holds nothing that this check looks at".to_owned(),
             at: None,
         };
-        Finding {
-            verdict: Verdict::Inconclusive,
-            ..self.finding(breach)
-        }
+        Finding { verdict: Verdict::Inconclusive, ..self.finding(breach) }
     }
 }
 
 /// The fields that name it.
 impl fmt::Debug for Check {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Check")
-            .field("id", &self.id)
-            .field("level", &self.level)
-            .finish_non_exhaustive()
+        f.debug_struct("Check").field("id", &self.id).field("level", &self.level).finish_non_exhaustive()
     }
 }
 
@@ -209,11 +195,7 @@ impl Judgement {
 
     /// Notes a breach of something that was judged.
     pub fn breach(&mut self, expected: impl Into<String>, actual: impl Into<String>, at: At) {
-        self.breaches.push(Breach {
-            expected: expected.into(),
-            actual: actual.into(),
-            at: Some(at.seq),
-        });
+        self.breaches.push(Breach { expected: expected.into(), actual: actual.into(), at: Some(at.seq) });
     }
 }
 
@@ -235,11 +217,7 @@ impl fmt::Display for Verdict {
 /// The ids of the checks that failed or warned.
 pub fn breached(findings: &[Finding]) -> BTreeSet<&str> {
     let breach = |finding: &&Finding| matches!(finding.verdict, Verdict::Fail | Verdict::Warn);
-    findings
-        .iter()
-        .filter(breach)
-        .map(|finding| finding.check.as_str())
-        .collect()
+    findings.iter().filter(breach).map(|finding| finding.check.as_str()).collect()
 }
 
 fn broken(transcript: &Transcript) -> Vec<Finding> {

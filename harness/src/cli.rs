@@ -1,8 +1,8 @@
 //! The command line: what users type, and what exit codes mean.
 
 pub mod bad_input;
-mod explain;
 mod expected;
+mod explain;
 mod run;
 
 use std::path::PathBuf;
@@ -126,7 +126,14 @@ pub(crate) struct RunArgs {
     #[arg(long, value_name = "PATH", default_value = "/mcp", help_heading = "What")]
     pub(crate) mcp_path: String,
     /// A header for every request, redacted everywhere; from the environment one per line
-    #[arg(long, value_name = "NAME=VALUE", env = "HUBCHECK_HEADER", hide_env_values = true, value_delimiter = '\n', help_heading = "What")]
+    #[arg(
+        long,
+        value_name = "NAME=VALUE",
+        env = "HUBCHECK_HEADER",
+        hide_env_values = true,
+        value_delimiter = '\n',
+        help_heading = "What"
+    )]
     pub(crate) header: Vec<String>,
     /// The hub's tool that plays a part: whoami, echo, count, tally, allocate or sleep
     #[arg(long, value_name = "NEED=NAME", help_heading = "What")]

@@ -154,25 +154,17 @@ pub fn plan(
     selection: &Selection,
     offers: &Offers,
 ) -> Result<Vec<Planned>, UnknownFilter> {
-    let all: Vec<(&Outline, Cell)> = outlines
-        .iter()
-        .flat_map(|outline| cells(outline).map(move |cell| (outline, cell)))
-        .collect();
+    let all: Vec<(&Outline, Cell)> =
+        outlines.iter().flat_map(|outline| cells(outline).map(move |cell| (outline, cell))).collect();
     for filter in &selection.filters {
         if !all.iter().any(|(_, cell)| cell.is_named(filter)) {
-            return Err(UnknownFilter {
-                filter: filter.clone(),
-                nearest: nearest(filter, &all),
-            });
+            return Err(UnknownFilter { filter: filter.clone(), nearest: nearest(filter, &all) });
         }
     }
     let planned = all
         .into_iter()
         .filter(|(_, cell)| selection.admits(cell))
-        .map(|(outline, cell)| Planned {
-            cell,
-            lacks: first_lack(outline, &cell, offers),
-        })
+        .map(|(outline, cell)| Planned { cell, lacks: first_lack(outline, &cell, offers) })
         .collect();
     Ok(planned)
 }
@@ -205,27 +197,19 @@ impl Offers {
 impl Cell {
     /// The part of the id before the slash.
     pub fn family(&self) -> &'static str {
-        self.scenario
-            .split_once('/')
-            .map_or(self.scenario, |(family, _)| family)
+        self.scenario.split_once('/').map_or(self.scenario, |(family, _)| family)
     }
 
     /// The part of the id after the slash.
     pub fn name(&self) -> &'static str {
-        self.scenario
-            .split_once('/')
-            .map_or(self.scenario, |(_, name)| name)
+        self.scenario.split_once('/').map_or(self.scenario, |(_, name)| name)
     }
 
     /// `off-sse`, `sse`, or nothing: the axes that this cell varies with.
     pub fn variant(&self) -> String {
         let affinity = self.affinity.map(|affinity| affinity.to_string());
         let transport = self.transport.map(|transport| transport.to_string());
-        [affinity, transport]
-            .into_iter()
-            .flatten()
-            .collect::<Vec<_>>()
-            .join("-")
+        [affinity, transport].into_iter().flatten().collect::<Vec<_>>().join("-")
     }
 
     fn is_named(&self, filter: &str) -> bool {
@@ -245,11 +229,7 @@ impl Cell {
 impl fmt::Display for Cell {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let variant = self.variant();
-        if variant.is_empty() {
-            f.write_str(self.scenario)
-        } else {
-            write!(f, "{}@{variant}", self.scenario)
-        }
+        if variant.is_empty() { f.write_str(self.scenario) } else { write!(f, "{}@{variant}", self.scenario) }
     }
 }
 
@@ -281,14 +261,8 @@ impl Transport {
 
 impl Tool {
     /// Every part a tool can play.
-    pub const ALL: [Tool; 6] = [
-        Tool::Whoami,
-        Tool::Echo,
-        Tool::Count,
-        Tool::Tally,
-        Tool::Allocate,
-        Tool::Sleep,
-    ];
+    pub const ALL: [Tool; 6] =
+        [Tool::Whoami, Tool::Echo, Tool::Count, Tool::Tally, Tool::Allocate, Tool::Sleep];
 }
 
 impl fmt::Display for Tool {
@@ -343,20 +317,12 @@ fn cells(outline: &Outline) -> impl Iterator<Item = Cell> + use<> {
     let affinities = axis(outline.affinities);
     let transports = axis(outline.transports);
     affinities.into_iter().flat_map(move |affinity| {
-        transports.clone().into_iter().map(move |transport| Cell {
-            scenario,
-            affinity,
-            transport,
-        })
+        transports.clone().into_iter().map(move |transport| Cell { scenario, affinity, transport })
     })
 }
 
 fn axis<T: Copy>(values: &[T]) -> Vec<Option<T>> {
-    if values.is_empty() {
-        vec![None]
-    } else {
-        values.iter().copied().map(Some).collect()
-    }
+    if values.is_empty() { vec![None] } else { values.iter().copied().map(Some).collect() }
 }
 
 fn admits_axis<T: PartialEq>(wanted: &[T], value: Option<T>) -> bool {
@@ -364,25 +330,13 @@ fn admits_axis<T: PartialEq>(wanted: &[T], value: Option<T>) -> bool {
 }
 
 fn first_lack(outline: &Outline, cell: &Cell, offers: &Offers) -> Option<Need> {
-    let by_cell = [
-        cell.transport.map(Need::Speaks),
-        cell.affinity.map(|_| Need::Affinity),
-    ];
-    by_cell
-        .into_iter()
-        .flatten()
-        .chain(outline.needs.iter().copied())
-        .find(|need| !offers.meets(*need))
+    let by_cell = [cell.transport.map(Need::Speaks), cell.affinity.map(|_| Need::Affinity)];
+    by_cell.into_iter().flatten().chain(outline.needs.iter().copied()).find(|need| !offers.meets(*need))
 }
 
 fn nearest(filter: &str, all: &[(&Outline, Cell)]) -> Option<String> {
     let names = all.iter().flat_map(|(_, cell)| {
-        [
-            cell.to_string(),
-            cell.scenario.to_owned(),
-            cell.name().to_owned(),
-            cell.family().to_owned(),
-        ]
+        [cell.to_string(), cell.scenario.to_owned(), cell.name().to_owned(), cell.family().to_owned()]
     });
     let (score, name) = names
         .map(|name| (strsim::jaro_winkler(filter, &name), name))

@@ -122,11 +122,7 @@ pub async fn run_cells(
 }
 
 /// Runs one cell on a cluster of its own, judges it, and writes its transcript.
-pub async fn run_cell(
-    rig: &Arc<Rig>,
-    catalog: &[&Scenario],
-    cell: Cell,
-) -> (CellReport, Transcript) {
+pub async fn run_cell(rig: &Arc<Rig>, catalog: &[&Scenario], cell: Cell) -> (CellReport, Transcript) {
     let began = Instant::now();
     let recorder = Recorder::new(rig.secrets());
     let scenario = catalog.iter().find(|scenario| scenario.outline.id == cell.scenario);
@@ -175,12 +171,7 @@ impl CellReport {
 
 // === helpers ===
 
-async fn drive(
-    rig: &Arc<Rig>,
-    scenario: &Scenario,
-    cell: Cell,
-    recorder: &Recorder,
-) -> anyhow::Result<()> {
+async fn drive(rig: &Arc<Rig>, scenario: &Scenario, cell: Cell, recorder: &Recorder) -> anyhow::Result<()> {
     let cluster = Arc::new(rig.cluster_up(cell, &scenario.setup, recorder).await?);
     let stage = Stage::new(Arc::clone(rig), cell, Arc::clone(&cluster), recorder.clone());
     let driving = async {

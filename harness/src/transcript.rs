@@ -429,10 +429,7 @@ impl Body {
 
     fn long(bytes: &[u8]) -> Self {
         let beginning = String::from_utf8_lossy(&bytes[..bytes.len().min(256)]).into_owned();
-        Self::Long {
-            length: bytes.len() as u64,
-            beginning,
-        }
+        Self::Long { length: bytes.len() as u64, beginning }
     }
 }
 
@@ -441,10 +438,7 @@ impl Body {
 impl Frame {
     /// The event's type; `message` when the field is absent or empty, as the SSE standard says.
     pub fn event_type(&self) -> &str {
-        self.event
-            .as_deref()
-            .filter(|event| !event.is_empty())
-            .unwrap_or("message")
+        self.event.as_deref().filter(|event| !event.is_empty()).unwrap_or("message")
     }
 }
 

@@ -110,11 +110,7 @@ pub struct Answer {
 
 impl Default for Dialect {
     fn default() -> Self {
-        Self {
-            sse_path: "/sse".to_owned(),
-            mcp_path: "/mcp".to_owned(),
-            headers: Vec::new(),
-        }
+        Self { sse_path: "/sse".to_owned(), mcp_path: "/mcp".to_owned(), headers: Vec::new() }
     }
 }
 
@@ -131,17 +127,8 @@ impl Client {
         dialect: Arc<Dialect>,
         timeouts: Arc<Timeouts>,
     ) -> Self {
-        let inner = Inner {
-            name: name.into(),
-            source,
-            recorder,
-            dialect,
-            timeouts,
-        };
-        Self {
-            inner: Arc::new(inner),
-            keeps: false,
-        }
+        let inner = Inner { name: name.into(), source, recorder, dialect, timeouts };
+        Self { inner: Arc::new(inner), keeps: false }
     }
 
     /// The same client, but its sessions keep one connection for their POSTs, from `initialize` on.
@@ -195,11 +182,7 @@ impl Client {
     /// How long we wait for the answer to a request that is known to take `hold`.
     fn patience(&self, hold: Duration) -> Duration {
         let timeouts = self.timeouts();
-        let limit = if hold.is_zero() {
-            timeouts.answer
-        } else {
-            hold + timeouts.held_call
-        };
+        let limit = if hold.is_zero() { timeouts.answer } else { hold + timeouts.held_call };
         limit + timeouts.slack
     }
 }
@@ -209,21 +192,12 @@ impl Client {
 impl Answer {
     fn without_head(end: End) -> Self {
         let body = Body::Text(String::new());
-        Self {
-            status: None,
-            headers: Vec::new(),
-            body,
-            frames: Vec::new(),
-            end,
-        }
+        Self { status: None, headers: Vec::new(), body, frames: Vec::new(), end }
     }
 
     /// The value of a header, by its name in lower case.
     pub fn header(&self, name: &str) -> Option<&str> {
-        self.headers
-            .iter()
-            .find(|(known, _)| known == name)
-            .map(|(_, value)| value.as_str())
+        self.headers.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
     }
 
     fn is_stream(&self) -> bool {

@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use cluster_support::{get, manifests, names, up, up_with, LIMIT};
+use cluster_support::{LIMIT, get, manifests, names, up, up_with};
 use harness::cluster::Condition;
 use harness::cluster::local::Local;
 

@@ -23,29 +23,15 @@ fn main() {
         return;
     }
     let limit = getrlimit(Resource::Nofile);
-    setrlimit(
-        Resource::Nofile,
-        Rlimit {
-            current: limit.maximum,
-            ..limit
-        },
-    )
-    .expect("more open files");
+    setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }).expect("more open files");
     println!("{:<58}{:>12}{:>14}", "figure", "measured", "bar");
-    let only: Vec<String> = std::env::args()
-        .skip(1)
-        .filter(|arg| !arg.starts_with("--"))
-        .collect();
+    let only: Vec<String> = std::env::args().skip(1).filter(|arg| !arg.starts_with("--")).collect();
     let wanted = |part: &str| only.is_empty() || only.iter().any(|only| only == part);
     if wanted("memory") {
         memory();
     }
     if wanted("start") {
-        row(
-            "start to first `endpoint` event, ms (median of 10)",
-            start_up(),
-            Some(Bar::Below(50.0)),
-        );
+        row("start to first `endpoint` event, ms (median of 10)", start_up(), Some(Bar::Below(50.0)));
     }
     if wanted("calls") {
         throughput();
@@ -58,44 +44,21 @@ fn memory() {
     let idle = resident(&hub);
     row("resident when idle, kB", idle, Some(Bar::Below(12_000.0)));
     drop(hub);
-    row(
-        "per idle HTTP+SSE session, kB",
-        http_sse_session(),
-        Some(Bar::Below(60.0)),
-    );
+    row("per idle HTTP+SSE session, kB", http_sse_session(), Some(Bar::Below(60.0)));
     row("per Streamable session, kB", streamable_session(false), None);
-    row(
-        "per Streamable session with its GET stream, kB",
-        streamable_session(true),
-        Some(Bar::Below(90.0)),
-    );
-    row(
-        "start to first `endpoint` event, ms (median of 10)",
-        start_up(),
-        Some(Bar::Below(50.0)),
-    );
+    row("per Streamable session with its GET stream, kB", streamable_session(true), Some(Bar::Below(90.0)));
+    row("start to first `endpoint` event, ms (median of 10)", start_up(), Some(Bar::Below(50.0)));
 }
 
 fn throughput() {
     let (direct, forwarded) = calls(CALLERS);
     row("echo calls/s, 100 Streamable sessions, direct", direct, None);
-    row(
-        "echo calls/s, 100 Streamable sessions, forwarded",
-        forwarded,
-        None,
-    );
+    row("echo calls/s, 100 Streamable sessions, forwarded", forwarded, None);
     let (direct, forwarded) = calls(1);
     row("one caller: calls/s direct", direct, None);
     row("one caller: calls/s forwarded", forwarded, None);
-    let ratio = (1..=3)
-        .map(|_| calls(CALLERS))
-        .map(|(direct, forwarded)| forwarded / direct)
-        .collect();
-    row(
-        "100 callers: forwarded against direct",
-        median(ratio),
-        Some(Bar::Above(0.7)),
-    );
+    let ratio = (1..=3).map(|_| calls(CALLERS)).map(|(direct, forwarded)| forwarded / direct).collect();
+    row("100 callers: forwarded against direct", median(ratio), Some(Bar::Above(0.7)));
 }
 
 enum Bar {
@@ -122,10 +85,7 @@ fn row(what: &str, measured: f64, bar: Option<Bar>) {
 /// Resident memory in kB.
 fn resident(hub: &Hub) -> f64 {
     let status = std::fs::read_to_string(format!("/proc/{}/status", hub.child.id())).expect("a running hub");
-    let line = status
-        .lines()
-        .find_map(|line| line.strip_prefix("VmRSS:"))
-        .expect("a resident size");
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("a resident size");
     line.trim().trim_end_matches(" kB").parse().expect("a number")
 }
 
@@ -239,18 +199,13 @@ impl Caller {
         let socket = TcpStream::connect(to).expect("a hub");
         socket.set_nodelay(true).expect("an option");
         socket.set_read_timeout(Some(LIMIT)).expect("an option");
-        Self {
-            socket,
-            buffer: vec![0; 16 * 1024],
-        }
+        Self { socket, buffer: vec![0; 16 * 1024] }
     }
 
     fn send(&mut self, method: &str, path: &str, headers: &[(&str, &str)], message: &Value) {
         let body = message.to_string();
-        let mut request = format!(
-            "{method} {path} HTTP/1.1\r\nHost: hub\r\nContent-Length: {}\r\n",
-            body.len()
-        );
+        let mut request =
+            format!("{method} {path} HTTP/1.1\r\nHost: hub\r\nContent-Length: {}\r\n", body.len());
         for (name, value) in headers.iter().chain(&[JSON[0], ACCEPT]) {
             request.push_str(&format!("{name}: {value}\r\n"));
         }
@@ -267,9 +222,7 @@ impl Caller {
             let Some((head, body)) = text.split_once("\r\n\r\n") else {
                 continue;
             };
-            let declared = head
-                .lines()
-                .find_map(|line| line.strip_prefix("content-length: "));
+            let declared = head.lines().find_map(|line| line.strip_prefix("content-length: "));
             let done = match declared {
                 Some(length) => body.len() >= length.parse::<usize>().expect("a number"),
                 None => body.ends_with("0\r\n\r\n"),
@@ -287,9 +240,7 @@ impl Caller {
 
     fn initialize(&mut self) -> String {
         let answer = self.ask("POST", "/mcp", &[], &initialize(1));
-        let id = answer
-            .lines()
-            .find_map(|line| line.strip_prefix("mcp-session-id: "));
+        let id = answer.lines().find_map(|line| line.strip_prefix("mcp-session-id: "));
         id.expect("a session").to_owned()
     }
 }

@@ -38,13 +38,7 @@ impl App {
     pub fn new(replica: Arc<Replica>, origins: Origins) -> Self {
         let tools = Arc::new(Tools::new(replica.name.clone(), replica.defects));
         let mcp = streamable::service(replica.clone(), tools.clone());
-        Self {
-            replica,
-            forwarder: Arc::default(),
-            tools,
-            mcp,
-            origins,
-        }
+        Self { replica, forwarder: Arc::default(), tools, mcp, origins }
     }
 
     /// The paths.
@@ -56,14 +50,8 @@ impl App {
             .route("/sse/", get(open))
             .route(sse::MESSAGES, post(message))
             .route("/messages/", post(message))
-            .route(
-                "/mcp",
-                any(|State(app), request| streamable::handle(app, request)),
-            )
-            .route(
-                "/mcp/",
-                any(|State(app), request| streamable::handle(app, request)),
-            )
+            .route("/mcp", any(|State(app), request| streamable::handle(app, request)))
+            .route("/mcp/", any(|State(app), request| streamable::handle(app, request)))
             .layer(from_fn_with_state(self.clone(), admit))
             .route("/healthz", get(|| async { reply::text(StatusCode::OK, "alive") }))
             .route("/readyz", get(ready))

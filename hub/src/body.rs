@@ -79,11 +79,7 @@ pub struct Counted {
 impl Counted {
     /// Wraps `inner`.
     pub fn new(inner: Body, call: Option<Call>, session: Option<Use>) -> Self {
-        Self {
-            first: None,
-            inner,
-            held: (call, session),
-        }
+        Self { first: None, inner, held: (call, session) }
     }
 
     /// Waits a moment for the first frame, so that the answer to a fast call leaves in one piece with its headers.

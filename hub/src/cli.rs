@@ -112,10 +112,7 @@ impl Args {
         if missing.is_empty() {
             return Ok(());
         }
-        Err(format!(
-            "required secrets are missing or empty in the environment: {}",
-            missing.join(", ")
-        ))
+        Err(format!("required secrets are missing or empty in the environment: {}", missing.join(", ")))
     }
 
     /// The faults of `--defect`.
@@ -135,9 +132,7 @@ impl Args {
             return Ok(None);
         }
         let text = |name: &str| {
-            env(name)
-                .filter(|value| !value.is_empty())
-                .map(|value| value.to_string_lossy().into_owned())
+            env(name).filter(|value| !value.is_empty()).map(|value| value.to_string_lossy().into_owned())
         };
         let keyring = match text("SESSION_KEY") {
             Some(key) => Keyring::parse(&key).map_err(|error| format!("SESSION_KEY {error}"))?,
@@ -149,9 +144,9 @@ impl Args {
             }
         };
         let keyring = match text("SESSION_KEY_PREVIOUS") {
-            Some(previous) => keyring
-                .with_previous(&previous)
-                .map_err(|error| format!("SESSION_KEY_PREVIOUS {error}"))?,
+            Some(previous) => {
+                keyring.with_previous(&previous).map_err(|error| format!("SESSION_KEY_PREVIOUS {error}"))?
+            }
             None => keyring,
         };
         Ok(Some(keyring))
@@ -180,11 +175,7 @@ impl Args {
             (None, None) if bound.ip().is_unspecified() => (Ipv4Addr::LOCALHOST, bound.port()).into(),
             (None, None) => bound,
         };
-        Ok(Ids::Forward {
-            keyring,
-            advertise,
-            start: session_id::random(),
-        })
+        Ok(Ids::Forward { keyring, advertise, start: session_id::random() })
     }
 
     /// What bounds the replica.
@@ -204,10 +195,7 @@ pub fn replica_name(env: impl Fn(&str) -> Option<OsString>) -> Arc<str> {
         .into_iter()
         .filter_map(|name| env(name))
         .find(|value| !value.is_empty())
-        .map_or_else(
-            || format!("hub-{}", std::process::id()),
-            |value| value.to_string_lossy().into_owned(),
-        )
+        .map_or_else(|| format!("hub-{}", std::process::id()), |value| value.to_string_lossy().into_owned())
         .into()
 }
 

@@ -40,9 +40,7 @@ pub enum Defect {
 impl Defect {
     /// The name on the command line.
     pub fn name(self) -> String {
-        self.to_possible_value()
-            .map(|value| value.get_name().to_owned())
-            .unwrap_or_default()
+        self.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default()
     }
 
     /// What it does, in one sentence.
@@ -96,10 +94,6 @@ mod tests {
     #[test]
     fn empty_names_are_none_and_unknown_ones_an_error() {
         assert_eq!(Defects::parse(["", " "]).unwrap().0, 0);
-        assert!(
-            Defects::parse(["loses-sesions"])
-                .unwrap_err()
-                .contains("loses-sesions")
-        );
+        assert!(Defects::parse(["loses-sesions"]).unwrap_err().contains("loses-sesions"));
     }
 }

@@ -126,9 +126,7 @@ impl Forwarder {
             let result = if defects.has(Defect::WaitsForStoppedOwner) {
                 response.await
             } else {
-                timeout_at(deadline, response)
-                    .await
-                    .map_err(|_| Failure::Silent)?
+                timeout_at(deadline, response).await.map_err(|_| Failure::Silent)?
             };
             match result {
                 Ok(response) => return Ok((response, sender)),
@@ -148,9 +146,7 @@ impl Forwarder {
             let (mut sender, since) = lock(&self.0).get_mut(&to)?.pop()?;
             if since.elapsed() < IDLE_LIMIT
                 && !sender.is_closed()
-                && timeout(READY_LIMIT, sender.ready())
-                    .await
-                    .is_ok_and(|ready| ready.is_ok())
+                && timeout(READY_LIMIT, sender.ready()).await.is_ok_and(|ready| ready.is_ok())
             {
                 return Some(sender);
             }
@@ -269,10 +265,8 @@ impl http_body::Body for Back {
 impl Drop for Back {
     fn drop(&mut self) {
         // A body that was not read to its end leaves a connection that cannot be used again.
-        let Some((sender, owner, idle)) = self.connection.take().filter(|_| self.incoming.is_end_stream())
-        else {
-            return;
-        };
+        let was_read = self.has_ended || self.incoming.is_end_stream();
+        let Some((sender, owner, idle)) = self.connection.take().filter(|_| was_read) else { return };
         let mut idle = lock(&idle);
         let kept = idle.entry(owner).or_default();
         if kept.len() < IDLE_PER_OWNER && !sender.is_closed() {

@@ -54,15 +54,9 @@ async fn run(args: Args) -> Result<(), (u8, String)> {
     let defects = args.defects().map_err(usage)?;
     // As PID 1 a process without handlers ignores SIGTERM.
     let stop = Stop::new().map_err(|error| (CANNOT_SERVE, format!("cannot handle signals: {error}")))?;
-    let cannot_listen = |error| {
-        (
-            CANNOT_SERVE,
-            format!("cannot listen on {}:{}: {error}", args.host, args.port),
-        )
-    };
-    let listener = TcpListener::bind((args.host.as_str(), args.port))
-        .await
-        .map_err(cannot_listen)?;
+    let cannot_listen =
+        |error| (CANNOT_SERVE, format!("cannot listen on {}:{}: {error}", args.host, args.port));
+    let listener = TcpListener::bind((args.host.as_str(), args.port)).await.map_err(cannot_listen)?;
     let bound = listener.local_addr().map_err(cannot_listen)?;
     let replica = Arc::new(Replica {
         name: replica_name(env),
@@ -73,11 +67,7 @@ async fn run(args: Args) -> Result<(), (u8, String)> {
         limits: args.limits(),
         begun: Default::default(),
     });
-    let mode = if args.sessions == Sessions::Forward {
-        "forward"
-    } else {
-        "memory"
-    };
+    let mode = if args.sessions == Sessions::Forward { "forward" } else { "memory" };
     log!("listening on {bound} as {} (sessions: {mode})", replica.name);
     let app = Arc::new(App::new(replica.clone(), Origins::new(args.allow_origin)));
     tokio::spawn(app.forwarder.clone().sweep());
@@ -96,10 +86,7 @@ struct Stop {
 
 impl Stop {
     fn new() -> std::io::Result<Self> {
-        Ok(Self {
-            term: signal(SignalKind::terminate())?,
-            int: signal(SignalKind::interrupt())?,
-        })
+        Ok(Self { term: signal(SignalKind::terminate())?, int: signal(SignalKind::interrupt())? })
     }
 
     /// Waits for the next one, and gives the exit code of a process that it ends at once.
@@ -122,21 +109,13 @@ async fn stopped(
         std::process::exit(0);
     }
     let drain = &replica.drain;
-    log!(
-        "stopping: {} sessions, {} calls in flight",
-        replica.sessions.count(),
-        drain.calls()
-    );
+    log!("stopping: {} sessions, {} calls in flight", replica.sessions.count(), drain.calls());
     tokio::select! {
         () = drain.run(delay, grace) => {}
         code = stop.next() => std::process::exit(code),
     }
     if drain.calls() > 0 {
-        log!(
-            "{} calls were still running after {} ms",
-            drain.calls(),
-            grace.as_millis()
-        );
+        log!("{} calls were still running after {} ms", drain.calls(), grace.as_millis());
     }
     std::process::exit(stop.next().await);
 }

@@ -25,9 +25,7 @@ impl Origins {
     #[expect(clippy::result_large_err, reason = "the error is the answer, and it is rare")]
     pub fn check(&self, headers: &HeaderMap) -> Result<(), Reply> {
         for origin in headers.get_all(ORIGIN) {
-            let allowed = origin
-                .to_str()
-                .is_ok_and(|origin| self.0.contains(&normal(origin)));
+            let allowed = origin.to_str().is_ok_and(|origin| self.0.contains(&normal(origin)));
             if !allowed {
                 return Err(reply::text(
                     StatusCode::FORBIDDEN,
@@ -52,9 +50,7 @@ mod tests {
         if let Some(origin) = origin {
             headers.insert(ORIGIN, origin.parse().unwrap());
         }
-        Origins::new(["https://App.example/".to_owned()])
-            .check(&headers)
-            .is_ok()
+        Origins::new(["https://App.example/".to_owned()]).check(&headers).is_ok()
     }
 
     #[test]

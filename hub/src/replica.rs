@@ -75,12 +75,7 @@ impl Replica {
         if let Some(session) = self.sessions.find(id) {
             return Place::Here(session);
         }
-        let Ids::Forward {
-            keyring,
-            advertise,
-            start,
-        } = &self.ids
-        else {
+        let Ids::Forward { keyring, advertise, start } = &self.ids else {
             return Place::Nowhere(reply::no_session());
         };
         match keyring.open(id) {
@@ -106,11 +101,7 @@ impl Replica {
     pub fn mint(&self) -> Arc<str> {
         match &self.ids {
             Ids::Memory => session_id::plain().into(),
-            Ids::Forward {
-                keyring,
-                advertise,
-                start,
-            } => keyring.seal(*advertise, *start).into(),
+            Ids::Forward { keyring, advertise, start } => keyring.seal(*advertise, *start).into(),
         }
     }
 

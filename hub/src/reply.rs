@@ -26,10 +26,7 @@ pub const OWNER_LOST: &str = "The session's owner closed the connection before i
 pub fn text(status: StatusCode, body: impl Into<String>) -> Reply {
     let mut reply = Response::new(Body::from(body.into()));
     *reply.status_mut() = status;
-    reply.headers_mut().insert(
-        CONTENT_TYPE,
-        HeaderValue::from_static("text/plain; charset=utf-8"),
-    );
+    reply.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
     reply
 }
 
@@ -49,27 +46,20 @@ pub fn unknown_key(key: &str) -> Reply {
 /// 503 with `Retry-After: 1`: refused, not lost.
 pub fn busy(why: &str) -> Reply {
     let mut reply = text(StatusCode::SERVICE_UNAVAILABLE, why);
-    reply
-        .headers_mut()
-        .insert(RETRY_AFTER, HeaderValue::from_static("1"));
+    reply.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
     reply
 }
 
 /// 413.
 pub fn too_large(limit: usize) -> Reply {
-    text(
-        StatusCode::PAYLOAD_TOO_LARGE,
-        format!("Payload too large: the limit is {limit} bytes"),
-    )
+    text(StatusCode::PAYLOAD_TOO_LARGE, format!("Payload too large: the limit is {limit} bytes"))
 }
 
 /// A JSON-RPC error without a request id, for messages that could not be read.
 pub fn json_error(status: StatusCode, code: i32, message: &str) -> Reply {
     let body = serde_json::json!({"jsonrpc": "2.0", "id": null, "error": {"code": code, "message": message}});
     let mut reply = text(status, body.to_string());
-    reply
-        .headers_mut()
-        .insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    reply.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     reply
 }
 

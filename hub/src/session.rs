@@ -57,18 +57,12 @@ pub(crate) struct Pending {
 impl Pending {
     /// A message of an HTTP+SSE session, in flight as `call`.
     pub(crate) fn counted(call: Call) -> Self {
-        Self {
-            call: Some(call),
-            ..Self::default()
-        }
+        Self { call: Some(call), ..Self::default() }
     }
 
     /// A message whose answer goes to `reply`.
     pub(crate) fn answered_to(reply: mpsc::Sender<ServerSseMessage>) -> Self {
-        Self {
-            reply: Some(reply),
-            ..Self::default()
-        }
+        Self { reply: Some(reply), ..Self::default() }
     }
 }
 
@@ -121,14 +115,7 @@ impl Session {
             requests: AtomicUsize::new(0),
             tamper,
         });
-        (
-            session.clone(),
-            Pipe {
-                session,
-                messages,
-                cancelled: None,
-            },
-        )
+        (session.clone(), Pipe { session, messages, cancelled: None })
     }
 
     /// Its id, as clients send it.
@@ -152,10 +139,7 @@ impl Session {
     /// Notes a request, and that the session is in use until the guard is dropped. Answers the how-manieth request it is.
     pub fn begin(self: &Arc<Self>) -> (usize, Use) {
         self.open.fetch_add(1, Ordering::Relaxed);
-        (
-            self.requests.fetch_add(1, Ordering::Relaxed) + 1,
-            Use(self.clone()),
-        )
+        (self.requests.fetch_add(1, Ordering::Relaxed) + 1, Use(self.clone()))
     }
 
     /// How long nothing has used it; `None` while a request or a stream is open.
@@ -322,14 +306,10 @@ impl Transport<RoleServer> for Pipe {
         }
         // rmcp lets handlers run on for seconds after the end of the stream, so it is told to cancel each first.
         let pending = &self.session.pending;
-        let rest = self
-            .cancelled
-            .get_or_insert_with(|| lock(pending).drain().map(|(id, _)| id).collect());
+        let rest = self.cancelled.get_or_insert_with(|| lock(pending).drain().map(|(id, _)| id).collect());
         let id = rest.pop()?;
         let cancel = CancelledNotification::new(CancelledNotificationParam::new(Some(id), None));
-        Some(ClientJsonRpcMessage::notification(
-            ClientNotification::CancelledNotification(cancel),
-        ))
+        Some(ClientJsonRpcMessage::notification(ClientNotification::CancelledNotification(cancel)))
     }
 
     async fn close(&mut self) -> Result<(), Infallible> {

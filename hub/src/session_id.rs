@@ -71,18 +71,9 @@ struct Key {
 
 impl Key {
     fn new(secret: &[u8; 32]) -> Self {
-        let id = Sha256::new()
-            .chain_update(b"hubcheck key id")
-            .chain_update(secret)
-            .finalize();
-        let sealing = Sha256::new()
-            .chain_update(b"hubcheck sealing key")
-            .chain_update(secret)
-            .finalize();
-        Self {
-            id: [id[0], id[1], id[2], id[3]],
-            cipher: Aes256Gcm::new(&sealing),
-        }
+        let id = Sha256::new().chain_update(b"hubcheck key id").chain_update(secret).finalize();
+        let sealing = Sha256::new().chain_update(b"hubcheck sealing key").chain_update(secret).finalize();
+        Self { id: [id[0], id[1], id[2], id[3]], cipher: Aes256Gcm::new(&sealing) }
     }
 
     fn parse(text: &str) -> Result<Self, KeyError> {
@@ -159,19 +150,15 @@ impl Keyring {
             return Opened::Foreign;
         };
         let sizes = [4, 16].map(|ip| KEY_ID + NONCE + RANDOM + START + ip + 2 + TAG);
-        let Some((key_id, sealed)) = bytes
-            .split_first_chunk::<KEY_ID>()
-            .filter(|_| sizes.contains(&bytes.len()))
+        let Some((key_id, sealed)) =
+            bytes.split_first_chunk::<KEY_ID>().filter(|_| sizes.contains(&bytes.len()))
         else {
             return Opened::Foreign;
         };
         let Some(key) = self.0.iter().position(|key| &key.id == key_id) else {
             return Opened::UnknownKey(key_id.iter().map(|byte| format!("{byte:02x}")).collect());
         };
-        match self.0[key]
-            .decrypt(sealed, SEAL)
-            .and_then(|owner| owner_from(&owner))
-        {
+        match self.0[key].decrypt(sealed, SEAL).and_then(|owner| owner_from(&owner)) {
             Some((address, start)) => Opened::Owner(Owner { address, start, key }),
             None => Opened::Foreign,
         }
@@ -200,9 +187,7 @@ pub fn plain() -> String {
 /// Whether `id` could be a session id of anybody: what is not is a client's mistake, not a lost session.
 pub fn is_plausible(id: &str) -> bool {
     (16..=512).contains(&id.len())
-        && id
-            .bytes()
-            .all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_')
+        && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_')
 }
 
 fn owner_from(bytes: &[u8]) -> Option<(SocketAddr, StartNonce)> {
@@ -219,9 +204,7 @@ fn from_hex(text: &str) -> Option<Vec<u8>> {
     if text.len() != 64 || !text.is_ascii() {
         return None;
     }
-    (0..32)
-        .map(|i| u8::from_str_radix(&text[2 * i..2 * i + 2], 16).ok())
-        .collect()
+    (0..32).map(|i| u8::from_str_radix(&text[2 * i..2 * i + 2], 16).ok()).collect()
 }
 
 #[cfg(test)]
@@ -265,19 +248,14 @@ mod tests {
             assert_eq!(opened(&keyring, &changed), None, "character {at}");
         }
         assert_eq!(keyring.open(&id[..id.len() - 1]), Opened::Foreign);
-        assert_eq!(
-            keyring.open("550e8400-e29b-41d4-a716-446655440000"),
-            Opened::Foreign
-        );
+        assert_eq!(keyring.open("550e8400-e29b-41d4-a716-446655440000"), Opened::Foreign);
         assert_eq!(keyring.open(""), Opened::Foreign);
     }
 
     #[test]
     fn an_id_of_another_key_says_which() {
         let id = Keyring::parse(OTHER).unwrap().seal(owner().0, owner().1);
-        let Opened::UnknownKey(key) = Keyring::parse(KEY).unwrap().open(&id) else {
-            panic!("opened")
-        };
+        let Opened::UnknownKey(key) = Keyring::parse(KEY).unwrap().open(&id) else { panic!("opened") };
         assert_eq!(key.len(), 8);
         let rotated = Keyring::parse(KEY).unwrap().with_previous(OTHER).unwrap();
         assert_eq!(opened(&rotated, &id), Some(owner()));
@@ -287,9 +265,7 @@ mod tests {
     fn a_mark_is_for_one_id_and_needs_the_key() {
         let keyring = Keyring::parse(KEY).unwrap();
         let id = keyring.seal(owner().0, owner().1);
-        let Opened::Owner(of) = keyring.open(&id) else {
-            panic!("not opened")
-        };
+        let Opened::Owner(of) = keyring.open(&id) else { panic!("not opened") };
         let mark = keyring.mark(&id, &of);
         assert!(keyring.is_mark(&id, &mark));
         assert!(!keyring.is_mark(&keyring.seal(owner().0, owner().1), &mark));
@@ -309,11 +285,7 @@ mod tests {
         ];
         let id = Keyring::parse(&spellings[0]).unwrap().seal(owner().0, owner().1);
         for spelling in &spellings {
-            assert_eq!(
-                opened(&Keyring::parse(spelling).unwrap(), &id),
-                Some(owner()),
-                "{spelling}"
-            );
+            assert_eq!(opened(&Keyring::parse(spelling).unwrap(), &id), Some(owner()), "{spelling}");
         }
         assert_eq!(Keyring::parse("short").err(), Some(KeyError::TooShort));
         assert_eq!(Keyring::parse("").err(), Some(KeyError::TooShort));

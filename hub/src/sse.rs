@@ -55,18 +55,10 @@ pub async fn open(app: Arc<App>, request: Request<Body>) -> Reply {
         None
     };
     let (outgoing, frames) = mpsc::channel(CHANNEL);
-    let (session, pipe) = Session::new(
-        replica.mint(),
-        Out::Stream(outgoing),
-        replica.limits.queue,
-        tamper,
-    );
+    let (session, pipe) = Session::new(replica.mint(), Out::Stream(outgoing), replica.limits.queue, tamper);
     replica.sessions.insert(session.clone());
     let service = serve_directly_with_ct(app.tools.for_session(), pipe, None, session.ended().clone());
-    let endpoint = format!(
-        "event: endpoint\ndata: {MESSAGES}?session_id={}\n\n",
-        session.id()
-    );
+    let endpoint = format!("event: endpoint\ndata: {MESSAGES}?session_id={}\n\n", session.id());
     stream_reply(Body::new(Stream {
         first: Some(endpoint.into()),
         frames,
@@ -83,10 +75,7 @@ pub async fn open(app: Arc<App>, request: Request<Body>) -> Reply {
 /// `POST /messages?session_id=..`: one message of the client, here or at the session's owner.
 pub async fn post(app: Arc<App>, request: Request<Body>) -> Reply {
     let id = request.uri().query().and_then(|query| {
-        query
-            .split('&')
-            .find_map(|pair| pair.strip_prefix("session_id="))
-            .map(str::to_owned)
+        query.split('&').find_map(|pair| pair.strip_prefix("session_id=")).map(str::to_owned)
     });
     let Some(id) = id.filter(|id| !id.is_empty()) else {
         return reply::text(StatusCode::BAD_REQUEST, "Missing session ID");
@@ -133,10 +122,7 @@ async fn take(app: &App, session: &Arc<Session>, request: Request<Body>) -> Repl
     let message = match serde_json::from_slice::<ClientJsonRpcMessage>(&body) {
         Ok(message) => message,
         Err(error) => {
-            return reply::text(
-                StatusCode::BAD_REQUEST,
-                format!("Could not parse message: {error}"),
-            );
+            return reply::text(StatusCode::BAD_REQUEST, format!("Could not parse message: {error}"));
         }
     };
     match session.take(message, Pending::counted(call)).await {
@@ -148,10 +134,7 @@ async fn take(app: &App, session: &Arc<Session>, request: Request<Body>) -> Repl
 
 /// Whether the body is declared as JSON, with or without parameters.
 pub(crate) fn is_json(request: &Request<Body>) -> bool {
-    let content_type = request
-        .headers()
-        .get(CONTENT_TYPE)
-        .and_then(|value| value.to_str().ok());
+    let content_type = request.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
     content_type
         .and_then(|value| value.split(';').next())
         .is_some_and(|essence| essence.trim().eq_ignore_ascii_case("application/json"))

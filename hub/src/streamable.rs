@@ -73,11 +73,7 @@ pub async fn handle(app: Arc<App>, request: Request<Body>) -> Reply {
         .get(VERSION)
         .and_then(|version| version.to_str().ok())
         .is_none_or(|version| version < ProtocolVersion::V_2026_07_28.as_str());
-    match headers
-        .get(SESSION)
-        .filter(|_| has_sessions)
-        .map(|id| id.to_str().unwrap_or_default().to_owned())
-    {
+    match headers.get(SESSION).filter(|_| has_sessions).map(|id| id.to_str().unwrap_or_default().to_owned()) {
         Some(id) => in_session(app, &id, request).await,
         None => serve(&app, request, None).await,
     }
@@ -147,20 +143,10 @@ async fn serve(app: &App, request: Request<Body>, session: Option<Arc<Session>>)
         StatusCode::ACCEPTED if method == Method::DELETE => parts.status = StatusCode::NO_CONTENT,
         _ => {}
     }
-    let inner = if twice {
-        Body::new(Twice {
-            inner: Body::new(inner),
-            again: None,
-        })
-    } else {
-        Body::new(inner)
-    };
+    let inner =
+        if twice { Body::new(Twice { inner: Body::new(inner), again: None }) } else { Body::new(inner) };
     let counted = Counted::new(inner, call, in_use.map(|(_, in_use)| in_use));
-    let counted = if method == Method::POST {
-        counted.settle().await
-    } else {
-        counted
-    };
+    let counted = if method == Method::POST { counted.settle().await } else { counted };
     http::Response::from_parts(parts, Body::new(counted))
 }
 
@@ -173,11 +159,7 @@ fn prepare(headers: &mut HeaderMap) {
 /// 400 for a body that is no JSON-RPC message; rmcp would say 415.
 fn unreadable(body: &[u8]) -> Reply {
     let is_json = serde_json::from_slice::<serde::de::IgnoredAny>(body).is_ok();
-    let (code, message) = if is_json {
-        (-32600, "Invalid request")
-    } else {
-        (-32700, "Parse error")
-    };
+    let (code, message) = if is_json { (-32600, "Invalid request") } else { (-32700, "Parse error") };
     reply::json_error(StatusCode::BAD_REQUEST, code, message)
 }
 
@@ -265,9 +247,7 @@ impl SessionManager for Table {
     ) -> Result<ServerJsonRpcMessage, NoSession> {
         let mut answers = self.ask(id, message).await?;
         let answer = answers.recv().await.and_then(|answer| answer.message);
-        answer
-            .map(|message| ServerJsonRpcMessage::clone(&message))
-            .ok_or_else(|| refuse(Refusal::Ended))
+        answer.map(|message| ServerJsonRpcMessage::clone(&message)).ok_or_else(|| refuse(Refusal::Ended))
     }
 
     async fn has_session(&self, id: &SessionId) -> Result<bool, NoSession> {
@@ -352,10 +332,7 @@ impl http_body::Body for Twice {
         }
         let frame = Pin::new(&mut self.inner).poll_frame(cx);
         if let Poll::Ready(Some(Ok(frame))) = &frame {
-            self.again = frame
-                .data_ref()
-                .filter(|data| contains(data, b"\"result\""))
-                .cloned();
+            self.again = frame.data_ref().filter(|data| contains(data, b"\"result\"")).cloned();
         }
         frame
     }

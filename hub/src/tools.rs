@@ -92,19 +92,13 @@ impl Tools {
             instances: AtomicU64::new(1),
             last_echo: Mutex::default(),
         };
-        Self {
-            shared: Arc::new(shared),
-            instance: 0,
-        }
+        Self { shared: Arc::new(shared), instance: 0 }
     }
 
     /// The same tools for another session.
     pub fn for_session(&self) -> Self {
         let instance = self.shared.instances.fetch_add(1, Ordering::Relaxed);
-        Self {
-            shared: self.shared.clone(),
-            instance,
-        }
+        Self { shared: self.shared.clone(), instance }
     }
 
     async fn run(&self, call: &CallToolRequestParams, context: &RequestContext<RoleServer>) -> Outcome {
@@ -155,10 +149,7 @@ impl Tools {
                 wait_until(Instant::now(), Duration::from_millis(ms)).await;
                 done(format!("slept {ms} ms"))
             }
-            name => Err(Failure::Protocol(ErrorData::invalid_params(
-                format!("Unknown tool: {name}"),
-                None,
-            ))),
+            name => Err(Failure::Protocol(ErrorData::invalid_params(format!("Unknown tool: {name}"), None))),
         }
     }
 
@@ -166,9 +157,7 @@ impl Tools {
         let shared = &self.shared;
         if shared.defects.has(Defect::CrossesStreams) {
             let last = lock(&shared.last_echo).replace((self.instance, text.clone()));
-            return last
-                .filter(|(instance, _)| *instance != self.instance)
-                .map_or(text, |(_, other)| other);
+            return last.filter(|(instance, _)| *instance != self.instance).map_or(text, |(_, other)| other);
         }
         if shared.defects.has(Defect::ReplicaDependentAnswers) {
             return format!("{text} {}", shared.name);
@@ -230,24 +219,12 @@ fn list() -> Vec<Tool> {
     let text = |what: &str| json!({"type": "string", "description": what});
     let tool = |name: &'static str, what: &'static str, properties: Value, required: &[&str]| {
         let schema = json!({"type": "object", "properties": properties, "required": required});
-        let Value::Object(schema) = schema else {
-            unreachable!("an object was just written")
-        };
+        let Value::Object(schema) = schema else { unreachable!("an object was just written") };
         Tool::new(name, what, schema)
     };
     vec![
-        tool(
-            "whoami",
-            "The name of the replica that runs this session.",
-            json!({}),
-            &[],
-        ),
-        tool(
-            "echo",
-            "Answers with the text.",
-            json!({"text": text("what to answer")}),
-            &["text"],
-        ),
+        tool("whoami", "The name of the replica that runs this session.", json!({}), &[]),
+        tool("echo", "Answers with the text.", json!({"text": text("what to answer")}), &["text"]),
         tool(
             "count",
             "Sends n progress notifications, then answers n.",

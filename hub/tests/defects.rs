@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use rustix::process::Signal;
 use serde_json::json;
-use support::{ACCEPT, Hub, JSON, Stream, call, exchange, free_address, initialize, result_text, send, sse_session};
+use support::{
+    ACCEPT, Hub, JSON, Stream, call, exchange, free_address, initialize, result_text, send, sse_session,
+};
 
 fn with(defect: &str) -> Hub {
     Hub::start(&["--defect", defect])

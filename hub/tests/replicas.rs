@@ -32,20 +32,10 @@ fn a_streamable_session_works_through_another_replica() {
     let session = a.initialize();
     let counted = b.mcp(&session, "POST", &call(2, "count", json!({"n": 3})));
     assert_eq!(counted.text(), "3");
-    assert_eq!(
-        counted.body.matches("notifications/progress").count(),
-        3,
-        "{}",
-        counted.body
-    );
+    assert_eq!(counted.body.matches("notifications/progress").count(), 3, "{}", counted.body);
     for id in 3..20 {
         let through = if id % 2 == 0 { &a } else { &b };
-        assert_eq!(
-            through
-                .mcp(&session, "POST", &call(id, "whoami", json!({})))
-                .text(),
-            "a"
-        );
+        assert_eq!(through.mcp(&session, "POST", &call(id, "whoami", json!({}))).text(), "a");
     }
     let get = [ACCEPT, ("Mcp-Session-Id", session.as_str())];
     let mut stream = Stream::open(b.address, "/mcp", &get);
@@ -75,10 +65,7 @@ fn a_dead_owner_is_404_and_cuts_its_streams() {
     // Another process at the same address does not know the session, and is asked only once.
     let again = Hub::start_at(a.address, &[], &[]);
     assert_eq!(b.mcp(&session, "POST", &call(4, "whoami", json!({}))).status, 404);
-    assert_eq!(
-        again.mcp(&session, "POST", &call(5, "whoami", json!({}))).status,
-        404
-    );
+    assert_eq!(again.mcp(&session, "POST", &call(5, "whoami", json!({}))).status, 404);
 }
 
 #[test]
@@ -88,50 +75,32 @@ fn a_stopped_owner_is_504() {
     assert_eq!(b.mcp(&session, "POST", &call(2, "whoami", json!({}))).text(), "a");
     a.signal(Signal::STOP);
     let silent = b.mcp(&session, "POST", &call(3, "tally", json!({"key": "k"})));
-    assert_eq!(
-        (silent.status, silent.body.as_str()),
-        (504, "The session's owner did not answer in time")
-    );
+    assert_eq!((silent.status, silent.body.as_str()), (504, "The session's owner did not answer in time"));
     a.signal(Signal::CONT);
-    let count = b
-        .mcp(&session, "POST", &call(4, "tally", json!({"key": "k", "add": 0})))
-        .text();
+    let count = b.mcp(&session, "POST", &call(4, "tally", json!({"key": "k", "add": 0}))).text();
     assert!(count == "0" || count == "1", "executed {count} times");
 }
 
 #[test]
 fn an_id_of_another_key_says_so_and_the_previous_key_opens() {
     let a = replica("a", &[]);
-    let other = Hub::start_at(
-        free_address(),
-        &[],
-        &[("SESSION_KEY", "another session key of 32 bytes or more")],
-    );
+    let other =
+        Hub::start_at(free_address(), &[], &[("SESSION_KEY", "another session key of 32 bytes or more")]);
     let rotated = Hub::start_at(
         free_address(),
         &[],
-        &[
-            ("SESSION_KEY", "another session key of 32 bytes or more"),
-            ("SESSION_KEY_PREVIOUS", KEY),
-        ],
+        &[("SESSION_KEY", "another session key of 32 bytes or more"), ("SESSION_KEY_PREVIOUS", KEY)],
     );
     let session = a.initialize();
     let unknown = other.mcp(&session, "POST", &call(2, "whoami", json!({})));
     assert_eq!(unknown.status, 404);
     assert!(
-        unknown
-            .body
-            .starts_with("Could not find session: its id was sealed with the unknown key "),
+        unknown.body.starts_with("Could not find session: its id was sealed with the unknown key "),
         "{}",
         unknown.body
     );
     other.until("the log says so", |hub| hub.log().contains("unknown key"));
-    assert_eq!(
-        rotated
-            .mcp(&session, "POST", &call(3, "whoami", json!({})))
-            .text(),
-        "a"
-    );
+    assert_eq!(rotated.mcp(&session, "POST", &call(3, "whoami", json!({}))).text(), "a");
 }
 
 #[test]
@@ -145,23 +114,14 @@ fn a_client_cannot_mark_its_request_as_forwarded() {
         ("hubcheck-forwarded", "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"),
     ];
     let body = call(2, "whoami", json!({})).to_string();
-    assert_eq!(
-        exchange(b.address, "POST", "/mcp", &headers, body.as_bytes()).text(),
-        "a"
-    );
+    assert_eq!(exchange(b.address, "POST", "/mcp", &headers, body.as_bytes()).text(), "a");
 }
 
 #[test]
 fn in_memory_mode_another_replica_knows_nothing() {
-    let (a, b) = (
-        replica("a", &["--sessions", "memory"]),
-        replica("b", &["--sessions", "memory"]),
-    );
+    let (a, b) = (replica("a", &["--sessions", "memory"]), replica("b", &["--sessions", "memory"]));
     let (_stream, path) = sse_session(&a);
     let stray = b.post(&path, &initialize(1));
-    assert_eq!(
-        (stray.status, stray.body.as_str()),
-        (404, "Could not find session")
-    );
+    assert_eq!((stray.status, stray.body.as_str()), (404, "Could not find session"));
     assert_eq!(a.post(&path, &initialize(1)).status, 202);
 }

@@ -15,21 +15,12 @@ fn fails(args: &[&str], env: &[(&str, &str)]) -> (Option<i32>, String) {
 
 #[test]
 fn missing_secrets_are_named_and_values_never_are() {
-    let env = [
-        ("REQUIRED_SECRETS", "POSTGRES_PASSWORD,QDRANT_API_KEY,"),
-        ("QDRANT_API_KEY", "hidden"),
-    ];
+    let env = [("REQUIRED_SECRETS", "POSTGRES_PASSWORD,QDRANT_API_KEY,"), ("QDRANT_API_KEY", "hidden")];
     let (code, line) = fails(&["--require-secret", "NEO4J_PASSWORD"], &env);
     assert_eq!(code, Some(2));
-    assert_eq!(
-        line,
-        "required secrets are missing or empty in the environment: NEO4J_PASSWORD"
-    );
+    assert_eq!(line, "required secrets are missing or empty in the environment: NEO4J_PASSWORD");
     let (_, line) = fails(&[], &env);
-    assert_eq!(
-        line,
-        "required secrets are missing or empty in the environment: POSTGRES_PASSWORD"
-    );
+    assert_eq!(line, "required secrets are missing or empty in the environment: POSTGRES_PASSWORD");
 }
 
 #[test]
@@ -39,19 +30,13 @@ fn a_missing_or_short_key() {
     assert!(line.starts_with("SESSION_KEY is missing: "), "{line}");
     let (code, line) = fails(&[], &[("SESSION_KEY", "secret")]);
     assert_eq!(code, Some(2));
-    assert!(
-        line.starts_with("SESSION_KEY is too short: ") && !line.contains("secret"),
-        "{line}"
-    );
+    assert!(line.starts_with("SESSION_KEY is too short: ") && !line.contains("secret"), "{line}");
 }
 
 #[test]
 fn an_unknown_defect() {
     let (code, line) = fails(&["--defect", "nope"], &[]);
-    assert_eq!(
-        (code, line.as_str()),
-        (Some(2), "unknown defect `nope`: see --list-defects")
-    );
+    assert_eq!((code, line.as_str()), (Some(2), "unknown defect `nope`: see --list-defects"));
 }
 
 #[test]

@@ -16,12 +16,7 @@ fn calls_in_flight_are_answered_and_new_sessions_refused() {
     let hold = json!({"key": "k", "hold_ms": 900});
     assert_eq!(owner.post(&path, &call(1, "tally", hold.clone())).status, 202);
     sse.data().expect("the call has begun");
-    let headers = [
-        JSON[0],
-        ACCEPT,
-        ("Mcp-Session-Id", session.as_str()),
-        ("Connection", "close"),
-    ];
+    let headers = [JSON[0], ACCEPT, ("Mcp-Session-Id", session.as_str()), ("Connection", "close")];
     let body = call(2, "tally", hold).to_string();
     let mut streamable = Stream::of(send(other.address, "POST", "/mcp", &headers, body.as_bytes()));
     streamable.data().expect("the forwarded call has begun");
@@ -31,28 +26,14 @@ fn calls_in_flight_are_answered_and_new_sessions_refused() {
     assert_eq!(owner.get("/healthz").status, 200);
     let refused = [
         owner.get("/sse"),
-        exchange(
-            owner.address,
-            "POST",
-            "/mcp",
-            &[JSON[0], ACCEPT],
-            initialize(1).to_string().as_bytes(),
-        ),
+        exchange(owner.address, "POST", "/mcp", &[JSON[0], ACCEPT], initialize(1).to_string().as_bytes()),
     ];
     for refused in refused {
         assert_eq!(refused.status, 503, "{refused:?}");
         assert_eq!(refused.header("retry-after").as_deref(), Some("1"));
-        assert_eq!(
-            refused.body,
-            "This replica is stopping: open the session elsewhere"
-        );
+        assert_eq!(refused.body, "This replica is stopping: open the session elsewhere");
     }
-    assert_eq!(
-        other
-            .mcp(&session, "POST", &call(3, "echo", json!({"text": "served"})))
-            .text(),
-        "served"
-    );
+    assert_eq!(other.mcp(&session, "POST", &call(3, "echo", json!({"text": "served"}))).text(), "served");
 
     assert_eq!(result_text(&sse.answer(1)), "1");
     assert_eq!(result_text(&streamable.answer(2)), "2");
@@ -66,20 +47,12 @@ fn calls_in_flight_are_answered_and_new_sessions_refused() {
 fn a_call_that_outlasts_the_grace_period_is_cut() {
     let mut hub = Hub::start(&["--drain-delay", "0s", "--grace", "200ms"]);
     let (mut stream, path) = sse_session(&hub);
-    assert_eq!(
-        hub.post(&path, &call(1, "tally", json!({"key": "k", "hold_ms": 60_000})))
-            .status,
-        202
-    );
+    assert_eq!(hub.post(&path, &call(1, "tally", json!({"key": "k", "hold_ms": 60_000}))).status, 202);
     stream.data().expect("the call has begun");
     hub.signal(Signal::TERM);
     assert!(stream.ends_cleanly());
     assert_eq!(hub.exited().code(), Some(0));
-    assert!(
-        hub.log().contains("1 calls were still running after 200 ms"),
-        "{}",
-        hub.log()
-    );
+    assert!(hub.log().contains("1 calls were still running after 200 ms"), "{}", hub.log());
 }
 
 #[test]
@@ -95,11 +68,7 @@ fn a_second_signal_ends_it_at_once() {
 fn a_cancelled_call_is_not_waited_for() {
     let mut hub = Hub::start(&["--drain-delay", "0s"]);
     let (mut stream, path) = sse_session(&hub);
-    assert_eq!(
-        hub.post(&path, &call(1, "tally", json!({"key": "k", "hold_ms": 60_000})))
-            .status,
-        202
-    );
+    assert_eq!(hub.post(&path, &call(1, "tally", json!({"key": "k", "hold_ms": 60_000}))).status, 202);
     stream.data().expect("the call has begun");
     let cancel = json!({"jsonrpc": "2.0", "method": "notifications/cancelled", "params": {"requestId": 1}});
     assert_eq!(hub.post(&path, &cancel).status, 202);

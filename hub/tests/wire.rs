@@ -29,22 +29,10 @@ fn what_cannot_be_read_leaves_the_session_alive() {
     .unwrap();
     assert_eq!(read_answer(chunked).status, 413);
     assert_eq!(hub.post("/messages", &initialize(1)).status, 400);
-    assert_eq!(
-        hub.post("/messages?session_id=__proto__", &initialize(1)).status,
-        400
-    );
-    let unknown = hub.post(
-        "/messages?session_id=550e8400-e29b-41d4-a716-446655440000",
-        &initialize(1),
-    );
-    assert_eq!(
-        (unknown.status, unknown.body.as_str()),
-        (404, "Could not find session")
-    );
-    assert_eq!(
-        hub.post(&path, &call(1, "echo", json!({"text": "alive"}))).status,
-        202
-    );
+    assert_eq!(hub.post("/messages?session_id=__proto__", &initialize(1)).status, 400);
+    let unknown = hub.post("/messages?session_id=550e8400-e29b-41d4-a716-446655440000", &initialize(1));
+    assert_eq!((unknown.status, unknown.body.as_str()), (404, "Could not find session"));
+    assert_eq!(hub.post(&path, &call(1, "echo", json!({"text": "alive"}))).status, 202);
     assert_eq!(result_text(&stream.answer(1)), "alive");
 }
 
@@ -58,11 +46,7 @@ fn streamable_says_what_is_wrong() {
     };
     assert_eq!(mcp(b"{").status, 400);
     assert_eq!(mcp(&[b' '; 20_000]).status, 413);
-    assert_eq!(
-        hub.mcp("never-issued-0123456789", "POST", &call(1, "whoami", json!({})))
-            .status,
-        404
-    );
+    assert_eq!(hub.mcp("never-issued-0123456789", "POST", &call(1, "whoami", json!({}))).status, 404);
     let without = exchange(
         hub.address,
         "POST",
@@ -72,10 +56,7 @@ fn streamable_says_what_is_wrong() {
     );
     assert_eq!(without.status, 400);
     assert_eq!(exchange(hub.address, "PUT", "/mcp", &[], b"").status, 405);
-    assert_eq!(
-        mcp(call(1, "echo", json!({"text": "alive"})).to_string().as_bytes()).text(),
-        "alive"
-    );
+    assert_eq!(mcp(call(1, "echo", json!({"text": "alive"})).to_string().as_bytes()).text(), "alive");
 }
 
 #[test]
@@ -93,11 +74,7 @@ fn version_negotiation() {
         assert_eq!(hub.post(&path, &message).status, 202);
         let answer: Value = serde_json::from_str(&stream.answer(1)).unwrap();
         assert_eq!(answer["result"]["protocolVersion"], agreed, "asked for {asked}");
-        assert_eq!(
-            hub.post(&path, &json!({"jsonrpc": "2.0", "id": 2, "method": "ping"}))
-                .status,
-            202
-        );
+        assert_eq!(hub.post(&path, &json!({"jsonrpc": "2.0", "id": 2, "method": "ping"})).status, 202);
         assert!(stream.answer(2).contains("\"result\":{}"));
     }
 }
@@ -105,20 +82,9 @@ fn version_negotiation() {
 #[test]
 fn only_listed_origins() {
     let hub = Hub::start(&["--allow-origin", "https://app.example"]);
-    for (path, method) in [
-        ("/sse", "GET"),
-        ("/messages?session_id=x", "POST"),
-        ("/mcp", "POST"),
-    ] {
+    for (path, method) in [("/sse", "GET"), ("/messages?session_id=x", "POST"), ("/mcp", "POST")] {
         assert_eq!(
-            exchange(
-                hub.address,
-                method,
-                path,
-                &[("Origin", "http://evil.example")],
-                b""
-            )
-            .status,
+            exchange(hub.address, method, path, &[("Origin", "http://evil.example")], b"").status,
             403,
             "{path}"
         );
@@ -126,10 +92,7 @@ fn only_listed_origins() {
     let allowed = Stream::open(
         hub.address,
         "/sse",
-        &[
-            ("Origin", "https://app.example"),
-            ("MCP-Protocol-Version", "2025-11-25"),
-        ],
+        &[("Origin", "https://app.example"), ("MCP-Protocol-Version", "2025-11-25")],
     );
     assert!(allowed.head.starts_with("HTTP/1.1 200"), "{}", allowed.head);
 }
@@ -154,11 +117,7 @@ fn an_old_client_and_a_wrong_path() {
     stream.answer(1);
     let nowhere = hub.get("/");
     assert_eq!(nowhere.status, 404);
-    assert!(
-        nowhere.body.contains("/sse") && nowhere.body.contains("/mcp"),
-        "{}",
-        nowhere.body
-    );
+    assert!(nowhere.body.contains("/sse") && nowhere.body.contains("/mcp"), "{}", nowhere.body);
     assert_eq!(exchange(hub.address, "HEAD", "/sse", &[], b"").status, 200);
 }
 
@@ -173,19 +132,14 @@ fn an_idle_session_ends_and_one_with_a_stream_does_not() {
             hub.address,
             "DELETE",
             "/mcp",
-            &[
-                ("Mcp-Session-Id", session),
-                ("MCP-Protocol-Version", "1999-01-01"),
-            ],
+            &[("Mcp-Session-Id", session), ("MCP-Protocol-Version", "1999-01-01")],
             b"",
         )
         .status
             != 404
     };
     let begun = std::time::Instant::now();
-    hub.until("two idle times have passed", |_| {
-        begun.elapsed() > std::time::Duration::from_millis(400)
-    });
+    hub.until("two idle times have passed", |_| begun.elapsed() > std::time::Duration::from_millis(400));
     hub.until("the idle session ends", |_| !exists(&idle));
     assert!(exists(&used));
 }
@@ -202,11 +156,7 @@ fn more_calls_than_the_queue_holds_are_refused() {
     assert_eq!(hub.post(&path, &call(3, "tally", hold)).status, 503);
     let cancel = json!({"jsonrpc": "2.0", "method": "notifications/cancelled", "params": {"requestId": 1}});
     assert_eq!(hub.post(&path, &cancel).status, 202);
-    assert_eq!(
-        hub.post(&path, &call(4, "tally", json!({"key": "k", "add": 0})))
-            .status,
-        202
-    );
+    assert_eq!(hub.post(&path, &call(4, "tally", json!({"key": "k", "add": 0}))).status, 202);
     assert_eq!(result_text(&stream.answer(4)), "2");
 }
 
@@ -231,27 +181,14 @@ fn requests_without_a_session() {
             ("Mcp-Session-Id", "stale-0123456789"),
         ];
         let answer = exchange(hub.address, "POST", "/mcp", &headers, body.as_bytes());
-        let code = serde_json::from_str::<Value>(&answer.body)
-            .ok()
-            .and_then(|body| body["error"]["code"].as_i64());
+        let code =
+            serde_json::from_str::<Value>(&answer.body).ok().and_then(|body| body["error"]["code"].as_i64());
         (answer.status, code)
     };
     let echo = json!({"name": "echo", "arguments": {"text": "x"}});
-    assert_eq!(
-        ask("2026-07-28", "tools/call", "tools/call", echo.clone()),
-        (200, None)
-    );
-    assert_eq!(
-        ask("2026-07-28", "tools/call", "tools/list", echo.clone()),
-        (400, Some(-32020))
-    );
+    assert_eq!(ask("2026-07-28", "tools/call", "tools/call", echo.clone()), (200, None));
+    assert_eq!(ask("2026-07-28", "tools/call", "tools/list", echo.clone()), (400, Some(-32020)));
     assert_eq!(ask("2026-07-28", "nope", "nope", json!({})), (404, Some(-32601)));
-    assert_eq!(
-        ask("2026-07-28", "server/discover", "server/discover", json!({})),
-        (200, None)
-    );
-    assert_eq!(
-        ask("2099-01-01", "tools/call", "tools/call", echo),
-        (400, Some(-32022))
-    );
+    assert_eq!(ask("2026-07-28", "server/discover", "server/discover", json!({})), (200, None));
+    assert_eq!(ask("2099-01-01", "tools/call", "tools/call", echo), (400, Some(-32022)));
 }

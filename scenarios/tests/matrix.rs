@@ -86,11 +86,7 @@ async fn every_cell_has_a_test_and_the_plan_is_as_committed() {
     let rig = rig().await;
     let planned = support::planned(&rig, &[]);
     let cells: BTreeSet<String> = planned.iter().map(|plan| plan.cell.to_string()).collect();
-    assert_eq!(
-        listed(),
-        cells,
-        "the tests of this file must be the cells of the catalogue"
-    );
+    assert_eq!(listed(), cells, "the tests of this file must be the cells of the catalogue");
     let lines = planned.iter().map(|plan| match plan.lacks {
         Some(need) => format!("{} needs {need}\n", plan.cell),
         None => format!("{}\n", plan.cell),
@@ -105,22 +101,13 @@ fn every_snapshot_belongs_to_a_cell() {
     let mut folders = vec![support::workspace().join("snapshots")];
     let mut found = BTreeSet::new();
     while let Some(folder) = folders.pop() {
-        for entry in std::fs::read_dir(&folder)
-            .expect("the snapshots are there")
-            .flatten()
-        {
+        for entry in std::fs::read_dir(&folder).expect("the snapshots are there").flatten() {
             let path = entry.path();
             if path.is_dir() {
                 folders.push(path);
             } else if path.extension().is_some_and(|extension| extension == "snap") {
-                let family = folder
-                    .file_name()
-                    .and_then(|name| name.to_str())
-                    .unwrap_or_default();
-                let stem = path
-                    .file_stem()
-                    .and_then(|stem| stem.to_str())
-                    .unwrap_or_default();
+                let family = folder.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+                let stem = path.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default();
                 found.insert(if family == "snapshots" {
                     stem.to_owned()
                 } else {
@@ -155,11 +142,7 @@ fn the_cell(scenario: &'static Scenario, affinity: A, transport: T) -> Cell {
         T::Streamable => Transport::Streamable,
         T::Stateless => Transport::Stateless,
     };
-    Cell {
-        scenario: scenario.outline.id,
-        affinity,
-        transport: Some(transport),
-    }
+    Cell { scenario: scenario.outline.id, affinity, transport: Some(transport) }
 }
 
 fn snapshot(family: &str, name: &str, content: &str) {

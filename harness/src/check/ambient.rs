@@ -10,13 +10,8 @@ use crate::transcript::history::{Exchange, History};
 use crate::transcript::{End, Fault, PodChange, What};
 
 /// All of them.
-pub const CHECKS: &[&Check] = &[
-    &ONE_ANSWER,
-    &OWN_STREAM,
-    &VALID_HTTP,
-    &NO_UNEXPLAINED_RESTART,
-    &NO_SECRET_SHOWN,
-];
+pub const CHECKS: &[&Check] =
+    &[&ONE_ANSWER, &OWN_STREAM, &VALID_HTTP, &NO_UNEXPLAINED_RESTART, &NO_SECRET_SHOWN];
 
 /// "Result responses MUST include the same ID as the request they correspond to.", and one request has one:
 /// <https://modelcontextprotocol.io/specification/2025-11-25/basic#responses>.
@@ -116,19 +111,10 @@ pub const NO_UNEXPLAINED_RESTART: Check = Check {
                 What::Fault(
                     Fault::Kill { replica } | Fault::Stop { replica } | Fault::Delete { replica, .. },
                 )
-                | What::Pod {
-                    pod: replica,
-                    change: PodChange::Terminating,
-                } => {
+                | What::Pod { pod: replica, change: PodChange::Terminating } => {
                     explained.insert(replica);
                 }
-                What::Pod {
-                    pod,
-                    change:
-                        PodChange::Terminated {
-                            reason, exit_code, ..
-                        },
-                } => {
+                What::Pod { pod, change: PodChange::Terminated { reason, exit_code, .. } } => {
                     judgement.judged();
                     if !explained.contains(pod.as_str()) {
                         let actual = format!("`{pod}` ended: {reason}, exit code {exit_code}");
@@ -164,11 +150,7 @@ pub const NO_SECRET_SHOWN: Check = Check {
             judgement.judged();
             if let Some((_, name)) = shown.unwrap_or_default().split_once("<secret:") {
                 let name = name.split('>').next().unwrap_or_default();
-                judgement.breach(
-                    "no secret's value",
-                    format!("the value of secret `{name}`"),
-                    entry.place(),
-                );
+                judgement.breach("no secret's value", format!("the value of secret `{name}`"), entry.place());
             }
         }
         judgement
@@ -188,10 +170,5 @@ fn asked_on(history: &History<'_>, exchange: &Exchange<'_>) -> BTreeSet<String> 
             || exchange.request.method == "GET"
             || history.transport() == Some(Transport::Sse)
     };
-    history
-        .calls
-        .iter()
-        .filter(own)
-        .map(|call| call.id.to_string())
-        .collect()
+    history.calls.iter().filter(own).map(|call| call.id.to_string()).collect()
 }

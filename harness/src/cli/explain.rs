@@ -28,7 +28,8 @@ pub(super) fn list(
             out += &format!("{}\n", plan.cell);
         }
     } else {
-        let selected = |scenario: &&&Scenario| planned.iter().any(|plan| plan.cell.scenario == scenario.outline.id);
+        let selected =
+            |scenario: &&&Scenario| planned.iter().any(|plan| plan.cell.scenario == scenario.outline.id);
         let width = catalog.iter().map(|scenario| scenario.outline.id.len()).max().unwrap_or(0);
         for scenario in catalog.iter().filter(selected) {
             let count = planned.iter().filter(|plan| plan.cell.scenario == scenario.outline.id).count();
@@ -89,7 +90,10 @@ pub(super) fn check(catalog: &[&Scenario], path: &Path) -> Result<u8, CommandErr
         .map_err(|error| CommandError::usage(format!("`{}` is not a transcript: {error}", path.display())))?;
     let id = transcript.header.scenario.as_str();
     let scenario = catalog.iter().find(|scenario| scenario.outline.id == id).ok_or_else(|| {
-        CommandError::usage(format!("`{}` is of scenario `{id}`, which is not in this hubcheck", path.display()))
+        CommandError::usage(format!(
+            "`{}` is of scenario `{id}`, which is not in this hubcheck",
+            path.display()
+        ))
     })?;
     let judged = check::judge(&transcript, scenario.checks, &offers_of(&transcript));
     let mut out = format!("{} {}\n", judged.verdict, transcript.header.cell);
@@ -97,7 +101,12 @@ pub(super) fn check(catalog: &[&Scenario], path: &Path) -> Result<u8, CommandErr
         let at = finding.at.map(|at| format!(" at #{at}")).unwrap_or_default();
         out += &format!(
             "  {} {}: {}\n    expected: {}\n      actual: {}{at}\n    remedy: {}\n",
-            finding.verdict, finding.check, finding.requirement, finding.expected, finding.actual, finding.remedy
+            finding.verdict,
+            finding.check,
+            finding.requirement,
+            finding.expected,
+            finding.actual,
+            finding.remedy
         );
     }
     print(&out);

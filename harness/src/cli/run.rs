@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 use super::bad_input::CommandError;
 use super::{BackendArg, Expected, RunArgs, exit};
 use crate::check::Verdict;
-use crate::cluster::manifest::Manifests;
 use crate::cluster::local::Launch;
+use crate::cluster::manifest::Manifests;
 use crate::plan::{self, Selection, Tool, Transport};
 use crate::report::json::Json;
 use crate::report::terminal::Terminal;
@@ -81,8 +81,13 @@ pub(super) fn run(catalog: &'static [&'static Scenario], args: &RunArgs) -> Resu
     let interrupted = finished.is_none().then(|| "interrupted; every replica was ended".to_owned());
     finished.transpose()?;
     let compared = expected.compare(&reports);
-    let summary =
-        Summary { reports, expected: compared.expected, stale: compared.stale, interrupted, took: began.elapsed() };
+    let summary = Summary {
+        reports,
+        expected: compared.expected,
+        stale: compared.stale,
+        interrupted,
+        took: began.elapsed(),
+    };
     sink.event(&RunEvent::Finished(&summary));
     if let Some(failed) = report_failed.and_then(|failed| failed.lock().ok()?.take()) {
         return Err(CommandError::usage(failed));
@@ -121,7 +126,11 @@ fn rig(args: &RunArgs, run_name: &str) -> Result<Rig, CommandError> {
     }
     let headers = args.header.iter().filter(|header| !header.trim().is_empty());
     let headers = headers.map(|header| name_value("--header", header)).collect::<Result<Vec<_>, _>>()?;
-    let dialect = Dialect { sse_path: path_arg("--sse-path", &args.sse_path)?, mcp_path: path_arg("--mcp-path", &args.mcp_path)?, headers };
+    let dialect = Dialect {
+        sse_path: path_arg("--sse-path", &args.sse_path)?,
+        mcp_path: path_arg("--mcp-path", &args.mcp_path)?,
+        headers,
+    };
     let timeouts = Timeouts { ready: Duration::from_secs(args.ready_timeout), ..Timeouts::default() };
     let tools = args.tool.iter().map(|tool| tool_name(tool)).collect::<Result<Vec<_>, _>>()?;
     let evidence = args.evidence.join(run_name);
@@ -136,27 +145,35 @@ fn local_hub(args: &RunArgs) -> Result<LocalHub, CommandError> {
     match args.backend {
         BackendArg::Local if cfg!(target_os = "linux") => {}
         BackendArg::Local => {
-            return Err(CommandError::usage("`--backend local` runs replicas as Linux processes, and this is not Linux")
-                .hint("use `--backend kind`, which needs Docker"));
+            return Err(CommandError::usage(
+                "`--backend local` runs replicas as Linux processes, and this is not Linux",
+            )
+            .hint("use `--backend kind`, which needs Docker"));
         }
     }
     let ready_path = args.ready_path.as_deref().map(|path| path_arg("--ready-path", path)).transpose()?;
-    let command = args.command.as_deref().map(|command| launch("--command", command, args.shell)).transpose()?;
+    let command =
+        args.command.as_deref().map(|command| launch("--command", command, args.shell)).transpose()?;
     let mut launches = Vec::new();
     for given in &args.image_command {
         let (image, command) = name_value("--image-command", given)?;
         launches.push((image, launch("--image-command", &command, false)?));
     }
     let manifests = match &args.manifests {
-        Some(folder) => Some(Manifests::read(std::slice::from_ref(folder)).map_err(|error| CommandError::usage(error.to_string()))?),
+        Some(folder) => Some(
+            Manifests::read(std::slice::from_ref(folder))
+                .map_err(|error| CommandError::usage(error.to_string()))?,
+        ),
         None => None,
     };
     let env = args.env.iter().map(|given| name_value("--env", given)).collect::<Result<Vec<_>, _>>()?;
     let supervisor = std::env::current_exe()
         .map_err(|error| CommandError::inconclusive(format!("finding this executable: {error}")))?;
-    let hub =
-        LocalHub::new(manifests, command, launches, ready_path, env, supervisor).map_err(rig_error)?;
-    hub.with_reference(|| reference::build().map_err(|error| CommandError::usage(error.to_string())), rig_error)
+    let hub = LocalHub::new(manifests, command, launches, ready_path, env, supervisor).map_err(rig_error)?;
+    hub.with_reference(
+        || reference::build().map_err(|error| CommandError::usage(error.to_string())),
+        rig_error,
+    )
 }
 
 fn launch(flag: &str, command: &str, shell: bool) -> Result<Launch, CommandError> {
@@ -178,13 +195,15 @@ fn name_value(flag: &str, given: &str) -> Result<(String, String), CommandError>
     match given.split_once('=') {
         Some((name, value)) if !name.trim().is_empty() => Ok((name.trim().to_owned(), value.to_owned())),
         // The value may be a secret: it is not repeated.
-        _ => Err(CommandError::usage(format!("`{flag}` needs NAME=VALUE")).hint(format!("such as `{flag} NAME=VALUE`"))),
+        _ => Err(CommandError::usage(format!("`{flag}` needs NAME=VALUE"))
+            .hint(format!("such as `{flag} NAME=VALUE`"))),
     }
 }
 
 fn tool_name(given: &str) -> Result<(Tool, String), CommandError> {
     let (need, name) = name_value("--tool", given)?;
-    let tool = need.parse::<Tool>().map_err(|error| CommandError::usage(format!("`--tool {given}`: {error}")))?;
+    let tool =
+        need.parse::<Tool>().map_err(|error| CommandError::usage(format!("`--tool {given}`: {error}")))?;
     Ok((tool, name))
 }
 
@@ -192,7 +211,8 @@ fn path_arg(flag: &str, path: &str) -> Result<String, CommandError> {
     if path.starts_with('/') {
         Ok(path.to_owned())
     } else {
-        Err(CommandError::usage(format!("`{flag} {path}` is no path")).hint(format!("write `{flag} /{path}`")))
+        Err(CommandError::usage(format!("`{flag} {path}` is no path"))
+            .hint(format!("write `{flag} /{path}`")))
     }
 }
 
@@ -222,7 +242,9 @@ fn sinks(reports: &[String]) -> Result<(Fan, Option<Failed>), CommandError> {
             Some(("json", path)) if !path.is_empty() => {
                 let folder = Path::new(path).parent().filter(|folder| !folder.as_os_str().is_empty());
                 if folder.is_some_and(|folder| !folder.is_dir()) {
-                    return Err(CommandError::usage(format!("`--report json={path}`: its folder does not exist")));
+                    return Err(CommandError::usage(format!(
+                        "`--report json={path}`: its folder does not exist"
+                    )));
                 }
                 let (json, lost) = Json::new(path.into());
                 sinks.push(Box::new(json));
@@ -253,7 +275,8 @@ fn rerun() -> String {
     let mut args = args.peekable();
     while let Some(arg) = args.next() {
         let Some(flag) = arg.strip_prefix("--") else { continue };
-        let (name, inline) = flag.split_once('=').map_or((flag, None), |(name, value)| (name, Some(value.to_owned())));
+        let (name, inline) =
+            flag.split_once('=').map_or((flag, None), |(name, value)| (name, Some(value.to_owned())));
         let takes_value = !matches!(name, "shell");
         let value = if takes_value { inline.or_else(|| args.next()) } else { None };
         match (name, value) {

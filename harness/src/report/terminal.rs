@@ -37,7 +37,8 @@ impl Terminal {
     pub fn on_stderr() -> Self {
         let terminal = std::io::stderr().is_terminal();
         let colour = terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-        let progress = terminal.then(|| MultiProgress::with_draw_target(ProgressDrawTarget::stderr_with_hz(10)));
+        let progress =
+            terminal.then(|| MultiProgress::with_draw_target(ProgressDrawTarget::stderr_with_hz(10)));
         Self { progress, colour, ..Self::on(Box::new(std::io::stderr())) }
     }
 
@@ -174,7 +175,10 @@ impl Terminal {
             Verdict::Inconclusive => "unsure",
             Verdict::Pass | Verdict::NotApplicable => "note",
         };
-        self.line(&format!("             {word}: {} ({}, {})", finding.requirement, finding.check, finding.source));
+        self.line(&format!(
+            "             {word}: {} ({}, {})",
+            finding.requirement, finding.check, finding.source
+        ));
         self.line(&format!("             expected: {}", finding.expected));
         let at = finding.at.map(|at| format!(" at #{at}")).unwrap_or_default();
         self.line(&format!("               actual: {}{at}", finding.actual));

@@ -50,11 +50,7 @@ pub fn build() -> Result<PathBuf, ReferenceError> {
     // A test's executable is in `deps` below the profile's folder.
     let profile_dir = if folder.ends_with("deps") { folder.parent().unwrap_or(folder) } else { folder };
     let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap_or(Path::new("."));
-    if is_of_workspace(profile_dir, workspace) {
-        build_in(workspace, profile_dir)
-    } else {
-        beside(folder)
-    }
+    if is_of_workspace(profile_dir, workspace) { build_in(workspace, profile_dir) } else { beside(folder) }
 }
 
 /// Whether this executable was built in a target folder of the workspace whose sources are still there.
@@ -95,6 +91,7 @@ fn beside(folder: &Path) -> Result<PathBuf, ReferenceError> {
     }
     let wanted = env!("CARGO_PKG_VERSION");
     let said = Command::new(&hub).arg("--version").output();
-    let found = said.map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned()).unwrap_or_default();
+    let found =
+        said.map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned()).unwrap_or_default();
     if found == format!("hub {wanted}") { Ok(hub) } else { Err(ReferenceError::Stale { hub, found, wanted }) }
 }

@@ -476,7 +476,9 @@ fn address(url: &str) -> Result<Address, RigError> {
     };
     let (authority, path) = rest.split_once('/').map_or((rest, ""), |(authority, path)| (authority, path));
     if !path.is_empty() {
-        return Err(wrong(format!("it has a path; give `--sse-path /{path}` or `--mcp-path /{path}` instead")));
+        return Err(wrong(format!(
+            "it has a path; give `--sse-path /{path}` or `--mcp-path /{path}` instead"
+        )));
     }
     let has_port = authority.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok());
     let dialled = if has_port { authority.to_owned() } else { format!("{authority}:{port}") };

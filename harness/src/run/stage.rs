@@ -12,7 +12,7 @@ use crate::cluster::Condition;
 use crate::cluster::backend::Cluster;
 use crate::plan::{Affinity, Cell, Need, Tool, Transport};
 use crate::transcript::history::History;
-use crate::transcript::normal::SPARE;
+use crate::transcript::normal::{SPARE, own_mark};
 use crate::transcript::{Path, Recorder, Transcript, What};
 use crate::wire::{Client, Outcome, Pending, Progress, Session, Target};
 
@@ -121,7 +121,8 @@ impl Stage {
     ///
     /// When there is no such replica any more.
     pub fn at(&self, replica: &str) -> anyhow::Result<Target> {
-        let found = self.cluster.at(replica).map(|address| target(Path::Replica(replica.to_owned()), address));
+        let found =
+            self.cluster.at(replica).map(|address| target(Path::Replica(replica.to_owned()), address));
         found.ok_or_else(|| anyhow::anyhow!("replica `{replica}` cannot be reached: it is gone"))
     }
 
@@ -233,7 +234,7 @@ impl Stage {
     /// One small request on a session: `echo` where the hub has it, `tools/list` otherwise.
     pub async fn probe(&self, holder: &Holder, target: &Target) -> Outcome {
         if self.offers(Need::Tool(Tool::Echo)) {
-            let text = format!("payload of {}", holder.role);
+            let text = format!("payload {}", own_mark(holder.client.name()));
             self.call(holder, target, Tool::Echo, json!({ "text": text })).await
         } else {
             holder.session.request(target, "tools/list", json!({})).await
@@ -252,7 +253,8 @@ impl Stage {
 
     /// Brings a call in flight that a replica holds for so long: `tally` where the hub has it (and then waits until
     /// it is known to run), `sleep` otherwise; nothing when it has neither.
-    pub async fn hold(&self, holder: &Holder, target: &Target, key: &str, hold: Duration) -> Option<InFlight> {
+    pub async fn hold(&self, holder: &Holder, target: &Target, hold: Duration) -> Option<InFlight> {
+        let key = format!("key {}", own_mark(holder.client.name()));
         let ms = u64::try_from(hold.as_millis()).unwrap_or(u64::MAX);
         let (params, progress) = if self.offers(Need::Tool(Tool::Tally)) {
             (self.tool_call(Tool::Tally, &json!({ "key": key, "hold_ms": ms })), Progress::Asked)
@@ -265,7 +267,7 @@ impl Stage {
         if progress == Progress::Asked {
             pending.progressed(self.rig.timeouts.answer).await;
         }
-        Some(InFlight { pending, key: key.to_owned() })
+        Some(InFlight { pending, key })
     }
 
     /// Reads every key's tally on every ready replica, this one first, each through a session of its own.

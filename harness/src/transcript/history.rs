@@ -215,15 +215,15 @@ impl<'t> History<'t> {
         self.entries().iter().find_map(|entry| {
             let departure = match &entry.what {
                 What::Fault(Fault::Kill { replica: gone }) if gone == replica => Departure::Killed,
-                What::Fault(Fault::Delete {
-                    replica: gone,
-                    grace_s: 0,
-                }) if gone == replica => Departure::Killed,
+                What::Fault(Fault::Delete { replica: gone, grace_s: 0 }) if gone == replica => {
+                    Departure::Killed
+                }
                 What::Fault(Fault::Stop { replica: gone }) if gone == replica => Departure::Stopped,
-                What::Pod {
-                    pod,
-                    change: PodChange::Terminating | PodChange::Terminated { .. },
-                } if pod == replica => Departure::Graceful,
+                What::Pod { pod, change: PodChange::Terminating | PodChange::Terminated { .. } }
+                    if pod == replica =>
+                {
+                    Departure::Graceful
+                }
                 _ => return None,
             };
             Some((entry.place(), departure))
@@ -239,9 +239,13 @@ impl<'t> History<'t> {
             }
             match &entry.what {
                 What::Fault(
-                    Fault::Kill { replica: gone } | Fault::Stop { replica: gone } | Fault::Delete { replica: gone, .. },
+                    Fault::Kill { replica: gone }
+                    | Fault::Stop { replica: gone }
+                    | Fault::Delete { replica: gone, .. },
                 ) if gone == replica => away = true,
-                What::Pod { pod, change: PodChange::Terminating | PodChange::Terminated { .. } } if pod == replica => {
+                What::Pod { pod, change: PodChange::Terminating | PodChange::Terminated { .. } }
+                    if pod == replica =>
+                {
                     away = true;
                 }
                 What::Pod { pod, change: PodChange::Ready } if pod == replica => away = false,
@@ -262,10 +266,11 @@ impl<'t> History<'t> {
     /// When a replica's process ended after it had begun to go.
     pub fn process_ended(&self, replica: &str) -> Option<At> {
         self.entries().iter().find_map(|entry| match &entry.what {
-            What::Pod {
-                pod,
-                change: PodChange::Terminated { .. } | PodChange::Deleted,
-            } if pod == replica => Some(entry.place()),
+            What::Pod { pod, change: PodChange::Terminated { .. } | PodChange::Deleted }
+                if pod == replica =>
+            {
+                Some(entry.place())
+            }
             _ => None,
         })
     }
@@ -346,9 +351,7 @@ impl<'t> History<'t> {
             .values()
             .filter(|stream| {
                 stream.request.client == exchange.request.client
-                    && stream
-                        .endpoint()
-                        .is_some_and(|uri| same_target(uri, &exchange.request.target))
+                    && stream.endpoint().is_some_and(|uri| same_target(uri, &exchange.request.target))
             })
             .collect()
     }
@@ -374,8 +377,7 @@ impl<'t> Exchange<'t> {
     /// Whether the answer is an event stream.
     pub fn is_event_stream(&self) -> bool {
         self.head.is_some_and(|head| {
-            head.header("content-type")
-                .is_some_and(|value| media_type(value) == "text/event-stream")
+            head.header("content-type").is_some_and(|value| media_type(value) == "text/event-stream")
         })
     }
 
@@ -429,9 +431,7 @@ impl Request {
 impl Call<'_> {
     /// The result, when it was answered with one.
     pub fn result(&self) -> Option<&Value> {
-        self.answers
-            .first()
-            .and_then(|(_, message)| message.get("result"))
+        self.answers.first().and_then(|(_, message)| message.get("result"))
     }
 
     /// The text of the first content item of a tool's result.
@@ -441,9 +441,7 @@ impl Call<'_> {
 
     /// The tool that it calls.
     pub fn tool(&self) -> Option<&str> {
-        (self.method == "tools/call")
-            .then(|| self.params.get("name")?.as_str())
-            .flatten()
+        (self.method == "tools/call").then(|| self.params.get("name")?.as_str()).flatten()
     }
 
     /// An argument of the tool that it calls.
@@ -453,9 +451,7 @@ impl Call<'_> {
 
     /// How long the tool was asked to hold the call.
     pub fn held(&self) -> Duration {
-        let ms = ["hold_ms", "ms"]
-            .iter()
-            .find_map(|name| self.argument(name)?.as_u64());
+        let ms = ["hold_ms", "ms"].iter().find_map(|name| self.argument(name)?.as_u64());
         Duration::from_millis(ms.unwrap_or(0))
     }
 
@@ -486,10 +482,7 @@ impl At {
 impl Entry {
     /// Where it stands.
     pub fn place(&self) -> At {
-        At {
-            seq: self.seq,
-            us: self.at_us,
-        }
+        At { seq: self.seq, us: self.at_us }
     }
 }
 
@@ -524,17 +517,9 @@ fn exchanges(entries: &[Entry]) -> BTreeMap<ExchangeId, Exchange<'_>> {
                     exchange.from = Some(*from);
                 }
             }
-            What::Head {
-                exchange,
-                status,
-                headers,
-            } => {
+            What::Head { exchange, status, headers } => {
                 if let Some(exchange) = exchanges.get_mut(exchange) {
-                    exchange.head = Some(Head {
-                        at,
-                        status: *status,
-                        headers,
-                    });
+                    exchange.head = Some(Head { at, status: *status, headers });
                 }
             }
             What::Frame { exchange, frame } => {
@@ -571,10 +556,7 @@ fn outcome<'t>(exchange: &Exchange<'t>, carriers: &[&Exchange<'t>], answers: &[(
         return Outcome::Answered { at: *at };
     }
     if let Some(head) = exchange.head.filter(|head| head.status >= 300) {
-        return Outcome::Refused {
-            at: head.at,
-            status: head.status,
-        };
+        return Outcome::Refused { at: head.at, status: head.status };
     }
     let broken = |how: &&End| !matches!(how, End::ClosedByClient | End::TimedOut { .. });
     let own = exchange.end.filter(|(_, how)| broken(how));
@@ -584,10 +566,7 @@ fn outcome<'t>(exchange: &Exchange<'t>, carriers: &[&Exchange<'t>], answers: &[(
     let streams = carriers.iter().filter(|carrier| carrier.id != exchange.id);
     let ended = streams.filter_map(|stream| stream.end.filter(|(_, how)| broken(how)));
     match own.into_iter().chain(ended).min_by_key(|(at, _)| *at) {
-        Some((at, how)) => Outcome::Ended {
-            at: at.max(exchange.at),
-            how,
-        },
+        Some((at, how)) => Outcome::Ended { at: at.max(exchange.at), how },
         None => Outcome::Silent,
     }
 }
@@ -600,10 +579,7 @@ fn is_answer_to(message: &Value, id: &Value) -> bool {
 
 fn is_progress_of(message: &Value, token: &Value) -> bool {
     message.get("method").and_then(Value::as_str) == Some("notifications/progress")
-        && message
-            .get("params")
-            .and_then(|params| params.get("progressToken"))
-            == Some(token)
+        && message.get("params").and_then(|params| params.get("progressToken")) == Some(token)
 }
 
 /// Whether an `endpoint` event's URI leads to this request target.
@@ -616,10 +592,7 @@ fn same_target(uri: &str, target: &str) -> bool {
 }
 
 fn find_header<'h>(headers: &'h [(String, String)], name: &str) -> Option<&'h str> {
-    headers
-        .iter()
-        .find(|(key, _)| key.eq_ignore_ascii_case(name))
-        .map(|(_, value)| value.as_str())
+    headers.iter().find(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_str())
 }
 
 fn media_type(value: &str) -> String {

@@ -47,9 +47,7 @@ impl Transcript {
         if let Some(found) = value.get("format").and_then(serde_json::Value::as_u64)
             && found != u64::from(FORMAT)
         {
-            return Err(ReadError::Format {
-                found: u32::try_from(found).unwrap_or(u32::MAX),
-            });
+            return Err(ReadError::Format { found: u32::try_from(found).unwrap_or(u32::MAX) });
         }
         let header = serde_json::from_value(value).map_err(ReadError::Header)?;
         let entries = lines

@@ -15,6 +15,11 @@ use super::{Body, Connection, End, Fault, Frame, Path, PodChange, Transcript, Wh
 /// The role of a client that was opened only to find one that reaches the wanted replica.
 pub const SPARE: &str = "spare";
 
+/// Marks a payload or key as a client's own, in a form that snapshots know by the part the client plays.
+pub fn own_mark(client: &str) -> String {
+    format!("of client `{client}`")
+}
+
 /// Renders the normalised form.
 pub fn normalise(transcript: &Transcript) -> String {
     let history = History::new(transcript);
@@ -33,11 +38,7 @@ pub fn normalise(transcript: &Transcript) -> String {
         let _ = match roles.as_slice() {
             [role] => write!(out, "\nclient {role}\n{section}"),
             [first, .., last] => {
-                write!(
-                    out,
-                    "\n{} clients alike, {first} to {last}\n{section}",
-                    roles.len()
-                )
+                write!(out, "\n{} clients alike, {first} to {last}\n{section}", roles.len())
             }
             [] => Ok(()),
         };
@@ -100,14 +101,8 @@ impl Names {
         }
         for session in &history.sessions {
             if let Some(id) = session.id {
-                let held = names
-                    .sessions
-                    .iter()
-                    .filter(|(_, client, _)| client == session.client)
-                    .count();
-                names
-                    .sessions
-                    .push((id.to_owned(), session.client.to_owned(), held + 1));
+                let held = names.sessions.iter().filter(|(_, client, _)| client == session.client).count();
+                names.sessions.push((id.to_owned(), session.client.to_owned(), held + 1));
             }
         }
         names
@@ -115,30 +110,20 @@ impl Names {
 
     /// Role and client of everyone who plays a part: those with a role by its name, then the others in order.
     fn clients(&self) -> Vec<(String, String)> {
-        let mut cast: Vec<(String, String)> = self
-            .roles
-            .iter()
-            .map(|(client, role)| (role.clone(), client.clone()))
-            .collect();
+        let mut cast: Vec<(String, String)> =
+            self.roles.iter().map(|(client, role)| (role.clone(), client.clone())).collect();
         cast.sort();
-        let others = self
-            .order
-            .iter()
-            .filter(|client| !self.roles.contains_key(*client));
+        let others = self.order.iter().filter(|client| !self.roles.contains_key(*client));
         cast.extend(others.map(|client| (client.clone(), client.clone())));
         cast.retain(|(role, _)| role != SPARE);
         cast
     }
 
     fn replica(&mut self, pod: &str) -> String {
-        let idx = self
-            .mentioned
-            .iter()
-            .position(|known| known == pod)
-            .unwrap_or_else(|| {
-                self.mentioned.push(pod.to_owned());
-                self.mentioned.len() - 1
-            });
+        let idx = self.mentioned.iter().position(|known| known == pod).unwrap_or_else(|| {
+            self.mentioned.push(pod.to_owned());
+            self.mentioned.len() - 1
+        });
         let letter = char::from(b'a' + u8::try_from(idx % 26).unwrap_or(0));
         format!("<replica-{letter}>")
     }
@@ -150,10 +135,7 @@ impl Names {
                 let name = if client == reader.client {
                     format!("<session-{number}>")
                 } else {
-                    format!(
-                        "<session-{number} of {}>",
-                        self.roles.get(client).unwrap_or(client)
-                    )
+                    format!("<session-{number} of {}>", self.roles.get(client).unwrap_or(client))
                 };
                 text = text.replace(id.as_str(), &name);
             }
@@ -161,13 +143,15 @@ impl Names {
         for (id, number) in &self.unknown {
             text = text.replace(id.as_str(), &format!("<unknown-session-{number}>"));
         }
+        if text.contains("of client `") {
+            // The part a client plays may be told only later, by what became of its replica.
+            for (client, role) in &self.roles {
+                text = text.replace(&own_mark(client), &format!("of client <{role}>"));
+            }
+        }
         for pod in self.pods.clone() {
             if text.contains(&pod) {
-                let name = if reader.aimed {
-                    self.replica(&pod)
-                } else {
-                    "<replica>".to_owned()
-                };
+                let name = if reader.aimed { self.replica(&pod) } else { "<replica>".to_owned() };
                 text = text.replace(&pod, &name);
             }
         }
@@ -198,11 +182,7 @@ impl Names {
 
 fn client_section(history: &History<'_>, client: &str, names: &mut Names) -> String {
     let mut out = String::new();
-    for exchange in history
-        .exchanges
-        .values()
-        .filter(|exchange| exchange.request.client == client)
-    {
+    for exchange in history.exchanges.values().filter(|exchange| exchange.request.client == client) {
         let aimed = matches!(exchange.request.path, Path::Replica(_));
         write_exchange(&mut out, exchange, &Reader { client, aimed }, names);
     }
@@ -219,19 +199,8 @@ fn write_exchange(out: &mut String, exchange: &Exchange<'_>, reader: &Reader<'_>
         Connection::Fresh => "",
         Connection::Kept => ", kept connection",
     };
-    let _ = writeln!(
-        out,
-        "  {} {} via {path}{kept}",
-        request.method,
-        names.text(&request.target, reader)
-    );
-    for header in [
-        "mcp-session-id",
-        "mcp-protocol-version",
-        "mcp-method",
-        "mcp-name",
-        "last-event-id",
-    ] {
+    let _ = writeln!(out, "  {} {} via {path}{kept}", request.method, names.text(&request.target, reader));
+    for header in ["mcp-session-id", "mcp-protocol-version", "mcp-method", "mcp-name", "last-event-id"] {
         if let Some(value) = request.header(header) {
             let _ = writeln!(out, "    {header}: {}", names.text(value, reader));
         }
@@ -240,10 +209,7 @@ fn write_exchange(out: &mut String, exchange: &Exchange<'_>, reader: &Reader<'_>
         let _ = writeln!(out, "    > {}", body_text(body, reader, names));
     }
     if let Some(head) = exchange.head {
-        let media = head
-            .header("content-type")
-            .map(|value| format!(" {value}"))
-            .unwrap_or_default();
+        let media = head.header("content-type").map(|value| format!(" {value}")).unwrap_or_default();
         let _ = writeln!(out, "    {}{media}", head.status);
         for header in ["mcp-session-id", "retry-after", "allow", "location"] {
             if let Some(value) = head.header(header) {
@@ -251,11 +217,8 @@ fn write_exchange(out: &mut String, exchange: &Exchange<'_>, reader: &Reader<'_>
             }
         }
     }
-    let mut frames: Vec<(i64, String)> = exchange
-        .frames
-        .iter()
-        .filter_map(|(_, frame)| frame_text(frame, reader, names))
-        .collect();
+    let mut frames: Vec<(i64, String)> =
+        exchange.frames.iter().filter_map(|(_, frame)| frame_text(frame, reader, names)).collect();
     // Answers to calls that run at once may come in any order: told by request, not by arrival.
     frames.sort_by_key(|(id, _)| *id);
     for (_, text) in frames {
@@ -276,19 +239,11 @@ fn write_exchange(out: &mut String, exchange: &Exchange<'_>, reader: &Reader<'_>
 fn frame_text(frame: &Frame, reader: &Reader<'_>, names: &mut Names) -> Option<(i64, String)> {
     let data = frame.data.as_deref().filter(|data| !data.is_empty())?;
     let Ok(message) = serde_json::from_str::<Value>(data) else {
-        return Some((
-            -1,
-            format!("{}: {}", frame.event_type(), names.text(data, reader)),
-        ));
+        return Some((-1, format!("{}: {}", frame.event_type(), names.text(data, reader))));
     };
-    let about = message
-        .get("id")
-        .or_else(|| message.get("params")?.get("progressToken"));
+    let about = message.get("id").or_else(|| message.get("params")?.get("progressToken"));
     let about = about.and_then(Value::as_i64).unwrap_or(i64::MAX);
-    Some((
-        about,
-        format!("{}: {}", frame.event_type(), names.value(&message, reader)),
-    ))
+    Some((about, format!("{}: {}", frame.event_type(), names.value(&message, reader))))
 }
 
 fn body_text(body: &Body, reader: &Reader<'_>, names: &mut Names) -> String {
@@ -313,10 +268,7 @@ fn end_text(exchange: &Exchange<'_>) -> Option<&'static str> {
 
 fn cluster_section(history: &History<'_>, names: &mut Names) -> String {
     let mut out = String::new();
-    let reader = Reader {
-        client: "",
-        aimed: true,
-    };
+    let reader = Reader { client: "", aimed: true };
     for entry in history.entries() {
         let line = match &entry.what {
             What::Step { name } => format!("step: {name}"),
@@ -333,11 +285,7 @@ fn cluster_section(history: &History<'_>, names: &mut Names) -> String {
     }
     let reasons = event_reasons(history);
     if !reasons.is_empty() {
-        let _ = writeln!(
-            out,
-            "  events: {}",
-            reasons.into_iter().collect::<Vec<_>>().join(", ")
-        );
+        let _ = writeln!(out, "  events: {}", reasons.into_iter().collect::<Vec<_>>().join(", "));
     }
     out
 }
@@ -361,15 +309,10 @@ fn event_reasons(history: &History<'_>) -> BTreeSet<String> {
     let waited_not_ready = history.entries().iter().any(
         |entry| matches!(&entry.what, What::Awaited { condition, .. } if condition.contains("not ready")),
     );
-    let not_ready = history.entries().iter().any(|entry| {
-        matches!(
-            &entry.what,
-            What::Pod {
-                change: PodChange::NotReady,
-                ..
-            }
-        )
-    });
+    let not_ready = history
+        .entries()
+        .iter()
+        .any(|entry| matches!(&entry.what, What::Pod { change: PodChange::NotReady, .. }));
     let unhealthy = waited_not_ready && not_ready;
     history
         .entries()

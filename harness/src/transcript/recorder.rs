@@ -36,26 +36,15 @@ impl Recorder {
     ///
     /// Values shorter than four characters are not looked for: they would be found everywhere.
     pub fn new(secrets: impl IntoIterator<Item = Secret>) -> Self {
-        let mut secrets: Vec<Secret> = secrets
-            .into_iter()
-            .filter(|secret| secret.value.len() >= 4)
-            .collect();
+        let mut secrets: Vec<Secret> = secrets.into_iter().filter(|secret| secret.value.len() >= 4).collect();
         // The longest first, so that a secret inside another does not leave the rest in clear.
         secrets.sort_by_key(|secret| std::cmp::Reverse(secret.value.len()));
-        Self {
-            shared: Arc::default(),
-            began: Instant::now(),
-            secrets: secrets.into(),
-        }
+        Self { shared: Arc::default(), began: Instant::now(), secrets: secrets.into() }
     }
 
     /// Appends one entry and returns its place.
     pub fn record(&self, what: What) -> u32 {
-        let what = if self.secrets.is_empty() {
-            what
-        } else {
-            self.masked(what)
-        };
+        let what = if self.secrets.is_empty() { what } else { self.masked(what) };
         let mut recording = self.lock();
         let seq = u32::try_from(recording.entries.len()).unwrap_or(u32::MAX - 1) + 1;
         // Read under the lock, so that the order of entries is the order of times.
@@ -137,9 +126,5 @@ fn mask_all<'v>(
     values: impl Iterator<Item = &'v mut serde_json::Value>,
     mask: &impl Fn(&str) -> String,
 ) -> bool {
-    values
-        .map(|value| mask_value(value, mask))
-        .filter(|changed| *changed)
-        .count()
-        > 0
+    values.map(|value| mask_value(value, mask)).filter(|changed| *changed).count() > 0
 }

@@ -84,58 +84,33 @@ impl Link {
         tls: Option<&str>,
     ) -> Result<Self, ConnectError> {
         let ours = |doing: &str, error: io::Error| ConnectError::Ours(format!("cannot {doing}: {error}"));
-        let socket = if to.is_ipv4() {
-            TcpSocket::new_v4()
-        } else {
-            TcpSocket::new_v6()
-        }
-        .map_err(|error| ours("make a socket", error))?;
+        let socket = if to.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }
+            .map_err(|error| ours("make a socket", error))?;
         if let Some(source) = source.filter(|source| source.is_ipv4() == to.is_ipv4()) {
             socket
                 .bind(SocketAddr::new(source, 0))
                 .map_err(|error| ours(&format!("bind to {source}"), error))?;
         }
-        let stream = socket
-            .connect(to)
-            .await
-            .map_err(|error| ConnectError::Refused(error.to_string()))?;
-        let from = stream
-            .local_addr()
-            .map_err(|error| ours("read the local address", error))?;
-        stream
-            .set_nodelay(true)
-            .map_err(|error| ConnectError::Refused(error.to_string()))?;
+        let stream = socket.connect(to).await.map_err(|error| ConnectError::Refused(error.to_string()))?;
+        let from = stream.local_addr().map_err(|error| ours("read the local address", error))?;
+        stream.set_nodelay(true).map_err(|error| ConnectError::Refused(error.to_string()))?;
         let io: Box<dyn Duplex> = match tls {
             Some(name) => Box::new(tls::wrap(stream, name).await?),
             None => Box::new(stream),
         };
         let written = WrittenSlot::default();
-        let io = Watched {
-            io: TokioIo::new(io),
-            slot: Arc::clone(&written),
-        };
-        let (sender, connection) = http1::handshake(io)
-            .await
-            .map_err(|error| ConnectError::Refused(error.to_string()))?;
+        let io = Watched { io: TokioIo::new(io), slot: Arc::clone(&written) };
+        let (sender, connection) =
+            http1::handshake(io).await.map_err(|error| ConnectError::Refused(error.to_string()))?;
         // Its errors reach whoever waits for the answer.
         let driver = tokio::spawn(async move { drop(connection.await) });
-        Ok(Self {
-            from,
-            to,
-            sender,
-            written,
-            _driver: AbortOnDropHandle::new(driver),
-        })
+        Ok(Self { from, to, sender, written, _driver: AbortOnDropHandle::new(driver) })
     }
 
     /// A body for a request on this connection; `written` is told once it is on its way.
     pub(super) fn body(&self, data: Bytes, written: Option<oneshot::Sender<()>>) -> Outgoing {
         let data = Some(data).filter(|data| !data.is_empty());
-        Outgoing {
-            data,
-            written,
-            slot: Arc::clone(&self.written),
-        }
+        Outgoing { data, written, slot: Arc::clone(&self.written) }
     }
 }
 

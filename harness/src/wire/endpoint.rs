@@ -47,10 +47,7 @@ impl Endpoint {
         };
         let mut target = self.target.clone();
         target.replace_range(range.clone(), id);
-        Self {
-            target,
-            id: Some(range.start..range.start + id.len()),
-        }
+        Self { target, id: Some(range.start..range.start + id.len()) }
     }
 }
 
@@ -112,11 +109,7 @@ fn randomised(id: &str) -> Option<String> {
             // A UUID's version and variant belong to its form.
             _ if is_uuid && matches!(place, 12 | 16) => old,
             '-' => old,
-            _ if is_hex => pick(if has_upper {
-                b"0123456789ABCDEF"
-            } else {
-                b"0123456789abcdef"
-            }),
+            _ if is_hex => pick(if has_upper { b"0123456789ABCDEF" } else { b"0123456789abcdef" }),
             '0'..='9' => pick(b"0123456789"),
             'a'..='z' => pick(b"abcdefghijklmnopqrstuvwxyz"),
             'A'..='Z' => pick(b"ABCDEFGHIJKLMNOPQRSTUVWXYZ"),
@@ -160,11 +153,7 @@ mod tests {
     fn the_id_is_found_and_replaced() {
         for (said, id, with_new) in [
             ("/m?session_id=1f", Some("1f"), "/m?session_id=new"),
-            (
-                "/m?token=abcdef&SessionId=7&x=12",
-                Some("7"),
-                "/m?token=abcdef&SessionId=new&x=12",
-            ),
+            ("/m?token=abcdef&SessionId=7&x=12", Some("7"), "/m?token=abcdef&SessionId=new&x=12"),
             ("/m?a=1&b=long&c=", Some("long"), "/m?a=1&b=new&c="),
             ("/m/0123456789abcdef", Some("0123456789abcdef"), "/m/new"),
             ("/messages", None, "/messages"),
@@ -185,11 +174,7 @@ mod tests {
             assert_ne!(made_up, id);
             assert_eq!(made_up.len(), id.len());
             for (old, new) in id.chars().zip(made_up.chars()) {
-                assert_eq!(
-                    old.is_ascii_alphanumeric(),
-                    new.is_ascii_alphanumeric(),
-                    "{id} {made_up}"
-                );
+                assert_eq!(old.is_ascii_alphanumeric(), new.is_ascii_alphanumeric(), "{id} {made_up}");
                 assert!(old.is_ascii_alphanumeric() || old == new, "{id} {made_up}");
             }
         }

@@ -85,24 +85,11 @@ pub(super) async fn probe(client: &Client, target: &Target, request: Raw) -> Ans
             self.frames.push(frame.clone());
         }
     }
-    let mut sink = Probe {
-        frames: Vec::new(),
-        has_end: request.method == "POST",
-    };
+    let mut sink = Probe { frames: Vec::new(), has_end: request.method == "POST" };
     let limit = client.patience(Duration::ZERO);
-    let exchange = Exchange {
-        client,
-        target,
-        request,
-        limit,
-        kept: None,
-        written: None,
-    };
+    let exchange = Exchange { client, target, request, limit, kept: None, written: None };
     let answer = exchange.run(&mut sink).await;
-    Answer {
-        frames: sink.frames,
-        ..answer
-    }
+    Answer { frames: sink.frames, ..answer }
 }
 
 // === impl Exchange ===
@@ -113,11 +100,7 @@ impl Exchange<'_> {
         let mut patience = Patience::new(self.limit, "connection");
         let unsent = || (Answer::without_head(nothing_written()), None);
         let Some(kept) = self.kept.filter(|kept| kept.is_wanted()) else {
-            return self
-                .attempt(None, &mut patience, sink)
-                .await
-                .unwrap_or_else(unsent)
-                .0;
+            return self.attempt(None, &mut patience, sink).await.unwrap_or_else(unsent).0;
         };
         let Ok(mut place) = patience.bound(kept.lock()).await else {
             self.begin(Connection::Kept).end(&patience.end());
@@ -140,11 +123,7 @@ impl Exchange<'_> {
             recording.end(&end);
             Some((Answer::without_head(end), None))
         };
-        let recording = self.begin(if kept.is_some() {
-            Connection::Kept
-        } else {
-            Connection::Fresh
-        });
+        let recording = self.begin(if kept.is_some() { Connection::Kept } else { Connection::Fresh });
         let prepared = match self.prepare() {
             Ok(prepared) => prepared,
             Err(why) => return over(recording, End::Malformed { why }),
@@ -201,10 +180,9 @@ impl Exchange<'_> {
             }
             let is_whole = matches!(end, End::Complete) || bytes.len() > BODY_LIMIT;
             if is_whole && !bytes.is_empty() {
-                client.recorder().record(What::Body {
-                    exchange: recording.exchange,
-                    body: answer.body.clone(),
-                });
+                client
+                    .recorder()
+                    .record(What::Body { exchange: recording.exchange, body: answer.body.clone() });
             }
             end
         };
@@ -219,21 +197,12 @@ impl Exchange<'_> {
         let own = Patience::new(limit, "connect");
         // Whichever limit comes first.
         let bound = if own.is_before(patience) { &own } else { patience };
-        match bound
-            .bound(Link::connect(
-                client.source,
-                self.target.addr,
-                self.target.tls.as_deref(),
-            ))
-            .await
-        {
+        match bound.bound(Link::connect(client.source, self.target.addr, self.target.tls.as_deref())).await {
             Err(_) => Err(own.end()),
             Ok(Ok(link)) => Ok(link),
             Ok(Err(ConnectError::Refused(why))) => Err(End::Refused { why }),
             Ok(Err(ConnectError::Ours(reason))) => {
-                client.recorder.record(What::Broken {
-                    reason: reason.clone(),
-                });
+                client.recorder.record(What::Broken { reason: reason.clone() });
                 Err(End::Refused { why: reason })
             }
         }
@@ -241,12 +210,7 @@ impl Exchange<'_> {
 
     /// The headers in the order in which they are sent; the flag marks those whose value is not recorded.
     fn headers(&self) -> Vec<(String, String, bool)> {
-        let Raw {
-            headers: given,
-            method,
-            body,
-            ..
-        } = &self.request;
+        let Raw { headers: given, method, body, .. } = &self.request;
         let dialect = &self.client.dialect().headers;
         let is_in = |list: &[(String, String)], name: &str| {
             list.iter().any(|(known, _)| known.eq_ignore_ascii_case(name))
@@ -263,12 +227,7 @@ impl Exchange<'_> {
             .into_iter()
             .chain(own("user-agent", concat!("hubcheck/", env!("CARGO_PKG_VERSION"))))
             .chain(given.iter().map(marked(false)))
-            .chain(
-                dialect
-                    .iter()
-                    .filter(|(name, _)| !is_in(given, name))
-                    .map(marked(true)),
-            )
+            .chain(dialect.iter().filter(|(name, _)| !is_in(given, name)).map(marked(true)))
             .chain(own("content-length", &body.len().to_string()).filter(|_| has_length))
             .collect()
     }
@@ -289,9 +248,7 @@ impl Exchange<'_> {
     fn begin(&self, connection: Connection) -> Recording {
         let client = self.client;
         let exchange = client.recorder().next_exchange();
-        let Raw {
-            method, target, body, ..
-        } = &self.request;
+        let Raw { method, target, body, .. } = &self.request;
         let headers = self.headers().into_iter();
         client.recorder().record(What::Request(Request {
             exchange,
@@ -305,11 +262,7 @@ impl Exchange<'_> {
             body: (!body.is_empty()).then(|| Body::from_bytes(body)),
             connection,
         }));
-        Recording {
-            recorder: client.recorder().clone(),
-            exchange,
-            is_over: false,
-        }
+        Recording { recorder: client.recorder().clone(), exchange, is_over: false }
     }
 }
 
@@ -317,20 +270,13 @@ impl Exchange<'_> {
 
 impl Recording {
     fn connected(&self, from: SocketAddr) {
-        self.recorder.record(What::Connected {
-            exchange: self.exchange,
-            from,
-        });
+        self.recorder.record(What::Connected { exchange: self.exchange, from });
     }
 
     fn head(&self, answer: &Answer) {
         let status = answer.status.unwrap_or_default();
         let headers = answer.headers.clone();
-        self.recorder.record(What::Head {
-            exchange: self.exchange,
-            status,
-            headers,
-        });
+        self.recorder.record(What::Head { exchange: self.exchange, status, headers });
     }
 
     /// Reads an event stream to its end.
@@ -344,23 +290,16 @@ impl Recording {
             };
             length += bytes.len();
             if length > STREAM_LIMIT {
-                return End::Malformed {
-                    why: format!("the stream is longer than {STREAM_LIMIT} bytes"),
-                };
+                return End::Malformed { why: format!("the stream is longer than {STREAM_LIMIT} bytes") };
             }
             for frame in parser.push(&bytes) {
                 match frame {
                     Ok(frame) => {
-                        self.recorder.record(What::Frame {
-                            exchange: self.exchange,
-                            frame: frame.clone(),
-                        });
+                        self.recorder.record(What::Frame { exchange: self.exchange, frame: frame.clone() });
                         sink.frame(&frame, patience);
                     }
                     Err(error) => {
-                        return End::Malformed {
-                            why: error.to_string(),
-                        };
+                        return End::Malformed { why: error.to_string() };
                     }
                 }
             }
@@ -369,20 +308,14 @@ impl Recording {
 
     fn end(mut self, how: &End) {
         self.is_over = true;
-        self.recorder.record(What::End {
-            exchange: self.exchange,
-            how: how.clone(),
-        });
+        self.recorder.record(What::End { exchange: self.exchange, how: how.clone() });
     }
 }
 
 impl Drop for Recording {
     fn drop(&mut self) {
         if !self.is_over {
-            self.recorder.record(What::End {
-                exchange: self.exchange,
-                how: End::ClosedByClient,
-            });
+            self.recorder.record(What::End { exchange: self.exchange, how: End::ClosedByClient });
         }
     }
 }
@@ -431,31 +364,19 @@ fn end_of(error: &hyper::Error) -> End {
         why = format!("{why}: {inner}");
         // How hyper reports a chunk that is none.
         let kind = inner.downcast_ref::<io::Error>().map(io::Error::kind);
-        is_garbage |= matches!(
-            kind,
-            Some(io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData)
-        );
+        is_garbage |= matches!(kind, Some(io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData));
         source = inner.source();
     }
-    if is_garbage {
-        End::Malformed { why }
-    } else {
-        End::Cut { why }
-    }
+    if is_garbage { End::Malformed { why } } else { End::Cut { why } }
 }
 
 fn nothing_written() -> End {
-    End::Cut {
-        why: NOTHING_WRITTEN.to_owned(),
-    }
+    End::Cut { why: NOTHING_WRITTEN.to_owned() }
 }
 
 fn recorded(headers: &HeaderMap) -> Vec<(String, String)> {
     let text = |value: &HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
-    headers
-        .iter()
-        .map(|(name, value)| (name.as_str().to_owned(), text(value)))
-        .collect()
+    headers.iter().map(|(name, value)| (name.as_str().to_owned(), text(value))).collect()
 }
 
 /// By the media type alone: parameters and case say nothing.

@@ -88,10 +88,7 @@ impl Parser {
 
     fn fail(&mut self) -> FrameTooLong {
         let limit = self.limit;
-        *self = Self {
-            failed: true,
-            ..Self::new(limit)
-        };
+        *self = Self { failed: true, ..Self::new(limit) };
         FrameTooLong { limit }
     }
 
@@ -143,28 +140,18 @@ mod tests {
     use super::*;
 
     fn parse(bytes: impl AsRef<[u8]>) -> Vec<Frame> {
-        Parser::default()
-            .push(bytes.as_ref())
-            .into_iter()
-            .map(Result::unwrap)
-            .collect()
+        Parser::default().push(bytes.as_ref()).into_iter().map(Result::unwrap).collect()
     }
 
     fn data(text: &str) -> Frame {
-        Frame {
-            data: Some(text.to_owned()),
-            ..Frame::default()
-        }
+        Frame { data: Some(text.to_owned()), ..Frame::default() }
     }
 
     #[test]
     fn each_of_the_three_line_ends_ends_a_line() {
         for end in ["\n", "\r\n", "\r"] {
             let text = format!("event: a{end}data: 1{end}{end}data: 2{end}{end}");
-            let first = Frame {
-                event: Some("a".to_owned()),
-                ..data("1")
-            };
+            let first = Frame { event: Some("a".to_owned()), ..data("1") };
             assert_eq!(parse(text), [first, data("2")], "with {end:?}");
         }
     }
@@ -186,18 +173,12 @@ mod tests {
 
     #[test]
     fn an_empty_data_field_is_data() {
-        assert_eq!(
-            parse("data:\n\ndata\n\ndata\ndata\n\n"),
-            [data(""), data(""), data("\n")]
-        );
+        assert_eq!(parse("data:\n\ndata\n\ndata\ndata\n\n"), [data(""), data(""), data("\n")]);
     }
 
     #[test]
     fn one_space_after_the_colon_is_dropped() {
-        assert_eq!(
-            parse("data:x\n\ndata:  x\n\ndata:\tx\n\n"),
-            [data("x"), data(" x"), data("\tx")]
-        );
+        assert_eq!(parse("data:x\n\ndata:  x\n\ndata:\tx\n\n"), [data("x"), data(" x"), data("\tx")]);
     }
 
     #[test]
@@ -207,22 +188,10 @@ mod tests {
 
     #[test]
     fn comments_retry_and_id_alone_are_frames() {
-        let comments = Frame {
-            comments: vec!["ping".to_owned(), String::new()],
-            ..Frame::default()
-        };
-        let retry = Frame {
-            retry: Some(1500),
-            ..Frame::default()
-        };
-        let id = Frame {
-            id: Some("7".to_owned()),
-            ..Frame::default()
-        };
-        assert_eq!(
-            parse(": ping\n:\n\nretry: 1500\n\nid: 7\n\n"),
-            [comments, retry, id]
-        );
+        let comments = Frame { comments: vec!["ping".to_owned(), String::new()], ..Frame::default() };
+        let retry = Frame { retry: Some(1500), ..Frame::default() };
+        let id = Frame { id: Some("7".to_owned()), ..Frame::default() };
+        assert_eq!(parse(": ping\n:\n\nretry: 1500\n\nid: 7\n\n"), [comments, retry, id]);
     }
 
     #[test]
@@ -235,39 +204,24 @@ mod tests {
         for bad in ["", "+5", "-5", "1.5", "5 ", "five", "99999999999999999999999"] {
             assert_eq!(parse(format!("retry: {bad}\n\n")), [Frame::default()], "{bad:?}");
         }
-        let kept = Frame {
-            retry: Some(5),
-            ..Frame::default()
-        };
+        let kept = Frame { retry: Some(5), ..Frame::default() };
         assert_eq!(parse("retry: 5\nretry: x\n\n"), [kept]);
     }
 
     #[test]
     fn an_id_with_nul_is_ignored() {
-        let kept = Frame {
-            id: Some("a".to_owned()),
-            ..Frame::default()
-        };
+        let kept = Frame { id: Some("a".to_owned()), ..Frame::default() };
         assert_eq!(parse("id: a\nid: b\0c\n\n"), [kept]);
     }
 
     #[test]
     fn an_empty_id_is_an_id() {
-        assert_eq!(
-            parse("id\n\n"),
-            [Frame {
-                id: Some(String::new()),
-                ..Frame::default()
-            }]
-        );
+        assert_eq!(parse("id\n\n"), [Frame { id: Some(String::new()), ..Frame::default() }]);
     }
 
     #[test]
     fn a_byte_order_mark_counts_at_the_start_only() {
-        assert_eq!(
-            parse(b"\xEF\xBB\xBFdata: 1\n\n\xEF\xBB\xBFdata: 2\n\n"),
-            [data("1"), Frame::default()]
-        );
+        assert_eq!(parse(b"\xEF\xBB\xBFdata: 1\n\n\xEF\xBB\xBFdata: 2\n\n"), [data("1"), Frame::default()]);
         assert_eq!(parse(b"\xEF\xBB\xBF\n\ndata: 1\n\n"), [data("1")]);
         let mut parser = Parser::default();
         assert_eq!(parser.push(b"\xEF"), []);
@@ -307,16 +261,10 @@ mod tests {
     #[test]
     fn the_limit_holds_for_many_short_lines_and_for_one_endless_line() {
         let mut parser = Parser::new(1000);
-        let errors = (0..1000)
-            .flat_map(|_| parser.push(b":\n"))
-            .filter(Result::is_err)
-            .count();
+        let errors = (0..1000).flat_map(|_| parser.push(b":\n")).filter(Result::is_err).count();
         assert_eq!(errors, 1);
         let mut parser = Parser::new(1000);
-        let errors = (0..2000)
-            .flat_map(|_| parser.push(b"x"))
-            .filter(Result::is_err)
-            .count();
+        let errors = (0..2000).flat_map(|_| parser.push(b"x")).filter(Result::is_err).count();
         assert_eq!(errors, 1);
     }
 }

@@ -15,14 +15,7 @@ pub(super) async fn open(client: &Client, target: &Target) -> Result<Session, Ou
     let (inbox, asked) = Inbox::new();
     let mut voice = Voice::new(Transport::Sse, client.inner.dialect.clone());
     let limit = client.timeouts().first_event + client.timeouts().slack;
-    let mut stream = Stream::start(
-        client,
-        target,
-        voice.get(),
-        inbox.clone(),
-        Opening::Endpoint,
-        limit,
-    );
+    let mut stream = Stream::start(client, target, voice.get(), inbox.clone(), Opening::Endpoint, limit);
     let said = stream.endpoint().await.map_err(Outcome::of_failure)?;
     let scheme = if target.tls.is_some() { "https" } else { "http" };
     let url = format!("{scheme}://{}{}", target.authority, client.dialect().sse_path);

@@ -43,13 +43,7 @@ impl Inbox {
     /// An inbox, and where the hub's own requests come out of it.
     pub(super) fn new() -> (Arc<Self>, mpsc::Receiver<Asked>) {
         let (asked, questions) = mpsc::channel(ASKED_LIMIT);
-        (
-            Arc::new(Self {
-                waiting: Mutex::default(),
-                asked,
-            }),
-            questions,
-        )
+        (Arc::new(Self { waiting: Mutex::default(), asked }), questions)
     }
 
     /// From now on, what concerns this request comes out of what is returned.
@@ -87,11 +81,7 @@ impl Inbox {
     fn take(&self, message: Value, target: &Target, number: Option<u64>) -> bool {
         if let Some(method) = message["method"].as_str() {
             if let Some(id) = message.get("id") {
-                let asked = Asked {
-                    target: target.clone(),
-                    id: id.clone(),
-                    method: method.to_owned(),
-                };
+                let asked = Asked { target: target.clone(), id: id.clone(), method: method.to_owned() };
                 // A hub that asks faster than we answer waits in vain.
                 let _ = self.asked.try_send(asked);
             } else if method == "notifications/progress"

@@ -37,13 +37,7 @@ pub(super) struct Voice {
 impl Voice {
     /// The voice of a session that has not begun.
     pub(super) fn new(transport: Transport, dialect: Arc<Dialect>) -> Self {
-        Self {
-            transport,
-            dialect,
-            endpoint: None,
-            id: None,
-            version: None,
-        }
+        Self { transport, dialect, endpoint: None, id: None, version: None }
     }
 
     /// A JSON-RPC request.
@@ -72,12 +66,7 @@ impl Voice {
             Some(endpoint) => endpoint.target().to_owned(),
             None => self.dialect.mcp_path.clone(),
         };
-        Raw {
-            method: "POST".to_owned(),
-            target,
-            headers,
-            body: Bytes::from(message.to_string()),
-        }
+        Raw { method: "POST".to_owned(), target, headers, body: Bytes::from(message.to_string()) }
     }
 
     /// The GET that opens the session's stream.
@@ -88,24 +77,14 @@ impl Voice {
         };
         let mut headers = vec![header("accept", "text/event-stream")];
         headers.extend(self.session_headers());
-        Raw {
-            method: "GET".to_owned(),
-            target: target.clone(),
-            headers,
-            body: Bytes::new(),
-        }
+        Raw { method: "GET".to_owned(), target: target.clone(), headers, body: Bytes::new() }
     }
 
     /// The DELETE that ends the session.
     pub(super) fn delete(&self) -> Raw {
         let headers = self.session_headers().collect();
         let target = self.dialect.mcp_path.clone();
-        Raw {
-            method: "DELETE".to_owned(),
-            target,
-            headers,
-            body: Bytes::new(),
-        }
+        Raw { method: "DELETE".to_owned(), target, headers, body: Bytes::new() }
     }
 
     /// The session's id, wherever the era has it.
@@ -116,23 +95,14 @@ impl Voice {
     /// The voice of another session.
     pub(super) fn with_id(&self, id: String) -> Self {
         match &self.endpoint {
-            Some(endpoint) => Self {
-                endpoint: Some(endpoint.with_id(&id)),
-                ..self.clone()
-            },
-            None => Self {
-                id: Some(id),
-                ..self.clone()
-            },
+            Some(endpoint) => Self { endpoint: Some(endpoint.with_id(&id)), ..self.clone() },
+            None => Self { id: Some(id), ..self.clone() },
         }
     }
 
     fn session_headers(&self) -> impl Iterator<Item = (String, String)> {
         let id = self.id.as_deref().map(|id| header("mcp-session-id", id));
-        let version = self
-            .version
-            .as_deref()
-            .map(|version| header("mcp-protocol-version", version));
+        let version = self.version.as_deref().map(|version| header("mcp-protocol-version", version));
         id.into_iter().chain(version)
     }
 
@@ -196,21 +166,14 @@ mod tests {
     fn the_progress_token_is_the_request_s_id_and_other_meta_stays() {
         let params = json!({ "name": "count", "_meta": { "mine": 1 } });
         let message = voice(Transport::Streamable).request(7, "tools/call", params, Progress::Asked);
-        assert_eq!(
-            message["params"],
-            json!({ "name": "count", "_meta": { "progressToken": 7, "mine": 1 } })
-        );
+        assert_eq!(message["params"], json!({ "name": "count", "_meta": { "progressToken": 7, "mine": 1 } }));
     }
 
     #[test]
     fn a_stateless_request_says_who_asks_in_meta_and_headers() {
         let voice = voice(Transport::Stateless);
-        let message = voice.request(
-            1,
-            "tools/call",
-            json!({ "name": "echo", "arguments": {} }),
-            Progress::No,
-        );
+        let message =
+            voice.request(1, "tools/call", json!({ "name": "echo", "arguments": {} }), Progress::No);
         let meta = json!({
             "io.modelcontextprotocol/protocolVersion": "2026-07-28",
             "io.modelcontextprotocol/clientInfo": client_info(),
@@ -218,11 +181,7 @@ mod tests {
         });
         assert_eq!(message["params"]["_meta"], meta);
         let raw = voice.post(&message);
-        let headers: Vec<_> = raw
-            .headers
-            .iter()
-            .map(|(name, value)| format!("{name}: {value}"))
-            .collect();
+        let headers: Vec<_> = raw.headers.iter().map(|(name, value)| format!("{name}: {value}")).collect();
         assert_eq!(
             headers,
             [
@@ -240,10 +199,7 @@ mod tests {
         let mut voice = voice(Transport::Streamable);
         voice.id = Some("abc".to_owned());
         voice.version = Some("2025-06-18".to_owned());
-        let expected = [
-            header("mcp-session-id", "abc"),
-            header("mcp-protocol-version", "2025-06-18"),
-        ];
+        let expected = [header("mcp-session-id", "abc"), header("mcp-protocol-version", "2025-06-18")];
         assert_eq!(voice.delete().headers, expected);
         assert_eq!(voice.post(&json!({})).headers[2..], expected);
         assert_eq!(voice.get().headers[1..], expected);

@@ -17,10 +17,7 @@ pub(super) struct Patience {
 
 impl Patience {
     pub(super) fn new(limit: Duration, waiting_for: &str) -> Self {
-        Self {
-            until: Some(Instant::now() + limit),
-            then: timed_out(waiting_for, limit),
-        }
+        Self { until: Some(Instant::now() + limit), then: timed_out(waiting_for, limit) }
     }
 
     /// Names what is waited for, within the limit that runs already.
@@ -35,10 +32,7 @@ impl Patience {
 
     /// What was wanted has arrived; the hub may finish within `limit`, then the client closes.
     pub(super) fn close_after(&mut self, limit: Duration) {
-        *self = Self {
-            until: Some(Instant::now() + limit),
-            then: End::ClosedByClient,
-        };
+        *self = Self { until: Some(Instant::now() + limit), then: End::ClosedByClient };
     }
 
     /// How an exchange ends when the limit passes.
@@ -70,8 +64,5 @@ impl Patience {
 
 fn timed_out(waiting_for: &str, limit: Duration) -> End {
     let limit_ms = u64::try_from(limit.as_millis()).unwrap_or(u64::MAX);
-    End::TimedOut {
-        waiting_for: waiting_for.to_owned(),
-        limit_ms,
-    }
+    End::TimedOut { waiting_for: waiting_for.to_owned(), limit_ms }
 }

@@ -89,9 +89,7 @@ impl Outcome {
         }
         match message.get_mut("result") {
             Some(result) => Outcome::Result(result.take()),
-            None => Outcome::of_end(End::Malformed {
-                why: "an answer without result and error".to_owned(),
-            }),
+            None => Outcome::of_end(End::Malformed { why: "an answer without result and error".to_owned() }),
         }
     }
 
@@ -99,14 +97,8 @@ impl Outcome {
     pub(super) fn of_failure(answer: Answer) -> Self {
         match answer.status {
             Some(status) if answer.end == End::Complete && !(answer.is_success() && answer.is_stream()) => {
-                let retry_after = answer
-                    .header("retry-after")
-                    .and_then(|value| value.trim().parse().ok());
-                Outcome::Http {
-                    status,
-                    body: answer.body,
-                    retry_after,
-                }
+                let retry_after = answer.header("retry-after").and_then(|value| value.trim().parse().ok());
+                Outcome::Http { status, body: answer.body, retry_after }
             }
             _ => Outcome::of_end(answer.end),
         }
@@ -115,11 +107,7 @@ impl Outcome {
     /// Of an exchange for which any success will do.
     pub(super) fn of_acceptance(answer: Answer) -> Self {
         let is_whole = matches!(answer.end, End::Complete | End::ClosedByClient);
-        if answer.is_success() && is_whole {
-            Outcome::Accepted
-        } else {
-            Outcome::of_failure(answer)
-        }
+        if answer.is_success() && is_whole { Outcome::Accepted } else { Outcome::of_failure(answer) }
     }
 
     pub(super) fn of_end(end: End) -> Self {
@@ -233,9 +221,7 @@ impl Pending {
 
     /// Whether the POST has settled that nothing more can come.
     fn is_settled(&self) -> bool {
-        self.posted
-            .as_ref()
-            .is_some_and(|posted| self.stream.is_none() || !posted.is_success())
+        self.posted.as_ref().is_some_and(|posted| self.stream.is_none() || !posted.is_success())
     }
 }
 

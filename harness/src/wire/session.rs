@@ -148,20 +148,12 @@ impl Session {
 
     /// Sends a request and waits for what becomes of it.
     pub async fn request(&self, target: &Target, method: &str, params: Value) -> Outcome {
-        self.start(target, method, params, Duration::ZERO, Progress::No)
-            .await
-            .outcome()
-            .await
+        self.start(target, method, params, Duration::ZERO, Progress::No).await.outcome().await
     }
 
     /// Calls a tool.
     pub async fn call(&self, target: &Target, tool: &str, arguments: Value) -> Outcome {
-        self.request(
-            target,
-            "tools/call",
-            json!({ "name": tool, "arguments": arguments }),
-        )
-        .await
+        self.request(target, "tools/call", json!({ "name": tool, "arguments": arguments })).await
     }
 
     /// Sends a request and returns when it has been written, or cannot be.
@@ -183,11 +175,7 @@ impl Session {
         let until = Instant::now() + patience;
         let is_sse = self.transport() == Transport::Sse;
         // An HTTP+SSE hub accepts at once, however long the call takes.
-        let limit = if is_sse {
-            core.client.patience(Duration::ZERO)
-        } else {
-            patience
-        };
+        let limit = if is_sse { core.client.patience(Duration::ZERO) } else { patience };
         let (written, is_written) = oneshot::channel();
         let post = self.post(target, &message, limit, Some(number), Some(written));
         let post = AbortOnDropHandle::new(tokio::spawn(post));
@@ -210,9 +198,7 @@ impl Session {
     /// The next request as it would be sent, for a probe to change and to send with [`Client::exchange`].
     pub fn raw(&self, method: &str, params: Value) -> Raw {
         let number = self.core.next.fetch_add(1, Ordering::SeqCst);
-        self.core
-            .voice
-            .post(&self.core.voice.request(number, method, params, Progress::No))
+        self.core.voice.post(&self.core.voice.request(number, method, params, Progress::No))
     }
 
     /// Opens the session's own stream where the era opens it later: the GET stream of Streamable HTTP.
@@ -231,14 +217,7 @@ impl Session {
         let core = &self.core;
         let limit = core.client.patience(Duration::ZERO);
         let inbox = Arc::clone(&core.inbox);
-        let mut stream = Stream::start(
-            &core.client,
-            target,
-            core.voice.get(),
-            inbox,
-            Opening::Head,
-            limit,
-        );
+        let mut stream = Stream::start(&core.client, target, core.voice.get(), inbox, Opening::Head, limit);
         match stream.head().await {
             Ok(()) => {
                 self.listen_to(stream);
@@ -282,9 +261,7 @@ impl Session {
         let mut outcome = Outcome::Accepted;
         if self.transport() == Transport::Streamable && core.voice.id.is_some() {
             let limit = core.client.patience(Duration::ZERO);
-            let answer = self
-                .exchange(target, core.voice.delete(), limit, None, None)
-                .await;
+            let answer = self.exchange(target, core.voice.delete(), limit, None, None).await;
             outcome = Outcome::of_acceptance(answer);
             if outcome == Outcome::Accepted {
                 self.stream_ended(core.client.timeouts().slack).await;
@@ -292,10 +269,7 @@ impl Session {
         }
         self.close().await;
         let id = self.id().map(str::to_owned);
-        core.client.recorder().record(What::SessionEnded {
-            client: self.client().to_owned(),
-            id,
-        });
+        core.client.recorder().record(What::SessionEnded { client: self.client().to_owned(), id });
         outcome
     }
 
@@ -311,9 +285,7 @@ impl Session {
     /// Sends `initialize` and returns its result with the answer to its POST.
     pub(super) async fn initialize(&self, target: &Target) -> Result<(Value, Option<Answer>), Outcome> {
         let params = message::initialize(self.transport());
-        let pending = self
-            .start(target, "initialize", params, Duration::ZERO, Progress::No)
-            .await;
+        let pending = self.start(target, "initialize", params, Duration::ZERO, Progress::No).await;
         match pending.finish().await {
             (Outcome::Result(result), answer) => Ok((result, answer)),
             (outcome, _) => Err(outcome),
@@ -322,10 +294,7 @@ impl Session {
 
     /// Sends `notifications/initialized`.
     pub(super) async fn initialized(&self, target: &Target) -> Result<(), Outcome> {
-        match self
-            .notify(target, "notifications/initialized", Value::Null)
-            .await
-        {
+        match self.notify(target, "notifications/initialized", Value::Null).await {
             Outcome::Accepted => Ok(()),
             outcome => Err(outcome),
         }
@@ -363,16 +332,7 @@ impl Session {
         };
         async move {
             let kept = Some(&*kept);
-            Exchange {
-                client: &client,
-                target: &target,
-                request,
-                limit,
-                kept,
-                written,
-            }
-            .run(&mut sink)
-            .await
+            Exchange { client: &client, target: &target, request, limit, kept, written }.run(&mut sink).await
         }
     }
 

@@ -26,10 +26,7 @@ pub(super) fn meta() -> Map<String, Value> {
         ("io.modelcontextprotocol/clientInfo", message::client_info()),
         ("io.modelcontextprotocol/clientCapabilities", json!({})),
     ];
-    entries
-        .into_iter()
-        .map(|(key, value)| (key.to_owned(), value))
-        .collect()
+    entries.into_iter().map(|(key, value)| (key.to_owned(), value)).collect()
 }
 
 /// The headers that mirror a message.
@@ -37,9 +34,7 @@ pub(super) fn headers(message: &Value) -> Vec<(String, String)> {
     let method = message["method"].as_str().unwrap_or_default();
     let params = &message["params"];
     // What the message itself says of its version, so that both always agree.
-    let version = params["_meta"]["io.modelcontextprotocol/protocolVersion"]
-        .as_str()
-        .unwrap_or(VERSION);
+    let version = params["_meta"]["io.modelcontextprotocol/protocolVersion"].as_str().unwrap_or(VERSION);
     let name = match method {
         "tools/call" | "prompts/get" => params["name"].as_str(),
         "resources/read" => params["uri"].as_str(),

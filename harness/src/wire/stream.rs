@@ -71,30 +71,14 @@ impl Stream {
     ) -> Self {
         let (sender, state) = watch::channel(State::default());
         let (client, target) = (client.clone(), target.clone());
-        let mut listener = Listener {
-            inbox,
-            target: target.clone(),
-            opening,
-            limit,
-            state: sender,
-        };
+        let mut listener = Listener { inbox, target: target.clone(), opening, limit, state: sender };
         let task = tokio::spawn(async move {
             let (client, target) = (&client, &target);
-            let exchange = Exchange {
-                client,
-                target,
-                request,
-                limit,
-                kept: None,
-                written: None,
-            };
+            let exchange = Exchange { client, target, request, limit, kept: None, written: None };
             let answer = exchange.run(&mut listener).await;
             listener.state.send_modify(|state| state.over = Some(answer));
         });
-        Self {
-            task: AbortOnDropHandle::new(task),
-            state,
-        }
+        Self { task: AbortOnDropHandle::new(task), state }
     }
 
     /// Waits for the `endpoint` event.
@@ -123,21 +107,14 @@ impl Stream {
         let Ok(state) = self.state.wait_for(is_told).await else {
             return Err(Answer::without_head(End::ClosedByClient));
         };
-        let over = || {
-            state
-                .over
-                .clone()
-                .unwrap_or_else(|| Answer::without_head(End::ClosedByClient))
-        };
+        let over = || state.over.clone().unwrap_or_else(|| Answer::without_head(End::ClosedByClient));
         what(&state).ok_or_else(over)
     }
 }
 
 /// Whether a stream ends within the limit.
 pub(super) async fn ends_within(mut state: watch::Receiver<State>, limit: Duration) -> bool {
-    timeout(limit, state.wait_for(|state| state.over.is_some()))
-        .await
-        .is_ok()
+    timeout(limit, state.wait_for(|state| state.over.is_some())).await.is_ok()
 }
 
 // === impl Listener ===
@@ -159,8 +136,7 @@ impl Sink for Listener {
         let has_begun = self.state.borrow().endpoint.is_some();
         if let Some(said) = frame.data.as_ref().filter(|_| is_endpoint && !has_begun) {
             patience.endless();
-            self.state
-                .send_modify(|state| state.endpoint = Some(said.clone()));
+            self.state.send_modify(|state| state.endpoint = Some(said.clone()));
         }
         self.inbox.frame(frame, &self.target, None);
     }

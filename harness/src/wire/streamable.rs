@@ -13,17 +13,9 @@ pub(super) async fn open(client: &Client, target: &Target) -> Result<Session, Ou
     let voice = Voice::new(Transport::Streamable, client.inner.dialect.clone());
     let unnamed = Session::begin(client, voice.clone(), inbox);
     let (result, answer) = unnamed.initialize(target).await?;
-    let version = result["protocolVersion"]
-        .as_str()
-        .unwrap_or(message::version(Transport::Streamable));
-    let id = answer
-        .as_ref()
-        .and_then(|answer: &Answer| answer.header("mcp-session-id"));
-    let voice = Voice {
-        id: id.map(str::to_owned),
-        version: Some(version.to_owned()),
-        ..voice
-    };
+    let version = result["protocolVersion"].as_str().unwrap_or(message::version(Transport::Streamable));
+    let id = answer.as_ref().and_then(|answer: &Answer| answer.header("mcp-session-id"));
+    let voice = Voice { id: id.map(str::to_owned), version: Some(version.to_owned()), ..voice };
     let session = unnamed.named(voice);
     session.reply_to(asked);
     session.initialized(target).await?;

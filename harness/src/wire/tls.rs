@@ -42,10 +42,7 @@ fn load() -> Result<Arc<ClientConfig>, String> {
     roots.add_parsable_certificates(native.certs);
     if roots.is_empty() {
         let errors: Vec<String> = native.errors.iter().map(ToString::to_string).collect();
-        return Err(format!(
-            "no trusted root certificates found {}",
-            errors.join(", ")
-        ));
+        return Err(format!("no trusted root certificates found {}", errors.join(", ")));
     }
     // Set explicitly: other crates of the process may enable a second provider, and then there is no default.
     let mut config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))

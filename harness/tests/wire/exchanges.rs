@@ -10,22 +10,12 @@ use tokio::net::TcpSocket;
 use crate::fake::{self, Conn, Fake, bodies, client, client_with, ends, finished, frames, short, target};
 
 fn get(target: &str) -> Raw {
-    Raw {
-        method: "GET".to_owned(),
-        target: target.to_owned(),
-        headers: Vec::new(),
-        body: Bytes::new(),
-    }
+    Raw { method: "GET".to_owned(), target: target.to_owned(), headers: Vec::new(), body: Bytes::new() }
 }
 
 fn post(body: impl Into<Bytes>) -> Raw {
     let headers = vec![("content-type".to_owned(), "application/json".to_owned())];
-    Raw {
-        method: "POST".to_owned(),
-        target: "/mcp".to_owned(),
-        headers,
-        body: body.into(),
-    }
+    Raw { method: "POST".to_owned(), target: "/mcp".to_owned(), headers, body: body.into() }
 }
 
 async fn end_of(client: &Client, says: impl Into<Vec<u8>>) -> End {
@@ -43,11 +33,7 @@ async fn each_way_to_end_is_told_apart() {
         "Connection: close\r\n\r\nhi",
         "Content-Length: 0\r\n\r\n",
     ] {
-        assert_eq!(
-            end_of(&client, format!("{ok}{complete}")).await,
-            End::Complete,
-            "{complete:?}"
-        );
+        assert_eq!(end_of(&client, format!("{ok}{complete}")).await, End::Complete, "{complete:?}");
     }
     for cut in [
         "",
@@ -92,14 +78,8 @@ async fn a_refused_connection_is_an_entry() {
     let socket = TcpSocket::new_v4().unwrap();
     // Bound, so that nobody else listens there.
     socket.bind("127.42.3.1:0".parse().unwrap()).unwrap();
-    let answer = client
-        .exchange(&target(socket.local_addr().unwrap()), get("/"))
-        .await;
-    assert!(
-        matches!(&answer.end, End::Refused { why } if why.contains("refused")),
-        "{:?}",
-        answer.end
-    );
+    let answer = client.exchange(&target(socket.local_addr().unwrap()), get("/")).await;
+    assert!(matches!(&answer.end, End::Refused { why } if why.contains("refused")), "{:?}", answer.end);
     let entries = finished(&recorder).await;
     assert_eq!(entries.len(), 2);
 }
@@ -108,16 +88,8 @@ async fn a_refused_connection_is_an_entry() {
 async fn a_source_that_this_machine_lacks_breaks_the_cell() {
     let (client, recorder) = client("203.0.113.7");
     let fake = Fake::saying("127.42.3.1", "").await;
-    assert!(matches!(
-        client.exchange(&fake.target(), get("/")).await.end,
-        End::Refused { .. }
-    ));
-    assert!(
-        finished(&recorder)
-            .await
-            .iter()
-            .any(|entry| matches!(entry.what, What::Broken { .. }))
-    );
+    assert!(matches!(client.exchange(&fake.target(), get("/")).await.end, End::Refused { .. }));
+    assert!(finished(&recorder).await.iter().any(|entry| matches!(entry.what, What::Broken { .. })));
 }
 
 #[tokio::test]
@@ -136,13 +108,7 @@ async fn silence_ends_at_the_limit_and_says_what_was_missing() {
         .await;
         let began = Instant::now();
         let end = client.exchange(&fake.target(), get("/")).await.end;
-        assert_eq!(
-            end,
-            End::TimedOut {
-                waiting_for: missing.to_owned(),
-                limit_ms: 300
-            }
-        );
+        assert_eq!(end, End::TimedOut { waiting_for: missing.to_owned(), limit_ms: 300 });
         assert!(began.elapsed() < Duration::from_secs(3));
     }
     finished(&recorder).await;
@@ -158,38 +124,23 @@ async fn a_flood_ends() {
         conn.write(head).await;
         while conn.stream.write_all(piece.as_bytes()).await.is_ok() {}
     }
-    let body = Fake::start("127.42.5.1", |conn| {
-        flood(conn, "HTTP/1.1 200 OK\r\n\r\n", "xxxxxxxx")
-    })
-    .await;
+    let body = Fake::start("127.42.5.1", |conn| flood(conn, "HTTP/1.1 200 OK\r\n\r\n", "xxxxxxxx")).await;
     let end = client.exchange(&body.target(), get("/")).await.end;
-    assert!(
-        matches!(end, End::ClosedByClient | End::TimedOut { .. }),
-        "{end:?}"
-    );
+    assert!(matches!(end, End::ClosedByClient | End::TimedOut { .. }), "{end:?}");
 
     let piece = "6\r\ndata: \r\n";
     let line = Fake::start("127.42.5.1", move |conn| flood(conn, fake::STREAM, piece)).await;
     let end = client.exchange(&line.target(), post("{}")).await.end;
-    assert!(
-        matches!(end, End::Malformed { .. } | End::TimedOut { .. }),
-        "{end:?}"
-    );
+    assert!(matches!(end, End::Malformed { .. } | End::TimedOut { .. }), "{end:?}");
 }
 
 #[tokio::test]
 async fn redirects_are_not_followed() {
     let (client, recorder) = client("127.42.6.2");
-    let fake = Fake::saying(
-        "127.42.6.1",
-        "HTTP/1.1 307 T\r\nLocation: /other\r\nContent-Length: 0\r\n\r\n",
-    )
-    .await;
+    let fake =
+        Fake::saying("127.42.6.1", "HTTP/1.1 307 T\r\nLocation: /other\r\nContent-Length: 0\r\n\r\n").await;
     let answer = client.exchange(&fake.target(), get("/sse/")).await;
-    assert_eq!(
-        (answer.status, answer.header("location")),
-        (Some(307), Some("/other"))
-    );
+    assert_eq!((answer.status, answer.header("location")), (Some(307), Some("/other")));
     assert_eq!(fake.accepted(), 1);
     finished(&recorder).await;
 }
@@ -197,19 +148,13 @@ async fn redirects_are_not_followed() {
 #[tokio::test]
 async fn a_dialect_s_header_is_sent_and_not_recorded() {
     let secret = || ("Authorization".to_owned(), "Bearer top-secret".to_owned());
-    let dialect = Dialect {
-        headers: vec![secret()],
-        ..Dialect::default()
-    };
+    let dialect = Dialect { headers: vec![secret()], ..Dialect::default() };
     let (client, recorder) = client_with("127.42.7.2", short(), dialect);
     let fake = Fake::start("127.42.7.1", |mut conn| async move {
         let seen = conn.request().await.unwrap();
         let is_there = seen.header("authorization") == Some("Bearer top-secret");
-        conn.write(format!(
-            "HTTP/1.1 {} X\r\nContent-Length: 0\r\n\r\n",
-            if is_there { 200 } else { 401 }
-        ))
-        .await;
+        conn.write(format!("HTTP/1.1 {} X\r\nContent-Length: 0\r\n\r\n", if is_there { 200 } else { 401 }))
+            .await;
     })
     .await;
     assert_eq!(client.exchange(&fake.target(), get("/")).await.status, Some(200));
@@ -229,11 +174,7 @@ async fn a_probe_s_own_headers_win() {
     raw.headers.push(("Host".to_owned(), "evil.example".to_owned()));
     client.exchange(&fake.target(), raw).await;
     let request = fake::requests(&finished(&recorder).await).remove(0);
-    let hosts: Vec<_> = request
-        .headers
-        .iter()
-        .filter(|(name, _)| name == "host")
-        .collect();
+    let hosts: Vec<_> = request.headers.iter().filter(|(name, _)| name == "host").collect();
     assert_eq!(hosts, [&("host".to_owned(), "evil.example".to_owned())]);
     assert_eq!(request.body, Some(Body::Text("not json".to_owned())));
 }
@@ -265,10 +206,7 @@ async fn a_get_that_opens_a_stream_is_closed_after_its_head() {
 #[tokio::test]
 async fn the_frames_of_an_answer_are_returned_and_recorded() {
     let (client, recorder) = client("127.42.11.2");
-    let says = format!(
-        "{}d\r\nevent: x\nid: 1\n\r\n9\r\ndata: y\n\n\r\n0\r\n\r\n",
-        fake::STREAM
-    );
+    let says = format!("{}d\r\nevent: x\nid: 1\n\r\n9\r\ndata: y\n\n\r\n0\r\n\r\n", fake::STREAM);
     let says = says.replace("d\r\nevent", "f\r\nevent");
     let fake = Fake::saying("127.42.11.1", says).await;
     let answer = client.exchange(&fake.target(), post("{}")).await;
@@ -297,15 +235,12 @@ async fn an_answer_that_comes_before_the_body_is_written_is_read() {
     let (client, recorder) = client("127.42.14.2");
     let fake = Fake::start("127.42.14.1", |mut conn| async move {
         conn.head().await;
-        conn.write("HTTP/1.1 413 Content Too Large\r\nContent-Length: 2\r\n\r\nno")
-            .await;
+        conn.write("HTTP/1.1 413 Content Too Large\r\nContent-Length: 2\r\n\r\nno").await;
         // The client stops writing and closes; reading on avoids a reset that would race with the answer.
         conn.closed().await;
     })
     .await;
-    let answer = client
-        .exchange(&fake.target(), post("x".repeat(20_000_000)))
-        .await;
+    let answer = client.exchange(&fake.target(), post("x".repeat(20_000_000))).await;
     assert_eq!((answer.status, answer.end), (Some(413), End::Complete));
     finished(&recorder).await;
 }
@@ -316,10 +251,6 @@ async fn a_dropped_exchange_is_closed_by_the_client() {
     let fake = Fake::start("127.42.13.1", |mut conn| async move { conn.closed().await }).await;
     let target = fake.target();
     let exchange = client.exchange(&target, get("/"));
-    assert!(
-        tokio::time::timeout(Duration::from_millis(50), exchange)
-            .await
-            .is_err()
-    );
+    assert!(tokio::time::timeout(Duration::from_millis(50), exchange).await.is_err());
     assert_eq!(ends(&finished(&recorder).await), [End::ClosedByClient]);
 }

@@ -85,9 +85,7 @@ impl Drop for Fake {
 impl Conn {
     pub(crate) async fn request(&mut self) -> Option<Seen> {
         let mut seen = self.head().await?;
-        let length = seen
-            .header("content-length")
-            .map_or(0, |length| length.parse().unwrap());
+        let length = seen.header("content-length").map_or(0, |length| length.parse().unwrap());
         let mut body = vec![0; length];
         self.stream.read_exact(&mut body).await.ok()?;
         seen.body = serde_json::from_slice(&body).unwrap_or_default();
@@ -107,11 +105,7 @@ impl Conn {
             .map(|line| line.split_once(": ").unwrap())
             .map(|(name, value)| (name.to_owned(), value.to_owned()))
             .collect();
-        Some(Seen {
-            line,
-            headers,
-            body: Value::Null,
-        })
+        Some(Seen { line, headers, body: Value::Null })
     }
 
     pub(crate) async fn write(&mut self, bytes: impl AsRef<[u8]>) {
@@ -136,10 +130,7 @@ impl Conn {
 
 impl Seen {
     pub(crate) fn header(&self, name: &str) -> Option<&str> {
-        self.headers
-            .iter()
-            .find(|(known, _)| known == name)
-            .map(|(_, value)| value.as_str())
+        self.headers.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
     }
 
     pub(crate) fn is(&self, method: &str) -> bool {
@@ -224,10 +215,7 @@ impl SseHub {
 
 async fn serve_stream(conn: &mut Conn, mut messages: mpsc::UnboundedReceiver<Option<Value>>, end: &str) {
     conn.write(STREAM).await;
-    conn.chunk(&format!(
-        "event: endpoint{end}data: messages/?session_id=00ff42{end}{end}"
-    ))
-    .await;
+    conn.chunk(&format!("event: endpoint{end}data: messages/?session_id=00ff42{end}{end}")).await;
     loop {
         let mut byte = [0];
         tokio::select! {
@@ -246,17 +234,12 @@ fn messages_for(request: &Value, log: &Mutex<Vec<Seen>>) -> Vec<Option<Value>> {
     let id = &request["id"];
     if request.get("method").is_none() {
         let log = log.lock().unwrap();
-        let replies: Vec<_> = log
-            .iter()
-            .filter(|seen| seen.body.get("method").is_none())
-            .collect();
+        let replies: Vec<_> = log.iter().filter(|seen| seen.body.get("method").is_none()).collect();
         let asked = log.iter().find(|seen| seen.body["params"]["name"] == "ask");
         return match (asked, &replies[..]) {
             (Some(asked), [_, first, second]) => {
                 let result = json!([first.body, second.body]);
-                vec![Some(
-                    json!({ "jsonrpc": "2.0", "id": asked.body["id"], "result": result }),
-                )]
+                vec![Some(json!({ "jsonrpc": "2.0", "id": asked.body["id"], "result": result }))]
             }
             _ => Vec::new(),
         };
@@ -282,12 +265,7 @@ fn messages_for(request: &Value, log: &Mutex<Vec<Seen>>) -> Vec<Option<Value>> {
 // === clients ===
 
 pub(crate) fn target(addr: SocketAddr) -> Target {
-    Target {
-        path: Path::Service,
-        addr,
-        authority: addr.to_string(),
-        tls: None,
-    }
+    Target { path: Path::Service, addr, authority: addr.to_string(), tls: None }
 }
 
 pub(crate) fn client(source: &str) -> (Client, Recorder) {
@@ -297,13 +275,7 @@ pub(crate) fn client(source: &str) -> (Client, Recorder) {
 pub(crate) fn client_with(source: &str, timeouts: Timeouts, dialect: Dialect) -> (Client, Recorder) {
     let recorder = Recorder::new([]);
     let source: IpAddr = source.parse().unwrap();
-    let client = Client::new(
-        "a",
-        Some(source),
-        recorder.clone(),
-        Arc::new(dialect),
-        Arc::new(timeouts),
-    );
+    let client = Client::new("a", Some(source), recorder.clone(), Arc::new(dialect), Arc::new(timeouts));
     (client, recorder)
 }
 
@@ -333,9 +305,7 @@ pub(crate) async fn finished(recorder: &Recorder) -> Vec<Entry> {
             tokio::task::yield_now().await;
         }
     };
-    tokio::time::timeout(Duration::from_secs(5), waiting)
-        .await
-        .expect("every exchange ends");
+    tokio::time::timeout(Duration::from_secs(5), waiting).await.expect("every exchange ends");
     let entries = recorder.entries();
     for request in requests(&entries) {
         let own: Vec<&What> = entries
@@ -345,11 +315,7 @@ pub(crate) async fn finished(recorder: &Recorder) -> Vec<Entry> {
             .collect();
         assert!(matches!(own.first(), Some(What::Request(_))), "{own:?}");
         assert!(matches!(own.last(), Some(What::End { .. })), "{own:?}");
-        assert_eq!(
-            own.iter().filter(|what| matches!(what, What::End { .. })).count(),
-            1,
-            "{own:?}"
-        );
+        assert_eq!(own.iter().filter(|what| matches!(what, What::End { .. })).count(), 1, "{own:?}");
     }
     entries
 }

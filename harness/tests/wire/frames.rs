@@ -33,12 +33,7 @@ fn events(frames: &Parsed) -> Vec<Event> {
             last_id.clone_from(id);
         }
         if let Some(data) = &frame.data {
-            events.push((
-                frame.event_type().to_owned(),
-                data.clone(),
-                last_id.clone(),
-                frame.retry,
-            ));
+            events.push((frame.event_type().to_owned(), data.clone(), last_id.clone(), frame.retry));
         }
     }
     events
@@ -51,10 +46,7 @@ fn their_events(chunks: Vec<&[u8]>) -> Vec<Event> {
         let retry = event.retry.map(|retry| u64::try_from(retry.as_millis()).unwrap());
         (event.event, event.data, event.id, retry)
     };
-    tokio::runtime::Builder::new_current_thread()
-        .build()
-        .unwrap()
-        .block_on(stream.map(event).collect())
+    tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(stream.map(event).collect())
 }
 
 /// Documents of everything that can stand in one, and some things that cannot.

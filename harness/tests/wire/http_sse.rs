@@ -40,10 +40,7 @@ async fn a_conversation_is_recorded_from_stream_to_end() {
         })
         .collect();
     assert_eq!(posted[0]["params"]["protocolVersion"], "2024-11-05");
-    assert_eq!(
-        [&posted[0]["id"], &posted[1]["id"], &posted[2]["id"]],
-        [&json!(1), &Value::Null, &json!(2)]
-    );
+    assert_eq!([&posted[0]["id"], &posted[1]["id"], &posted[2]["id"]], [&json!(1), &Value::Null, &json!(2)]);
     assert_eq!(frames(&entries)[1].comments, ["hi"]);
     assert_eq!(ends(&entries).pop(), Some(End::ClosedByClient));
     assert!(
@@ -74,13 +71,7 @@ async fn frames_may_end_in_cr_alone() {
     let hub = SseHub::start("127.41.2.1", "\r").await;
     let (client, _) = client("127.41.2.2");
     let session = client.open(Transport::Sse, &hub.fake.target()).await.unwrap();
-    assert!(
-        session
-            .call(&hub.fake.target(), "echo", json!({}))
-            .await
-            .result()
-            .is_some()
-    );
+    assert!(session.call(&hub.fake.target(), "echo", json!({})).await.result().is_some());
 }
 
 #[tokio::test]
@@ -91,21 +82,8 @@ async fn a_404_on_a_post_is_an_outcome_and_the_session_lives() {
     let session = client.open(Transport::Sse, &target).await.unwrap();
     let body = Body::Text("Could not find session".to_owned());
     let outcome = session.call(&target, "gone", json!({})).await;
-    assert_eq!(
-        outcome,
-        Outcome::Http {
-            status: 404,
-            body,
-            retry_after: None
-        }
-    );
-    assert!(
-        session
-            .request(&target, "tools/list", Value::Null)
-            .await
-            .result()
-            .is_some()
-    );
+    assert_eq!(outcome, Outcome::Http { status: 404, body, retry_after: None });
+    assert!(session.request(&target, "tools/list", Value::Null).await.result().is_some());
 }
 
 #[tokio::test]
@@ -118,11 +96,7 @@ async fn a_cut_stream_ends_the_call_at_once() {
     assert!(matches!(outcome, Outcome::Ended(End::Cut { .. })), "{outcome:?}");
     assert!(session.stream_ended(Duration::ZERO).await);
     assert!(!session.stream_is_open());
-    assert!(
-        ends(&finished(&recorder).await)
-            .iter()
-            .any(|end| matches!(end, End::Cut { .. }))
-    );
+    assert!(ends(&finished(&recorder).await).iter().any(|end| matches!(end, End::Cut { .. })));
     let outcome = session.call(&target, "echo", json!({})).await;
     assert!(matches!(outcome, Outcome::Ended(End::Cut { .. })), "{outcome:?}");
 }
@@ -134,9 +108,7 @@ async fn progress_comes_before_the_outcome() {
     let target = hub.fake.target();
     let session = client.open(Transport::Sse, &target).await.unwrap();
     let params = json!({ "name": "count" });
-    let mut call = session
-        .start(&target, "tools/call", params, Duration::ZERO, Progress::Asked)
-        .await;
+    let mut call = session.start(&target, "tools/call", params, Duration::ZERO, Progress::Asked).await;
     assert_eq!(call.id(), &json!(2));
     let limit = Duration::from_secs(5);
     assert!(call.progressed(limit).await);
@@ -183,14 +155,8 @@ async fn a_twin_posts_to_its_own_id_and_has_no_stream() {
     let twin = session.with_id(id.clone());
     assert_eq!(twin.id(), Some(id.as_str()));
     assert!(!twin.stream_is_open());
-    assert_eq!(
-        twin.request(&target, "ping", Value::Null).await,
-        Outcome::Accepted
-    );
-    assert_eq!(
-        hub.seen().pop().unwrap().line,
-        format!("POST /messages/?session_id={id} HTTP/1.1")
-    );
+    assert_eq!(twin.request(&target, "ping", Value::Null).await, Outcome::Accepted);
+    assert_eq!(hub.seen().pop().unwrap().line, format!("POST /messages/?session_id={id} HTTP/1.1"));
 }
 
 #[tokio::test]
@@ -203,34 +169,15 @@ async fn a_stream_that_does_not_begin_is_an_outcome() {
         conn.closed().await;
     })
     .await;
-    assert_eq!(
-        client
-            .open(Transport::Sse, &no_endpoint.target())
-            .await
-            .unwrap_err(),
-        Outcome::Silent
-    );
+    assert_eq!(client.open(Transport::Sse, &no_endpoint.target()).await.unwrap_err(), Outcome::Silent);
     let end = ends(&finished(&recorder).await).pop();
-    assert_eq!(
-        end,
-        Some(End::TimedOut {
-            waiting_for: "endpoint".to_owned(),
-            limit_ms: 300
-        })
-    );
+    assert_eq!(end, Some(End::TimedOut { waiting_for: "endpoint".to_owned(), limit_ms: 300 }));
 
     let busy = "HTTP/1.1 503 Service Unavailable\r\nRetry-After: 3\r\nContent-Length: 0\r\n\r\n";
     let busy = Fake::saying("127.41.9.1", busy).await;
     let outcome = client.open(Transport::Sse, &busy.target()).await.unwrap_err();
     let body = Body::Text(String::new());
-    assert_eq!(
-        outcome,
-        Outcome::Http {
-            status: 503,
-            body,
-            retry_after: Some(3)
-        }
-    );
+    assert_eq!(outcome, Outcome::Http { status: 503, body, retry_after: Some(3) });
 
     let complete = Fake::saying("127.41.9.1", format!("{}0\r\n\r\n", fake::STREAM)).await;
     let outcome = client.open(Transport::Sse, &complete.target()).await.unwrap_err();
@@ -244,10 +191,7 @@ async fn a_stream_that_does_not_begin_is_an_outcome() {
     })
     .await;
     let outcome = client.open(Transport::Sse, &bad.target()).await.unwrap_err();
-    assert!(
-        matches!(outcome, Outcome::Ended(End::Malformed { .. })),
-        "{outcome:?}"
-    );
+    assert!(matches!(outcome, Outcome::Ended(End::Malformed { .. })), "{outcome:?}");
     finished(&recorder).await;
 }
 
@@ -267,21 +211,12 @@ async fn reqwest_and_eventsource_stream_see_the_same_events() {
 
     let independent = reqwest::Client::builder().no_proxy().build().unwrap();
     let base = format!("http://{}", hub.fake.addr);
-    let stream = independent
-        .get(format!("{base}/sse"))
-        .send()
-        .await
-        .unwrap()
-        .bytes_stream();
+    let stream = independent.get(format!("{base}/sse")).send().await.unwrap().bytes_stream();
     let mut events = stream.eventsource();
     let mut theirs = Vec::new();
     let endpoint = events.next().await.unwrap().unwrap();
-    let posts: Vec<Value> = hub
-        .seen()
-        .into_iter()
-        .map(|seen| seen.body)
-        .filter(|body| !body.is_null())
-        .collect();
+    let posts: Vec<Value> =
+        hub.seen().into_iter().map(|seen| seen.body).filter(|body| !body.is_null()).collect();
     let url = format!("{base}/{}", endpoint.data);
     theirs.push((endpoint.event, endpoint.data));
     for message in posts {

@@ -60,10 +60,7 @@ async fn conversation() {
                 head.push(stream.read_u8().await.unwrap());
             }
             assert!(String::from_utf8(head).unwrap().contains("host: hub.example\r\n"));
-            stream
-                .write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
-                .await
-                .unwrap();
+            stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok").await.unwrap();
             stream.shutdown().await.unwrap();
         }
     });
@@ -83,10 +80,6 @@ async fn conversation() {
     let answer = client.exchange(&named("hub.example"), raw()).await;
     assert_eq!((answer.status, answer.end), (Some(200), End::Complete));
     let answer = client.exchange(&named("other.example"), raw()).await;
-    assert!(
-        matches!(&answer.end, End::Refused { why } if why.starts_with("tls: ")),
-        "{:?}",
-        answer.end
-    );
+    assert!(matches!(&answer.end, End::Refused { why } if why.starts_with("tls: ")), "{:?}", answer.end);
     finished(&recorder).await;
 }

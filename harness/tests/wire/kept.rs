@@ -29,10 +29,7 @@ async fn serve(mut conn: Conn, per_connection: usize, closed: Arc<AtomicUsize>) 
 async fn hub(ip: &str, per_connection: usize) -> (Fake, Arc<AtomicUsize>) {
     let closed = Arc::new(AtomicUsize::new(0));
     let count = Arc::clone(&closed);
-    (
-        Fake::start(ip, move |conn| serve(conn, per_connection, Arc::clone(&count))).await,
-        closed,
-    )
+    (Fake::start(ip, move |conn| serve(conn, per_connection, Arc::clone(&count))).await, closed)
 }
 
 #[tokio::test]
@@ -40,11 +37,7 @@ async fn posts_share_one_connection_from_initialize_on() {
     let (fake, _) = hub("127.43.1.1", 100).await;
     let (client, recorder) = client("127.43.1.2");
     let target = fake.target();
-    let session = client
-        .keeping_connections()
-        .open(Transport::Streamable, &target)
-        .await
-        .unwrap();
+    let session = client.keeping_connections().open(Transport::Streamable, &target).await.unwrap();
     let calls = (0..4).map(|n| {
         let (session, target) = (&session, &target);
         async move { session.call(target, "echo", json!({ "n": n })).await }
@@ -86,37 +79,20 @@ async fn a_connection_that_the_hub_closed_is_visible_and_replaced() {
     let (fake, closed) = hub("127.43.3.1", 2).await;
     let (client, recorder) = client("127.43.3.2");
     let target = fake.target();
-    let session = client
-        .keeping_connections()
-        .open(Transport::Streamable, &target)
-        .await
-        .unwrap();
+    let session = client.keeping_connections().open(Transport::Streamable, &target).await.unwrap();
     while closed.load(Ordering::SeqCst) == 0 {
         tokio::task::yield_now().await;
     }
     // The client's side of the runtime has to see the FIN, which has arrived.
-    tokio::time::timeout(
-        std::time::Duration::from_millis(100),
-        std::future::pending::<()>(),
-    )
-    .await
-    .unwrap_err();
+    tokio::time::timeout(std::time::Duration::from_millis(100), std::future::pending::<()>())
+        .await
+        .unwrap_err();
     let outcome = session.request(&target, "ping", Value::Null).await;
     assert!(matches!(outcome, Outcome::Result(_)), "{outcome:?}");
     let entries = finished(&recorder).await;
-    let expected = [
-        "POST /mcp fresh",
-        "POST /mcp kept",
-        "POST /mcp kept",
-        "POST /mcp fresh",
-    ];
+    let expected = ["POST /mcp fresh", "POST /mcp kept", "POST /mcp kept", "POST /mcp fresh"];
     assert_eq!(lines(&entries), expected);
-    assert_eq!(
-        ends(&entries)[2],
-        End::Cut {
-            why: NOTHING_WRITTEN.to_owned()
-        }
-    );
+    assert_eq!(ends(&entries)[2], End::Cut { why: NOTHING_WRITTEN.to_owned() });
     assert_eq!(fake.accepted(), 2);
 }
 
@@ -139,11 +115,7 @@ async fn a_request_that_was_written_is_never_sent_again() {
     .await;
     let (client, recorder) = client("127.43.4.2");
     let target = fake.target();
-    let session = client
-        .keeping_connections()
-        .open(Transport::Streamable, &target)
-        .await
-        .unwrap();
+    let session = client.keeping_connections().open(Transport::Streamable, &target).await.unwrap();
     let outcome = session.request(&target, "ping", Value::Null).await;
     assert!(matches!(outcome, Outcome::Ended(End::Cut { .. })), "{outcome:?}");
     assert_eq!(fake.accepted(), 1);

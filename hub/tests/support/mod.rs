@@ -1,10 +1,6 @@
 //! Real hub processes, and a client that speaks HTTP/1.1 by hand over blocking sockets.
 
-#![allow(
-    dead_code,
-    unreachable_pub,
-    reason = "each test binary, and the benchmark, uses a part of it"
-)]
+#![allow(dead_code, unreachable_pub, reason = "each test binary, and the benchmark, uses a part of it")]
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
@@ -41,12 +37,7 @@ pub fn command(address: SocketAddr, args: &[&str], env: &[(&str, &str)]) -> Comm
         .env_clear()
         .env("SESSION_KEY", KEY)
         .envs(env.iter().copied())
-        .args([
-            "--host",
-            &address.ip().to_string(),
-            "--port",
-            &address.port().to_string(),
-        ])
+        .args(["--host", &address.ip().to_string(), "--port", &address.port().to_string()])
         .args(args)
         .stderr(Stdio::piped());
     command
@@ -62,10 +53,7 @@ impl Hub {
         let log = Arc::new(Mutex::new(String::new()));
         let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
         let first = lines.next().unwrap().unwrap();
-        assert!(
-            first.starts_with(&format!("listening on {address} as ")),
-            "{first}"
-        );
+        assert!(first.starts_with(&format!("listening on {address} as ")), "{first}");
         std::thread::spawn({
             let log = log.clone();
             move || {
@@ -108,24 +96,13 @@ impl Hub {
     /// `/mcp` in a session.
     pub fn mcp(&self, session: &str, method: &str, message: &Value) -> Answer {
         let headers = [JSON[0], ACCEPT, ("Mcp-Session-Id", session)];
-        exchange(
-            self.address,
-            method,
-            "/mcp",
-            &headers,
-            message.to_string().as_bytes(),
-        )
+        exchange(self.address, method, "/mcp", &headers, message.to_string().as_bytes())
     }
 
     /// Initialises a Streamable session and answers its id.
     pub fn initialize(&self) -> String {
-        let answer = exchange(
-            self.address,
-            "POST",
-            "/mcp",
-            &[JSON[0], ACCEPT],
-            initialize(1).to_string().as_bytes(),
-        );
+        let answer =
+            exchange(self.address, "POST", "/mcp", &[JSON[0], ACCEPT], initialize(1).to_string().as_bytes());
         assert_eq!(answer.status, 200, "{answer:?}");
         answer.header("mcp-session-id").unwrap()
     }
@@ -174,11 +151,7 @@ impl Answer {
 
     /// The text of the tool result in the body.
     pub fn text(&self) -> String {
-        let data = self
-            .body
-            .lines()
-            .filter_map(|line| line.strip_prefix("data: "))
-            .next_back();
+        let data = self.body.lines().filter_map(|line| line.strip_prefix("data: ")).next_back();
         result_text(data.unwrap_or(&self.body))
     }
 }
@@ -203,10 +176,8 @@ pub fn send(to: SocketAddr, method: &str, path: &str, headers: &[(&str, &str)], 
     let mut socket = TcpStream::connect(to).unwrap();
     socket.set_read_timeout(Some(LIMIT)).unwrap();
     socket.set_nodelay(true).unwrap();
-    let mut head = format!(
-        "{method} {path} HTTP/1.1\r\nHost: hub.test\r\nContent-Length: {}\r\n",
-        body.len()
-    );
+    let mut head =
+        format!("{method} {path} HTTP/1.1\r\nHost: hub.test\r\nContent-Length: {}\r\n", body.len());
     for (name, value) in headers {
         head.push_str(&format!("{name}: {value}\r\n"));
     }
@@ -226,15 +197,9 @@ pub fn read_answer(mut socket: TcpStream) -> Answer {
     let mut raw = Vec::new();
     socket.read_to_end(&mut raw).unwrap();
     let raw = String::from_utf8_lossy(&raw).into_owned();
-    let (head, body) = raw
-        .split_once("\r\n\r\n")
-        .unwrap_or_else(|| panic!("no answer: {raw:?}"));
+    let (head, body) = raw.split_once("\r\n\r\n").unwrap_or_else(|| panic!("no answer: {raw:?}"));
     let status = head.split(' ').nth(1).unwrap().parse().unwrap();
-    Answer {
-        status,
-        head: head.to_owned(),
-        body: body.to_owned(),
-    }
+    Answer { status, head: head.to_owned(), body: body.to_owned() }
 }
 
 /// An open SSE stream.
@@ -250,11 +215,7 @@ impl Stream {
     }
 
     pub fn of(socket: TcpStream) -> Self {
-        let mut stream = Self {
-            lines: BufReader::new(socket),
-            head: String::new(),
-            last: String::new(),
-        };
+        let mut stream = Self { lines: BufReader::new(socket), head: String::new(), last: String::new() };
         while let Some(line) = stream.line() {
             if line.is_empty() {
                 break;
@@ -266,10 +227,7 @@ impl Stream {
 
     fn line(&mut self) -> Option<String> {
         let mut line = String::new();
-        let read = self
-            .lines
-            .read_line(&mut line)
-            .unwrap_or_else(|error| panic!("no line: {error}"));
+        let read = self.lines.read_line(&mut line).unwrap_or_else(|error| panic!("no line: {error}"));
         let line = line.trim_end().to_owned();
         if read > 0 && !line.is_empty() {
             self.last.clone_from(&line);

@@ -29,11 +29,7 @@ pub const SCALE_UP: Scenario = Scenario {
     spec: &[HUB_CONTRACT, SPEC_SESSION],
     remedy: super::REMEDY_CLIENT_IP,
     setup: Setup::ORDINARY,
-    checks: &[
-        &checks::CALLS_ANSWERED,
-        &checks::STREAMS_UNTOUCHED,
-        &checks::NEW_SESSION_WORKS,
-    ],
+    checks: &[&checks::CALLS_ANSWERED, &checks::STREAMS_UNTOUCHED, &checks::NEW_SESSION_WORKS],
     drive: |stage| scale_up(stage).boxed(),
 };
 
@@ -106,25 +102,22 @@ async fn scale_up(stage: &Stage) -> anyhow::Result<()> {
 }
 
 async fn scale_down(stage: &Stage) -> anyhow::Result<()> {
-    let (holders, calls) = begin(stage).await?;
-    let keys = keys(&calls);
+    let (mut holders, calls) = begin(stage).await?;
     let fewer = stage.replica_count() - 1;
     stage.step("a replica is taken away");
     stage.cluster().scale(fewer).await?;
+    let mut keys = keys(&calls);
     finish(calls).await;
     stage.wait(Condition::Ready(fewer)).await?;
     // Which replica goes is not ours to choose; from here on the clients are known by what became of their owner.
     let departed = stage.departed();
+    let stays = |holder: &Holder| !holder.owner.as_ref().is_some_and(|owner| departed.contains(owner));
+    if holders.first().is_some_and(stays) {
+        keys.reverse();
+    }
+    holders.sort_by_key(stays);
     for (idx, holder) in holders.iter().enumerate() {
-        let gone = holder
-            .owner
-            .as_ref()
-            .is_some_and(|owner| departed.contains(owner));
-        let role = match (gone, idx) {
-            (true, _) => "gone".to_owned(),
-            (false, _) if holders.len() == 2 => "stays".to_owned(),
-            (false, idx) => format!("stays-{}", idx + 1),
-        };
+        let role = if stays(holder) { format!("stays-{idx}") } else { "gone".to_owned() };
         stage.role(holder, &role);
     }
     recover(stage, &holders, &keys).await
@@ -156,7 +149,7 @@ async fn begin(stage: &Stage) -> anyhow::Result<(Vec<Holder>, Vec<InFlight>)> {
         if stage.transport() == Transport::Streamable {
             holder.session.listen(&target).await;
         }
-        calls.extend(stage.hold(holder, &target, &holder.role, HELD).await);
+        calls.extend(stage.hold(holder, &target, HELD).await);
     }
     Ok((holders, calls))
 }

@@ -40,11 +40,7 @@ pub const CALLS_ANSWERED: Check = Check {
                 && recovery.is_none_or(|recovery| entry.seq < recovery.seq)
             {
                 judgement.judged();
-                judgement.breach(
-                    format!("a session for client `{client}`"),
-                    why.clone(),
-                    entry.place(),
-                );
+                judgement.breach(format!("a session for client `{client}`"), why.clone(), entry.place());
             }
         }
         for call in history.calls.iter().filter(|call| is_promised(history, call)) {
@@ -116,11 +112,7 @@ pub const UNKNOWN_REFUSED: Check = Check {
     needs: &[],
     judge: |history| {
         let mut judgement = Judgement::default();
-        for call in history
-            .calls
-            .iter()
-            .filter(|call| is_unknown(history, call) || is_ended(history, call))
-        {
+        for call in history.calls.iter().filter(|call| is_unknown(history, call) || is_ended(history, call)) {
             judgement.judged();
             let in_time = call.took().is_some_and(|took| took <= ANSWER + SLACK);
             if !(matches!(call.outcome, Outcome::Refused { .. }) && in_time) {
@@ -150,10 +142,7 @@ pub const TERMINATED_IS_404: Check = Check {
     needs: &[],
     judge: |history| {
         let mut judgement = Judgement::default();
-        let deleted = history
-            .exchanges
-            .values()
-            .filter(|exchange| exchange.request.method == "DELETE");
+        let deleted = history.exchanges.values().filter(|exchange| exchange.request.method == "DELETE");
         for delete in deleted {
             judgement.judged();
             // A server MAY refuse to let clients terminate sessions (405): then the session has not ended.
@@ -218,19 +207,15 @@ pub const STREAMS_UNTOUCHED: Check = Check {
     judge: |history| {
         let mut judgement = Judgement::default();
         for session in &history.sessions {
-            if session
-                .owner
-                .is_none_or(|owner| history.departure(owner).is_some())
-            {
+            if session.owner.is_none_or(|owner| history.departure(owner).is_some()) {
                 continue;
             }
             // Streamable HTTP servers need not offer a stream; then there is none to be cut.
             judgement.judged();
             for stream in history.streams_of(session) {
                 let Some((at, end)) = stream.end else { continue };
-                let path_stayed = stream
-                    .replica
-                    .is_none_or(|replica| !history.was_away(replica, stream.at, at));
+                let path_stayed =
+                    stream.replica.is_none_or(|replica| !history.was_away(replica, stream.at, at));
                 let ended_by_client = session.ended.is_some_and(|ended| ended.seq < at.seq);
                 if path_stayed && !ended_by_client && *end != End::ClosedByClient {
                     let expected = format!("the stream of client `{}` stays open", session.client);
@@ -367,12 +352,8 @@ pub const ISOLATED: Check = Check {
     needs: &[Need::Tool(Tool::Echo)],
     judge: |history| {
         let mut judgement = Judgement::default();
-        let sent = |call: &Call<'_>| {
-            Some((
-                call.client.to_owned(),
-                call.argument("text")?.as_str()?.to_owned(),
-            ))
-        };
+        let sent =
+            |call: &Call<'_>| Some((call.client.to_owned(), call.argument("text")?.as_str()?.to_owned()));
         let payloads: BTreeSet<(String, String)> = history.calls.iter().filter_map(sent).collect();
         for exchange in history.exchanges.values() {
             for (at, message) in exchange.messages() {
@@ -432,11 +413,7 @@ pub const EVERY_REPLICA_SERVES: Check = Check {
                 _ => None,
             })
             .unwrap_or_default();
-        for exchange in history
-            .exchanges
-            .values()
-            .filter(|exchange| is_opening(history, exchange))
-        {
+        for exchange in history.exchanges.values().filter(|exchange| is_opening(history, exchange)) {
             let accepted = exchange.head.is_some_and(|head| head.status < 400);
             if let Some(replica) = exchange.replica.filter(|_| accepted) {
                 *served.entry(replica).or_default() += 1;
@@ -511,9 +488,7 @@ pub const ANSWERS_ALIKE: Check = Check {
 /// Whether an answer to this call was promised: its session is open, its owner and the replica it reached stay.
 fn is_promised(history: &History<'_>, call: &Call<'_>) -> bool {
     let until = call.outcome.at().unwrap_or(history.end());
-    let reached_stayed = call
-        .replica
-        .is_none_or(|replica| !history.was_away(replica, call.sent, until));
+    let reached_stayed = call.replica.is_none_or(|replica| !history.was_away(replica, call.sent, until));
     if history.transport() == Some(Transport::Stateless) {
         return reached_stayed;
     }
@@ -534,20 +509,14 @@ fn left_during(
     session: &Session<'_>,
     owner: &str,
 ) -> Option<(harness::transcript::history::At, Departure)> {
-    history
-        .departure(owner)
-        .filter(|(left, _)| *left > session.opened)
+    history.departure(owner).filter(|(left, _)| *left > session.opened)
 }
 
 /// A session whose owner went for good while it was open: the owner, when it began to go, when it was gone.
 fn went_under<'t>(
     history: &History<'t>,
     session: &Session<'t>,
-) -> Option<(
-    &'t str,
-    harness::transcript::history::At,
-    harness::transcript::history::At,
-)> {
+) -> Option<(&'t str, harness::transcript::history::At, harness::transcript::history::At)> {
     let owner = session.owner?;
     let (left, how) = left_during(history, session, owner)?;
     if session.ended.is_some_and(|ended| ended < left) {
@@ -576,45 +545,27 @@ fn judge_orphan(
             continue;
         }
         judgement.judged();
-        let told = stream
-            .end
-            .is_some_and(|(at, _)| at < gone || gone.until(at) <= limit);
+        let told = stream.end.is_some_and(|(at, _)| at < gone || gone.until(at) <= limit);
         if !told {
-            let expected = format!(
-                "the stream of client `{}` ends within 2 s of `{owner}`",
-                session.client
-            );
-            let actual = stream
-                .end
-                .map_or("it was still open at the end".to_owned(), |(at, _)| {
-                    format!("it ended after {} ms", gone.until(at).as_millis())
-                });
+            let expected = format!("the stream of client `{}` ends within 2 s of `{owner}`", session.client);
+            let actual = stream.end.map_or("it was still open at the end".to_owned(), |(at, _)| {
+                format!("it ended after {} ms", gone.until(at).as_millis())
+            });
             judgement.breach(expected, actual, stream.end.map_or(history.end(), |(at, _)| at));
         }
     }
     let own = history.calls.iter().filter(|call| {
-        history
-            .session_of(call)
-            .is_some_and(|other| std::ptr::eq(other, session))
+        history.session_of(call).is_some_and(|other| std::ptr::eq(other, session))
             && call.outcome.at().is_none_or(|at| at > left)
     });
     for call in own {
         judgement.judged();
         let since = gone.max(call.sent);
-        let told = call
-            .outcome
-            .at()
-            .is_some_and(|at| at < since || since.until(at) <= limit);
+        let told = call.outcome.at().is_some_and(|at| at < since || since.until(at) <= limit);
         if !told {
-            let expected = format!(
-                "an answer or an error to {} within 2 s of `{owner}` going",
-                call_text(call)
-            );
-            judgement.breach(
-                expected,
-                outcome_text(history, call),
-                call.outcome.at().unwrap_or(call.sent),
-            );
+            let expected =
+                format!("an answer or an error to {} within 2 s of `{owner}` going", call_text(call));
+            judgement.breach(expected, outcome_text(history, call), call.outcome.at().unwrap_or(call.sent));
         }
     }
 }
@@ -629,9 +580,7 @@ fn is_unknown(history: &History<'_>, call: &Call<'_>) -> bool {
         return false;
     };
     let request = exchange.request;
-    made_up
-        .into_iter()
-        .any(|id| request.target.contains(id) || request.header("mcp-session-id") == Some(id))
+    made_up.into_iter().any(|id| request.target.contains(id) || request.header("mcp-session-id") == Some(id))
 }
 
 /// Whether the call names a session that its client has ended.
@@ -648,10 +597,7 @@ fn is_ended(history: &History<'_>, call: &Call<'_>) -> bool {
 
 /// Whether an exchange is the first of a session, or a request of the stateless era.
 fn is_opening(history: &History<'_>, exchange: &Exchange<'_>) -> bool {
-    let initialize = exchange
-        .request
-        .message()
-        .is_some_and(|message| message["method"] == "initialize");
+    let initialize = exchange.request.message().is_some_and(|message| message["method"] == "initialize");
     match history.transport() {
         Some(Transport::Sse) => exchange.request.method == "GET",
         Some(Transport::Stateless) => exchange.request.method == "POST",
@@ -681,17 +627,10 @@ fn tallies(history: &History<'_>) -> BTreeMap<String, Count> {
             continue;
         };
         let add = call.argument("add").and_then(Value::as_u64).unwrap_or(1);
-        let count = counts.entry(key.to_owned()).or_insert(Count {
-            sent: 0,
-            executed: 0,
-            at: call.sent,
-        });
+        let count = counts.entry(key.to_owned()).or_insert(Count { sent: 0, executed: 0, at: call.sent });
         count.sent += add;
         count.at = count.at.max(call.outcome.at().unwrap_or(call.sent));
-        let owner = history
-            .session_of(call)
-            .and_then(|session| session.owner)
-            .or(call.replica);
+        let owner = history.session_of(call).and_then(|session| session.owner).or(call.replica);
         let Some(owner) = owner else { continue };
         let incarnation = incarnation(history, owner, call);
         let told = told.entry((key.to_owned(), incarnation)).or_default();
@@ -718,10 +657,7 @@ fn incarnation(history: &History<'_>, replica: &str, call: &Call<'_>) -> String 
 // === words ===
 
 fn call_text(call: &Call<'_>) -> String {
-    let what = call.tool().map_or_else(
-        || call.method.to_owned(),
-        |tool| format!("{} {tool}", call.method),
-    );
+    let what = call.tool().map_or_else(|| call.method.to_owned(), |tool| format!("{} {tool}", call.method));
     let path = match call.replica {
         Some(replica) => format!("{} at replica `{replica}`", path_text(call)),
         None => path_text(call),
@@ -738,9 +674,7 @@ fn path_text(call: &Call<'_>) -> String {
 
 fn outcome_text(history: &History<'_>, call: &Call<'_>) -> String {
     let owner = history.session_of(call).and_then(|session| session.owner);
-    let owned = owner
-        .map(|owner| format!("; the session is on `{owner}`"))
-        .unwrap_or_default();
+    let owned = owner.map(|owner| format!("; the session is on `{owner}`")).unwrap_or_default();
     let exchange = history.exchanges.get(&call.exchange);
     let what = match &call.outcome {
         Outcome::Answered { .. } => {
@@ -748,9 +682,7 @@ fn outcome_text(history: &History<'_>, call: &Call<'_>) -> String {
             format!("an answer after {} ms", took.as_millis())
         }
         Outcome::Refused { status, .. } => {
-            let body = exchange
-                .and_then(|exchange| exchange.body)
-                .map(|(_, body)| body_text(body));
+            let body = exchange.and_then(|exchange| exchange.body).map(|(_, body)| body_text(body));
             format!("{status} {}", body.unwrap_or_default())
         }
         Outcome::Ended { how, .. } => end_text(how),
@@ -777,10 +709,7 @@ fn end_text(end: &End) -> String {
         End::Refused { why } => format!("no connection: {why}"),
         End::Cut { why } => format!("cut: {why}"),
         End::Malformed { why } => format!("not HTTP: {why}"),
-        End::TimedOut {
-            waiting_for,
-            limit_ms,
-        } => format!("no {waiting_for} within {limit_ms} ms"),
+        End::TimedOut { waiting_for, limit_ms } => format!("no {waiting_for} within {limit_ms} ms"),
     }
 }
 

@@ -91,12 +91,7 @@ async fn killed(stage: &Stage) -> anyhow::Result<()> {
     stage.step("the owner is killed");
     let pod = stage.cluster().replica(&cast.owner)?;
     stage.cluster().kill(&cast.owner).await?;
-    stage
-        .wait(Condition::Restarted {
-            replica: cast.owner.clone(),
-            more_than: pod.restarts,
-        })
-        .await?;
+    stage.wait(Condition::Restarted { replica: cast.owner.clone(), more_than: pod.restarts }).await?;
     aftermath(stage, &cast, calls).await
 }
 
@@ -152,14 +147,8 @@ async fn cast(stage: &Stage) -> anyhow::Result<Option<Cast>> {
         }
     }
     let a = holders.remove(0);
-    let Some(owner) = a.owner.clone() else {
-        anyhow::bail!("which replica owns a session cannot be told")
-    };
-    Ok(Some(Cast {
-        a,
-        owner,
-        others: holders,
-    }))
+    let Some(owner) = a.owner.clone() else { anyhow::bail!("which replica owns a session cannot be told") };
+    Ok(Some(Cast { a, owner, others: holders }))
 }
 
 /// Opens the GET stream: through another replica where any path may reach any replica.
@@ -180,13 +169,9 @@ async fn hold_all(stage: &Stage, cast: &Cast) -> anyhow::Result<Vec<InFlight>> {
     stage.step("calls in flight");
     let mut calls = Vec::new();
     for holder in std::iter::once(&cast.a).chain(&cast.others) {
-        let hold = if holder.role == cast.a.role {
-            HELD_BEYOND
-        } else {
-            HELD
-        };
+        let hold = if holder.role == cast.a.role { HELD_BEYOND } else { HELD };
         let target = own_path(stage, holder)?;
-        calls.extend(stage.hold(holder, &target, &holder.role, hold).await);
+        calls.extend(stage.hold(holder, &target, hold).await);
     }
     Ok(calls)
 }

@@ -68,9 +68,7 @@ pub const AFFINITY_EXPIRES: Scenario = Scenario {
     spec: &[HUB_CONTRACT, SPEC_SESSION],
     remedy: "Service: raise `spec.sessionAffinityConfig.clientIP.timeoutSeconds` (at most 86400) above the longest \
              pause of a client, or a hub that finds a session from every replica",
-    setup: Setup {
-        affinity_timeout_s: SHORT_AFFINITY_S,
-    },
+    setup: Setup { affinity_timeout_s: SHORT_AFFINITY_S },
     checks: &[&checks::CALLS_ANSWERED],
     drive: |stage| outlives_affinity(stage).boxed(),
 };
@@ -114,10 +112,7 @@ async fn reconnects(stage: &Stage) -> anyhow::Result<()> {
     }
     if stage.affinity() == Affinity::Off && replicas > 1 {
         let chance = (1.0 / replicas as f64).powi(i32::try_from(requests).unwrap_or(i32::MAX));
-        stage.luck(
-            format!("{requests} requests that all reach one of {replicas} replicas"),
-            chance,
-        );
+        stage.luck(format!("{requests} requests that all reach one of {replicas} replicas"), chance);
     }
     Ok(())
 }
@@ -145,15 +140,11 @@ async fn outlives_affinity(stage: &Stage) -> anyhow::Result<()> {
         holders.extend(stage.open(&harness::run::stage::client_name(idx), &service).await);
     }
     stage.step("the affinity expires");
-    stage
-        .pause(Duration::from_secs(u64::from(SHORT_AFFINITY_S) + 1))
-        .await;
+    stage.pause(Duration::from_secs(u64::from(SHORT_AFFINITY_S) + 1)).await;
     stage.step("every client comes back");
     join_all(holders.iter().map(|holder| stage.probe(holder, &service))).await;
     let chance = (1.0 / replicas as f64).powi(i32::try_from(clients).unwrap_or(i32::MAX));
-    stage.luck(
-        format!("{clients} clients that all reach their own one of {replicas} replicas again"),
-        chance,
-    );
+    stage
+        .luck(format!("{clients} clients that all reach their own one of {replicas} replicas again"), chance);
     Ok(())
 }

@@ -61,10 +61,7 @@ async fn balance(stage: &Stage) -> anyhow::Result<()> {
     }
     let n = replicas as f64;
     let chance = n * ((n - 1.0) / n).powi(i32::try_from(clients).unwrap_or(i32::MAX));
-    stage.luck(
-        format!("{clients} clients that all miss one of {replicas} replicas"),
-        chance,
-    );
+    stage.luck(format!("{clients} clients that all miss one of {replicas} replicas"), chance);
     Ok(())
 }
 
@@ -75,15 +72,10 @@ async fn stateless(stage: &Stage) -> anyhow::Result<()> {
     };
     for replica in stage.replicas() {
         let target = stage.at(&replica)?;
-        holder
-            .session
-            .request(&target, "server/discover", json!({}))
-            .await;
+        holder.session.request(&target, "server/discover", json!({})).await;
         holder.session.request(&target, "tools/list", json!({})).await;
         if stage.offers(Need::Tool(Tool::Echo)) {
-            stage
-                .call(&holder, &target, Tool::Echo, json!({ "text": "the same" }))
-                .await;
+            stage.call(&holder, &target, Tool::Echo, json!({ "text": "the same" })).await;
         }
     }
     Ok(())

@@ -31,23 +31,14 @@ pub const WRONG_REPLICA_ANSWERS_FAST: Scenario = Scenario {
 
 /// A session id that no replica knows is refused, on every replica.
 pub const UNKNOWN_SESSION: Scenario = Scenario {
-    outline: Outline {
-        id: "routing/unknown-session",
-        affinities: &[],
-        transports: SESSIONS,
-        needs: &[],
-    },
+    outline: Outline { id: "routing/unknown-session", affinities: &[], transports: SESSIONS, needs: &[] },
     title: "a session that never was, or has ended, is refused at once on every replica",
     why: "Clients start a new session when they are told that theirs is unknown (404). A 2xx, a 500 or silence leaves \
           them stuck for ever.",
     spec: &[SPEC_SESSION, HUB_CONTRACT],
     remedy: "hub: answer 404 for an unknown or terminated session id, whichever replica is asked",
     setup: Setup::ORDINARY,
-    checks: &[
-        &checks::UNKNOWN_REFUSED,
-        &checks::TERMINATED_IS_404,
-        &checks::NEVER_ISSUED_IS_404,
-    ],
+    checks: &[&checks::UNKNOWN_REFUSED, &checks::TERMINATED_IS_404, &checks::NEVER_ISSUED_IS_404],
     drive: |stage| unknown(stage).boxed(),
 };
 
@@ -99,10 +90,7 @@ async fn unknown(stage: &Stage) -> anyhow::Result<()> {
     };
     let targets = if aim {
         let replicas = stage.replicas_from(holder.owner.as_deref());
-        replicas
-            .iter()
-            .map(|replica| stage.at(replica))
-            .collect::<Result<Vec<_>, _>>()?
+        replicas.iter().map(|replica| stage.at(replica)).collect::<Result<Vec<_>, _>>()?
     } else {
         vec![stage.service()]
     };
@@ -139,9 +127,7 @@ async fn isolated(stage: &Stage) -> anyhow::Result<()> {
         (0..CONCURRENT).map(move |round| async move {
             let target = stage.at(holder.owner.as_deref().unwrap_or_default())?;
             let text = format!("only for {} in round {round}", holder.role);
-            stage
-                .call(holder, &target, Tool::Echo, serde_json::json!({ "text": text }))
-                .await;
+            stage.call(holder, &target, Tool::Echo, serde_json::json!({ "text": text })).await;
             anyhow::Ok(())
         })
     });

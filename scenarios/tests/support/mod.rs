@@ -14,27 +14,22 @@ use harness::transcript::Transcript;
 use harness::wire::Dialect;
 
 /// The `hubcheck` binary, which supervises replicas.
-pub const HUBCHECK: &str = env!("CARGO_BIN_EXE_hubcheck");
+pub(crate) const HUBCHECK: &str = env!("CARGO_BIN_EXE_hubcheck");
 
 /// The workspace's folder.
-pub fn workspace() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .parent()
-        .expect("the crate stands in the workspace")
+pub(crate) fn workspace() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the crate stands in the workspace")
 }
 
 /// The reference hub's binary, built once.
-pub fn hub_binary() -> &'static Path {
+pub(crate) fn hub_binary() -> &'static Path {
     static BINARY: OnceLock<PathBuf> = OnceLock::new();
     BINARY.get_or_init(|| reference::build().expect("the reference hub must build"))
 }
 
 /// Two replicas of the reference hub with these environment variables, surveyed.
-pub async fn rig(env: &[(&str, &str)]) -> Arc<Rig> {
-    let env = env
-        .iter()
-        .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
-        .collect();
+pub(crate) async fn rig(env: &[(&str, &str)]) -> Arc<Rig> {
+    let env = env.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
     let hub =
         LocalHub::reference(hub_binary(), env, PathBuf::from(HUBCHECK)).expect("our manifests are readable");
     let mut rig = Rig::new(
@@ -46,74 +41,44 @@ pub async fn rig(env: &[(&str, &str)]) -> Arc<Rig> {
         evidence(),
     )
     .expect("a local rig needs no address");
-    rig.survey(&Transport::ALL, true)
-        .await
-        .expect("the reference hub speaks every transport");
+    rig.survey(&Transport::ALL, true).await.expect("the reference hub speaks every transport");
     Arc::new(rig)
 }
 
 /// Runs one cell on this rig.
-pub async fn cell(rig: &Arc<Rig>, cell: Cell) -> (CellReport, Transcript) {
+pub(crate) async fn cell(rig: &Arc<Rig>, cell: Cell) -> (CellReport, Transcript) {
     run_cell(rig, scenarios::CATALOG, cell).await
 }
 
 /// Runs every cell that these filters name, so many at once.
-pub async fn cells(rig: &Arc<Rig>, filters: &[&str], jobs: usize) -> Vec<CellReport> {
+pub(crate) async fn cells(rig: &Arc<Rig>, filters: &[&str], jobs: usize) -> Vec<CellReport> {
     let mut reports = Vec::new();
-    run_cells(
-        rig,
-        scenarios::CATALOG,
-        &planned(rig, filters),
-        jobs,
-        &mut Silence,
-        &mut reports,
-    )
-    .await;
+    run_cells(rig, scenarios::CATALOG, &planned(rig, filters), jobs, &mut Silence, &mut reports).await;
     reports
 }
 
 /// The cells that these filters name, and whether they apply on this rig.
-pub fn planned(rig: &Rig, filters: &[&str]) -> Vec<Planned> {
-    let outlines: Vec<_> = scenarios::CATALOG
-        .iter()
-        .map(|scenario| scenario.outline)
-        .collect();
+pub(crate) fn planned(rig: &Rig, filters: &[&str]) -> Vec<Planned> {
+    let outlines: Vec<_> = scenarios::CATALOG.iter().map(|scenario| scenario.outline).collect();
     let filters = filters.iter().map(|filter| (*filter).to_owned()).collect();
-    let selection = Selection {
-        filters,
-        ..Selection::default()
-    };
+    let selection = Selection { filters, ..Selection::default() };
     plan(&outlines, &selection, &rig.offers).expect("the filters name cells")
 }
 
 /// What a cell's report says, for the message of an assertion.
-pub fn told(report: &CellReport) -> String {
+pub(crate) fn told(report: &CellReport) -> String {
     let findings: Vec<String> = report
         .findings
         .iter()
         .map(|finding| {
             let at = finding.at.map(|at| format!(" at #{at}")).unwrap_or_default();
-            format!(
-                "  {}: expected {}, but {}{at}",
-                finding.check, finding.expected, finding.actual
-            )
+            format!("  {}: expected {}, but {}{at}", finding.check, finding.expected, finding.actual)
         })
         .collect();
-    let transcript = report
-        .transcript
-        .as_deref()
-        .map(|path| path.display().to_string())
-        .unwrap_or_default();
-    format!(
-        "{} {}\n{}\n  transcript: {transcript}",
-        report.verdict,
-        report.cell,
-        findings.join("\n")
-    )
+    let transcript = report.transcript.as_deref().map(|path| path.display().to_string()).unwrap_or_default();
+    format!("{} {}\n{}\n  transcript: {transcript}", report.verdict, report.cell, findings.join("\n"))
 }
 
 fn evidence() -> PathBuf {
-    workspace()
-        .join("target/hubcheck/tests")
-        .join(std::process::id().to_string())
+    workspace().join("target/hubcheck/tests").join(std::process::id().to_string())
 }

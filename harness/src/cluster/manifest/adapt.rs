@@ -19,7 +19,9 @@ impl Manifests {
     /// probes and memory limits were written for another hub.
     pub fn for_a_plain_command(&mut self) {
         let spec = self.deployment.spec.get_or_insert_default();
-        let Some(container) = spec.template.spec.get_or_insert_default().containers.first_mut() else { return };
+        let Some(container) = spec.template.spec.get_or_insert_default().containers.first_mut() else {
+            return;
+        };
         container.args = None;
         container.env_from = None;
         container.readiness_probe = None;
