@@ -127,7 +127,11 @@ fn litter() {
     let _ = Command::new("sh").args(["-c", orphan]).stdin(Stdio::null()).status();
 }
 
+#[cfg(not(unix))]
+fn stay_stubborn() {}
+
 /// Runs itself from a shell that ignores SIGTERM: an ignored signal stays ignored.
+#[cfg(unix)]
 fn stay_stubborn() {
     use std::os::unix::process::CommandExt;
     let own = env::current_exe().unwrap_or_default();

@@ -55,12 +55,11 @@ fn our_own_are_read_from_the_binary_and_from_their_directory() {
     assert_eq!((ours.replicas(), ours.image()), (2, Some("mcp-hub:dev")));
     assert_eq!(ours.secret_values().len(), 4);
     let dir = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../kind");
-    let files: Vec<PathBuf> = ["deployment.yaml", "service-client-ip.yaml", "secret.yaml"]
-        .iter()
-        .map(|name| dir.join(name))
-        .collect();
+    let whole = Manifests::read(std::slice::from_ref(&dir)).unwrap();
+    assert_eq!((&whole.deployment, &whole.service), (&ours.deployment, &ours.service));
+    assert_eq!(whole.others, [""; 0], "the definition of the cluster is not one of them");
+    let files = ["deployment.yaml", "affinity/client-ip.yaml", "secret.yaml"].map(|name| dir.join(name));
     let read = Manifests::read(&files).unwrap();
-    assert_eq!(read.deployment, ours.deployment);
     let mut edited = ours.clone();
     edited.set_affinity(Some(Duration::from_secs(10_800)));
     assert_eq!(edited.service, read.service, "the variant is the same Service with affinity");

@@ -2,6 +2,8 @@
 //!
 //! `cargo bench -p hub -- calls` (or `memory`, `start`) prints a part. A figure that depends on the machine (calls per second) has no bar; a ratio is measured by turns in one run.
 
+#![expect(clippy::print_stdout, reason = "a benchmark prints its figures")]
+
 #[path = "../tests/support/mod.rs"]
 mod support;
 
@@ -47,7 +49,6 @@ fn memory() {
     row("per idle HTTP+SSE session, kB", http_sse_session(), Some(Bar::Below(60.0)));
     row("per Streamable session, kB", streamable_session(false), None);
     row("per Streamable session with its GET stream, kB", streamable_session(true), Some(Bar::Below(90.0)));
-    row("start to first `endpoint` event, ms (median of 10)", start_up(), Some(Bar::Below(50.0)));
 }
 
 fn throughput() {

@@ -29,7 +29,6 @@ const SETTLE: Duration = Duration::from_millis(1);
 ///
 /// # Errors
 /// The 413 or 400 to answer.
-#[expect(clippy::result_large_err, reason = "the error is the answer, and it is rare")]
 pub async fn read(mut body: Body, limit: usize) -> Result<Bytes, Reply> {
     let mut read = BytesMut::new();
     let declared = body.size_hint().lower();

@@ -193,7 +193,7 @@ impl Args {
 pub fn replica_name(env: impl Fn(&str) -> Option<OsString>) -> Arc<str> {
     ["POD_NAME", "HOSTNAME"]
         .into_iter()
-        .filter_map(|name| env(name))
+        .filter_map(env)
         .find(|value| !value.is_empty())
         .map_or_else(|| format!("hub-{}", std::process::id()), |value| value.to_string_lossy().into_owned())
         .into()

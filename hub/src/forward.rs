@@ -88,6 +88,7 @@ impl Forwarder {
                 let back = Back {
                     incoming,
                     has_ended: false,
+                    is_dead: false,
                     connection: Some((sender, owner.address, self.0.clone())),
                     keeps_dead: defects.has(Defect::KeepsDeadStreams),
                     closing: Box::pin(replica.drain.closing().clone().cancelled_owned()),
@@ -229,6 +230,7 @@ fn end_to_end(headers: &mut HeaderMap) {
 struct Back {
     incoming: Incoming,
     has_ended: bool,
+    is_dead: bool,
     connection: Option<(Sender, SocketAddr, Arc<Idle>)>,
     keeps_dead: bool,
     closing: Pin<Box<WaitForCancellationFutureOwned>>,
@@ -243,13 +245,16 @@ impl http_body::Body for Back {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
         let this = self.get_mut();
-        match Pin::new(&mut this.incoming).poll_frame(cx) {
+        if this.is_dead {
+            return Poll::Pending;
+        }
+        let frame = Pin::new(&mut this.incoming).poll_frame(cx);
+        this.has_ended = matches!(frame, Poll::Ready(None));
+        this.is_dead = this.keeps_dead && matches!(frame, Poll::Ready(Some(Err(_))));
+        match frame {
             Poll::Pending if this.closing.as_mut().poll(cx).is_ready() => Poll::Ready(None),
-            Poll::Ready(Some(Err(_))) if this.keeps_dead => Poll::Pending,
-            frame => {
-                this.has_ended = matches!(frame, Poll::Ready(None));
-                frame
-            }
+            _ if this.is_dead => Poll::Pending,
+            frame => frame,
         }
     }
 

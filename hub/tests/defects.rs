@@ -19,7 +19,7 @@ fn silent(hub: &Hub, session: &str) -> bool {
     let headers = [JSON[0], ACCEPT, ("Mcp-Session-Id", session)];
     let body = call(9, "whoami", json!({})).to_string();
     let mut socket = send(hub.address, "POST", "/mcp", &headers, body.as_bytes());
-    socket.set_read_timeout(Some(Duration::from_millis(200))).unwrap();
+    socket.set_read_timeout(Some(Duration::from_millis(200))).expect("an option");
     let mut read = String::new();
     socket.read_to_string(&mut read).is_err() && !read.contains("result")
 }
@@ -85,7 +85,7 @@ fn owners_that_went() {
     dead.child.kill().unwrap();
     dead.exited();
     assert!(silent(&keeps, &session));
-    assert!(stream.is_open_for(Duration::from_millis(200)));
+    assert!(stream.stays_open(Duration::from_millis(200)));
 
     let (stopped, waits) = (Hub::start(&[]), with("waits-for-stopped-owner"));
     let session = stopped.initialize();

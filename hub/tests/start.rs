@@ -7,8 +7,8 @@ use std::net::TcpListener;
 use support::{command, free_address};
 
 fn fails(args: &[&str], env: &[(&str, &str)]) -> (Option<i32>, String) {
-    let output = command(free_address(), args, env).output().unwrap();
-    let line = String::from_utf8(output.stderr).unwrap();
+    let output = command(free_address(), args, env).output().expect("an end");
+    let line = String::from_utf8(output.stderr).expect("text");
     assert_eq!(line.lines().count(), 1, "{line}");
     (output.status.code(), line.trim_end().to_owned())
 }

@@ -5,7 +5,9 @@
 
 use std::fs;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
+
+use socket2::{Domain, Socket, Type};
 
 /// Where the balancer listens, in the range.
 const BALANCER: u8 = 1;
@@ -104,13 +106,24 @@ impl Lease {
         for _ in 1..BLOCK {
             let port = self.next_port;
             self.next_port = if port + 1 == self.first_port + BLOCK { self.first_port + 1 } else { port + 1 };
-            // Taken on any address counts: some servers bind all of them.
-            if TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)).is_ok() {
+            if is_free(port) {
                 return Ok(port);
             }
         }
         Err(LeaseError::Port(self.first_port))
     }
+}
+
+/// Whether nothing listens at this port. On any address counts: some servers bind all of them.
+///
+/// Bound and not listened at: a process that is started at this moment inherits the socket until it runs its own
+/// program, and a listening one would take the port that is given out here.
+fn is_free(port: u16) -> bool {
+    let bound = Socket::new(Domain::IPV4, Type::STREAM, None).and_then(|socket| {
+        socket.set_reuse_address(true)?;
+        socket.bind(&SocketAddr::from((Ipv4Addr::UNSPECIFIED, port)).into())
+    });
+    bound.is_ok()
 }
 
 // === impl Range ===
@@ -184,6 +197,8 @@ pub(crate) fn random() -> u32 {
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
+
+    use std::net::TcpListener;
 
     use super::*;
 

@@ -6,7 +6,7 @@
 //! left. Synchronous, no runtime: it must stay small, because there is one per replica.
 //!
 //! Commands come as lines on standard input (`TERM`, `KILL`, `STOP`, `CONT`), news goes as lines to standard
-//! output (see [`News`]), and standard error is the container's output.
+//! output (see `News`), and standard error is the container's output.
 //!
 //! A container starts in two stages without `unsafe`: the supervisor runs itself as `supervise --exec`, puts that
 //! process into the cgroup, and tells it to go on; only then does it become the container's command.
@@ -172,7 +172,7 @@ mod platform {
 
 #[cfg(target_os = "linux")]
 mod platform {
-    use std::ffi::OsString;
+    use std::ffi::{OsStr, OsString};
     use std::io::{self, BufRead, Read, Write};
     use std::os::fd::{AsFd, OwnedFd};
     use std::os::unix::net::UnixStream;
@@ -277,15 +277,20 @@ mod platform {
         }
         let error = Command::new(program).args(args).stdin(Stdio::null()).exec();
         let why = match error.kind() {
-            io::ErrorKind::NotFound if !program.to_string_lossy().contains('/') => {
-                "executable file not found in $PATH".to_owned()
-            }
+            _ if !is_on_path(program) => "executable file not found in $PATH".to_owned(),
             io::ErrorKind::NotFound => "no such file or directory".to_owned(),
             io::ErrorKind::PermissionDenied => "permission denied".to_owned(),
             _ => error.to_string(),
         };
         let _ = write!(gate, "exec: \"{}\": {why}", program.to_string_lossy());
         ExitCode::from(128)
+    }
+
+    /// Whether a command without a slash is found; the search also fails at a directory that may not be read.
+    fn is_on_path(program: &OsStr) -> bool {
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        program.as_encoded_bytes().contains(&b'/')
+            || std::env::split_paths(&path).any(|dir| dir.join(program).is_file())
     }
 
     fn spawn_reader(wake: Sender<Wake>) {

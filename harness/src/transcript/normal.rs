@@ -182,11 +182,37 @@ impl Names {
 
 fn client_section(history: &History<'_>, client: &str, names: &mut Names) -> String {
     let mut out = String::new();
-    for exchange in history.exchanges.values().filter(|exchange| exchange.request.client == client) {
+    for exchange in in_own_order(history, client) {
         let aimed = matches!(exchange.request.path, Path::Replica(_));
         write_exchange(&mut out, exchange, &Reader { client, aimed }, names);
     }
     out
+}
+
+/// A client's exchanges as it meant them: requests of one session that it sent at once may be recorded in any order, but
+/// it numbered them. They change places among themselves only.
+fn in_own_order<'h, 't>(history: &'h History<'t>, client: &str) -> Vec<&'h Exchange<'t>> {
+    let mut own: Vec<&Exchange<'t>> =
+        history.exchanges.values().filter(|exchange| exchange.request.client == client).collect();
+    let number = |exchange: &Exchange<'_>| {
+        let message = exchange.request.message()?;
+        message.get("method")?;
+        message.get("id")?.as_i64()
+    };
+    let numbered: Vec<usize> = (0..own.len()).filter(|idx| number(own[*idx]).is_some()).collect();
+    let same_session = |left: &usize, right: &usize| {
+        let (left, right) = (own[*left].request, own[*right].request);
+        left.target == right.target && left.header("mcp-session-id") == right.header("mcp-session-id")
+    };
+    let sessions: Vec<Vec<usize>> = numbered.chunk_by(same_session).map(<[usize]>::to_vec).collect();
+    for session in sessions {
+        let mut sorted: Vec<&Exchange<'t>> = session.iter().map(|idx| own[*idx]).collect();
+        sorted.sort_by_key(|exchange| number(exchange));
+        for (idx, exchange) in session.into_iter().zip(sorted) {
+            own[idx] = exchange;
+        }
+    }
+    own
 }
 
 fn write_exchange(out: &mut String, exchange: &Exchange<'_>, reader: &Reader<'_>, names: &mut Names) {

@@ -95,7 +95,9 @@ async fn it_scales_up_and_down() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_rolling_update_always_has_two_endpoints() {
-    let (cluster, recorder) = up(manifests()).await;
+    let mut ours = manifests();
+    ours.append_args(["--stubborn"]);
+    let (cluster, recorder) = up(ours).await;
     cluster.wait(&Condition::Ready(2), LIMIT).await.unwrap();
     let old = names(&cluster);
     let rolled_from = recorder.entries().len();
@@ -110,6 +112,17 @@ async fn a_rolling_update_always_has_two_endpoints() {
         }
     }
     assert_eq!(most, 3, "one more than two at a time");
+    let position = |wanted: &dyn Fn(&PodChange, &String) -> bool| {
+        recorder.entries().iter().position(|entry| match &entry.what {
+            What::Pod { pod, change } => wanted(change, pod),
+            _ => false,
+        })
+    };
+    let new_ones = names(&cluster);
+    let all_created =
+        new_ones.iter().map(|name| position(&|change, pod| *change == PodChange::Created && pod == name));
+    let first_gone = position(&|change, _| *change == PodChange::Deleted);
+    assert!(all_created.max().flatten() < first_gone, "a pod that ends holds nothing up");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

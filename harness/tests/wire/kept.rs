@@ -121,3 +121,24 @@ async fn a_request_that_was_written_is_never_sent_again() {
     assert_eq!(fake.accepted(), 1);
     assert_eq!(lines(&finished(&recorder).await).len(), 3);
 }
+
+/// A connection that the hub announced to close is not kept, so nothing is recorded as cut.
+#[tokio::test]
+async fn a_connection_that_the_hub_announced_to_close_is_not_kept() {
+    let fake = Fake::start("127.43.5.1", |mut conn| async move {
+        let Some(request) = conn.request().await else { return };
+        conn.write(match request.body.get("id") {
+            Some(_) => answered("200 OK", "Connection: close\r\n", &result_of(&request.body)),
+            None => "HTTP/1.1 202 Accepted\r\nConnection: close\r\nContent-Length: 0\r\n\r\n".to_owned(),
+        })
+        .await;
+    })
+    .await;
+    let (client, recorder) = client("127.43.5.2");
+    let target = fake.target();
+    let session = client.keeping_connections().open(Transport::Streamable, &target).await.unwrap();
+    assert!(session.request(&target, "ping", Value::Null).await.result().is_some());
+    let entries = finished(&recorder).await;
+    assert_eq!(lines(&entries), ["POST /mcp fresh"; 3]);
+    assert_eq!(ends(&entries), vec![End::Complete; 3]);
+}

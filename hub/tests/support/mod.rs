@@ -1,6 +1,11 @@
 //! Real hub processes, and a client that speaks HTTP/1.1 by hand over blocking sockets.
 
-#![allow(dead_code, unreachable_pub, reason = "each test binary, and the benchmark, uses a part of it")]
+#![expect(
+    clippy::unwrap_used,
+    dead_code,
+    unreachable_pub,
+    reason = "a test may fail, and each test binary, and the benchmark, uses a part of this"
+)]
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
@@ -16,11 +21,13 @@ pub const LIMIT: Duration = Duration::from_secs(10);
 pub const KEY: &str = "a session key for tests, 32 bytes or more";
 
 /// An address that nothing else uses: tests run at the same time, and so may other runs of them.
+///
+/// The port is below those that the system hands out by itself, or a connection of anybody could take it meanwhile.
 pub fn free_address() -> SocketAddr {
     static NEXT: AtomicU8 = AtomicU8::new(1);
     let [_, _, high, low] = std::process::id().to_be_bytes();
     let host = Ipv4Addr::new(127, high ^ 0x80, low, NEXT.fetch_add(1, Ordering::Relaxed));
-    let listener = TcpListener::bind((host, 0)).unwrap();
+    let listener = (21_000..).find_map(|port| TcpListener::bind((host, port)).ok()).expect("a free port");
     listener.local_addr().unwrap()
 }
 
@@ -257,7 +264,7 @@ impl Stream {
     }
 
     /// Whether neither an event nor the end comes for that long.
-    pub fn is_open_for(self, time: Duration) -> bool {
+    pub fn stays_open(self, time: Duration) -> bool {
         let mut socket = self.lines.into_inner();
         socket.set_read_timeout(Some(time)).unwrap();
         socket.read(&mut [0; 64]).is_err_and(|error| error.kind() == std::io::ErrorKind::WouldBlock)

@@ -29,20 +29,25 @@ pub(crate) fn hub_binary() -> &'static Path {
 
 /// Two replicas of the reference hub with these environment variables, surveyed.
 pub(crate) async fn rig(env: &[(&str, &str)]) -> Arc<Rig> {
+    let mut rig = unsurveyed(env);
+    rig.survey(&Transport::ALL, true).await.expect("the reference hub speaks every transport");
+    Arc::new(rig)
+}
+
+/// The same with these environment variables, and with what another rig's survey found.
+pub(crate) fn rig_like(other: &Rig, env: &[(&str, &str)]) -> Arc<Rig> {
+    let mut rig = unsurveyed(env);
+    rig.offers = other.offers.clone();
+    Arc::new(rig)
+}
+
+fn unsurveyed(env: &[(&str, &str)]) -> Rig {
     let env = env.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
     let hub =
         LocalHub::reference(hub_binary(), env, PathBuf::from(HUBCHECK)).expect("our manifests are readable");
-    let mut rig = Rig::new(
-        Hub::Local(Box::new(hub)),
-        2,
-        Dialect::default(),
-        Timeouts::default(),
-        Vec::new(),
-        evidence(),
-    )
-    .expect("a local rig needs no address");
-    rig.survey(&Transport::ALL, true).await.expect("the reference hub speaks every transport");
-    Arc::new(rig)
+    let hub = Hub::Local(Box::new(hub));
+    Rig::new(hub, 2, Dialect::default(), Timeouts::default(), Vec::new(), evidence())
+        .expect("a local rig needs no address")
 }
 
 /// Runs one cell on this rig.

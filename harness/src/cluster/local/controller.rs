@@ -126,24 +126,29 @@ impl Controller {
         }
     }
 
-    /// Changes what should be, tells what is.
+    /// Changes what should be until nothing is left to change, tells what is.
     fn reconcile(&mut self) {
-        self.balance_sets();
-        for idx in 0..self.sets.len() {
-            self.fill_or_drain(idx);
+        loop {
+            let is_scaled = self.balance_sets();
+            for idx in 0..self.sets.len() {
+                self.fill_or_drain(idx);
+            }
+            // A pod that goes makes room for another at once: one that is ending does not count.
+            if !is_scaled {
+                break;
+            }
         }
-        // What is wanted of old revisions depends on pods that are there only now.
         self.publish();
     }
 
-    /// Decides how many pods each revision should have.
-    fn balance_sets(&mut self) {
-        let Some(spec) = self.spec.manifests.deployment.spec.clone() else { return };
-        let hash = template_hash(&spec.template);
-        if self.sets.last().is_none_or(|newest| newest.hash != hash) {
+    /// Decides how many pods each revision should have; whether that changed.
+    fn balance_sets(&mut self) -> bool {
+        let Some(spec) = self.spec.manifests.deployment.spec.clone() else { return false };
+        let newest = template_hash(&spec.template);
+        if self.sets.last().is_none_or(|last| last.hash != newest) {
             // A template that comes back takes up its revision again, as the newest.
-            let known = self.sets.iter().position(|set| set.hash == hash).map(|at| self.sets.remove(at));
-            let template = spec.template.clone();
+            let known = self.sets.iter().position(|set| set.hash == newest).map(|at| self.sets.remove(at));
+            let (hash, template) = (newest.clone(), spec.template.clone());
             self.sets.push(known.unwrap_or(Revision { hash, template, wanted: 0 }));
         }
         let desired = desired(&spec);
@@ -159,21 +164,17 @@ impl Controller {
             })
             .collect();
         let name = self.deployment_name();
+        let is_scaled = !scaled.is_empty();
         for (hash, from, to) in scaled {
             let way = if to > from { "up" } else { "down" };
             let message = format!("Scaled {way} replica set {name}-{hash} from {from} to {to}");
             self.event(format!("Deployment/{name}"), "ScalingReplicaSet", message);
         }
+        let pods = &self.pods;
         self.sets.retain(|set| {
-            set.wanted > 0 || self.pods.iter().any(|pod| pod.hash == set.hash) || {
-                self.spec
-                    .manifests
-                    .deployment
-                    .spec
-                    .as_ref()
-                    .is_some_and(|s| template_hash(&s.template) == set.hash)
-            }
+            set.wanted > 0 || set.hash == newest || pods.iter().any(|pod| pod.hash == set.hash)
         });
+        is_scaled
     }
 
     fn count(&self, set: &Revision) -> Set {

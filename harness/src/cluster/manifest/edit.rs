@@ -97,7 +97,7 @@ impl Manifests {
         resources.limits.get_or_insert_default().insert("memory".to_owned(), limit);
     }
 
-    /// Sets the numbers of every probe that the container has.
+    /// Sets the numbers of every probe that the container has, and takes away its initial delay.
     pub fn set_probe_numbers(&mut self, numbers: ProbeNumbers) {
         let container = self.container();
         let probes =
