@@ -18,6 +18,12 @@ const LINE: u64 = 16 * 1024;
 /// How long output may still come when its supervisor is gone.
 const REST_OF_OUTPUT: Duration = Duration::from_secs(1);
 
+/// How long a process may take to stop.
+const STOP: Duration = Duration::from_secs(2);
+
+/// How often it is looked at meanwhile.
+const LOOK: Duration = Duration::from_millis(1);
+
 /// What to run.
 #[derive(Clone)]
 pub(crate) struct Launching {
@@ -107,7 +113,21 @@ impl Process {
             Signal::Stop => b"STOP\n",
             Signal::Continue => b"CONT\n",
         };
-        self.commands.write_all(word).await
+        self.commands.write_all(word).await?;
+        if signal == Signal::Stop { self.until_stopped().await } else { Ok(()) }
+    }
+
+    /// A signal takes effect in its own time, and a request that slips in before would be answered.
+    async fn until_stopped(&self) -> io::Result<()> {
+        let Some(pid) = self.pid else { return Ok(()) };
+        let stopped = async {
+            let mut look = tokio::time::interval(LOOK);
+            while !is_stopped(pid) {
+                look.tick().await;
+            }
+        };
+        let late = |_| io::Error::new(io::ErrorKind::TimedOut, "it did not stop");
+        tokio::time::timeout(STOP, stopped).await.map_err(late)
     }
 
     /// Waits until the supervisor is gone and every line of output was read.
@@ -155,6 +175,17 @@ pub(crate) async fn run(launching: &Launching) -> Result<(Exit, String), String>
 /// Makes an order for a command without a limit.
 pub(crate) fn plain_order(argv: &[String]) -> Order {
     Order { argv: argv.iter().map(OsString::from).collect(), ..Order::default() }
+}
+
+/// Whether every thread of a process has stopped, or it is gone.
+fn is_stopped(pid: u32) -> bool {
+    let Ok(threads) = std::fs::read_dir(format!("/proc/{pid}/task")) else { return true };
+    threads.flatten().all(|thread| {
+        let stat = std::fs::read_to_string(thread.path().join("stat")).unwrap_or_default();
+        // The state follows the name, which is in parentheses and may hold any character.
+        let state = stat.rsplit_once(") ").and_then(|(_, rest)| rest.chars().next());
+        matches!(state, Some('T' | 't' | 'Z' | 'X') | None)
+    })
 }
 
 /// Hands over each line; the rest of a line that is too long is skipped.

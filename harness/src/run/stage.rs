@@ -286,6 +286,13 @@ impl Stage {
         Ok(())
     }
 
+    /// Waits until a session's own stream has ended, for as long as its end may take and a little longer: whether it did
+    /// is in the transcript.
+    pub async fn until_stream_ends(&self, holder: &Holder) {
+        let timeouts = &self.rig.timeouts;
+        holder.session.stream_ended(timeouts.orphan_noticed + timeouts.slack).await;
+    }
+
     /// Notes a made-up session id.
     pub fn made_up(&self, holder: &Holder, id: &str) {
         let client = holder.client.name().to_owned();

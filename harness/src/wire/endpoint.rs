@@ -59,6 +59,12 @@ pub(super) fn made_up(id: &str) -> Option<String> {
 
 // === helpers ===
 
+/// From so many characters on an id is long enough to keep its beginning.
+const LONG: usize = 40;
+
+/// How much of a long id's beginning is kept.
+const PREFIX: usize = 8;
+
 /// The value of the only query parameter; of several, that of the one named like a session, else the longest;
 /// without a query, a last path segment that looks like an id.
 fn find_id(target: &str) -> Option<Range<usize>> {
@@ -89,6 +95,8 @@ fn randomised(id: &str) -> Option<String> {
     let is_hex = digits().all(|byte| byte.is_ascii_hexdigit());
     let is_uuid = is_hex && digits().count() == 32;
     let has_upper = id.bytes().any(|byte| byte.is_ascii_uppercase());
+    // Long ids often begin with something that is no secret, a key's or a format's name: the rest is random enough.
+    let kept = if digits().count() >= LONG { PREFIX } else { 0 };
     let mut random = vec![0; id.len()];
     getrandom::fill(&mut random).ok()?;
     let mut nth = 0;
@@ -103,6 +111,9 @@ fn randomised(id: &str) -> Option<String> {
         }
         if escaped > 0 {
             escaped -= 1;
+            return old;
+        }
+        if place < kept {
             return old;
         }
         match old {

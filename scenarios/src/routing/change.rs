@@ -111,13 +111,12 @@ async fn scale_down(stage: &Stage) -> anyhow::Result<()> {
     stage.wait(Condition::Ready(fewer)).await?;
     // Which replica goes is not ours to choose; from here on the clients are known by what became of their owner.
     let departed = stage.departed();
-    let stays = |holder: &Holder| !holder.owner.as_ref().is_some_and(|owner| departed.contains(owner));
-    if holders.first().is_some_and(stays) {
+    if holders.first().is_some_and(|holder| stays(holder, &departed)) {
         keys.reverse();
     }
-    holders.sort_by_key(stays);
+    holders.sort_by_key(|holder| stays(holder, &departed));
     for (idx, holder) in holders.iter().enumerate() {
-        let role = if stays(holder) { format!("stays-{idx}") } else { "gone".to_owned() };
+        let role = if stays(holder, &departed) { format!("stays-{idx}") } else { "gone".to_owned() };
         stage.role(holder, &role);
     }
     recover(stage, &holders, &keys).await
@@ -154,6 +153,11 @@ async fn begin(stage: &Stage) -> anyhow::Result<(Vec<Holder>, Vec<InFlight>)> {
     Ok((holders, calls))
 }
 
+/// Whether a holder's owner is not among the replicas that went.
+fn stays(holder: &Holder, departed: &[String]) -> bool {
+    !holder.owner.as_ref().is_some_and(|owner| departed.contains(owner))
+}
+
 fn keys(calls: &[InFlight]) -> Vec<String> {
     calls.iter().map(|call| call.key.clone()).collect()
 }
@@ -166,6 +170,10 @@ async fn finish(calls: Vec<InFlight>) {
 
 /// Every old session is tried, then a new one, then the tallies are read.
 async fn recover(stage: &Stage, holders: &[Holder], keys: &[String]) -> anyhow::Result<()> {
+    let departed = stage.departed();
+    for holder in holders.iter().filter(|holder| !stays(holder, &departed)) {
+        stage.until_stream_ends(holder).await;
+    }
     stage.step("recovery");
     for holder in holders {
         stage.exercise(holder).await?;

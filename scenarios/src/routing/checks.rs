@@ -545,13 +545,16 @@ fn judge_orphan(
             continue;
         }
         judgement.judged();
-        let told = stream.end.is_some_and(|(at, _)| at < gone || gone.until(at) <= limit);
+        // A stream that the client had to close was not ended by anyone who knew that its owner is gone.
+        let ended = stream.end.filter(|(_, how)| **how != End::ClosedByClient);
+        let told = ended.is_some_and(|(at, _)| at < gone || gone.until(at) <= limit);
         if !told {
             let expected = format!("the stream of client `{}` ends within 2 s of `{owner}`", session.client);
-            let actual = stream.end.map_or("it was still open at the end".to_owned(), |(at, _)| {
-                format!("it ended after {} ms", gone.until(at).as_millis())
-            });
-            judgement.breach(expected, actual, stream.end.map_or(history.end(), |(at, _)| at));
+            let actual = match ended {
+                Some((at, _)) => format!("it ended after {} ms", gone.until(at).as_millis()),
+                None => "it stayed open".to_owned(),
+            };
+            judgement.breach(expected, actual, ended.map_or(history.end(), |(at, _)| at));
         }
     }
     let own = history.calls.iter().filter(|call| {

@@ -189,6 +189,7 @@ async fn aftermath(stage: &Stage, cast: &Cast, calls: Vec<InFlight>) -> anyhow::
     for call in calls {
         call.pending.outcome().await;
     }
+    stage.until_stream_ends(&cast.a).await;
     stage.step("recovery");
     for replica in stage.replicas_from(Some(&cast.owner)) {
         stage.probe(&cast.a, &stage.at(&replica)?).await;
