@@ -46,6 +46,8 @@ pub enum Need {
     Tool(Tool),
     /// The hub has a tool that holds a call: `tally` or `sleep`.
     HeldCall,
+    /// The readiness probe asks the hub itself, and so notices when it hangs.
+    ReadinessAsks,
     /// One replica can be reached on its own, past the service.
     Aim,
     /// The backend can edit the Service, so that the affinity is ours to choose.
@@ -298,6 +300,7 @@ impl fmt::Display for Need {
             Need::Speaks(transport) => write!(f, "transport {transport}"),
             Need::Tool(tool) => write!(f, "tool {tool}"),
             Need::HeldCall => f.write_str("tool tally or sleep"),
+            Need::ReadinessAsks => f.write_str("a readiness probe that asks the hub (`--ready-path`)"),
             Need::Aim => f.write_str("a way to reach one replica"),
             Need::Affinity => f.write_str("control of the Service's affinity"),
             Need::Routed => f.write_str("a way to tell which replica answered"),

@@ -45,6 +45,9 @@ pub struct LocalHub {
     launches: Vec<(String, Launch)>,
     env: Vec<(String, String)>,
     supervisor: PathBuf,
+    /// Whether the readiness probe was chosen by somebody who knows the hub. Ours for an unknown one only sees that its
+    /// port accepts, which a hanging process does too.
+    asks: bool,
     /// Whether the manifests are the user's: then what is not simulated is worth a note.
     theirs: bool,
 }
@@ -143,13 +146,14 @@ impl LocalHub {
         } else if theirs {
             name = manifests.image().unwrap_or("the manifests' hub").to_owned();
         }
+        let asks = ready_path.is_some() || manifests.has_readiness_probe();
         if ready_path.is_some() || !manifests.has_readiness_probe() {
             manifests.set_ready_path(ready_path.as_deref());
         }
         manifests.set_probe_numbers(PROBES);
         manifests.set_liveness_failures(LIVENESS_FAILURES);
         manifests.set_grace_period(GRACE);
-        Ok(Self { name, manifests, launches, env, supervisor, theirs })
+        Ok(Self { name, manifests, launches, env, supervisor, asks, theirs })
     }
 
     /// The reference hub with these extra environment variables, run by this supervisor.
@@ -215,7 +219,8 @@ impl Rig {
             Hub::Url(url) => (url.clone(), Place::Url(address(&url)?)),
         };
         let mut offers = Offers { replicas, ..Offers::default() };
-        if let Place::Local(_) = &place {
+        if let Place::Local(local) = &place {
+            offers.has.extend(local.asks.then_some(Need::ReadinessAsks));
             offers.has.extend([
                 Need::Aim,
                 Need::Affinity,

@@ -5,6 +5,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
 
 use super::Rig;
 use super::rig::target;
@@ -51,6 +53,17 @@ pub struct InFlight {
     /// The key it tallies under.
     pub key: String,
 }
+
+/// Calls that are kept in flight in the background.
+pub struct Load {
+    /// Whose sessions they are on: their streams stay open for as long as the load is there.
+    pub holders: Vec<Holder>,
+    workers: JoinSet<()>,
+    stop: CancellationToken,
+}
+
+/// How long each call of a [`Load`] is held: shorter than a replica has to end gracefully.
+const LOAD_HOLD: Duration = Duration::from_millis(600);
 
 impl Stage {
     pub(super) fn new(rig: Arc<Rig>, cell: Cell, cluster: Arc<Cluster>, recorder: Recorder) -> Self {
@@ -179,7 +192,11 @@ impl Stage {
                 Some(Holder { role: role.to_owned(), client, session, by_chance, owner })
             }
             Err(outcome) => {
-                let why = format!("opening a session: {}", outcome_text(&outcome));
+                let why = format!(
+                    "opening a session: {}{}",
+                    outcome_text(&outcome),
+                    self.where_opening_failed(client.name())
+                );
                 self.recorder.record(What::NoSession { client: client.name().to_owned(), why });
                 None
             }
@@ -254,20 +271,66 @@ impl Stage {
     /// Brings a call in flight that a replica holds for so long: `tally` where the hub has it (and then waits until
     /// it is known to run), `sleep` otherwise; nothing when it has neither.
     pub async fn hold(&self, holder: &Holder, target: &Target, hold: Duration) -> Option<InFlight> {
-        let key = format!("key {}", own_mark(holder.client.name()));
-        let ms = u64::try_from(hold.as_millis()).unwrap_or(u64::MAX);
-        let (params, progress) = if self.offers(Need::Tool(Tool::Tally)) {
-            (self.tool_call(Tool::Tally, &json!({ "key": key, "hold_ms": ms })), Progress::Asked)
-        } else if self.offers(Need::Tool(Tool::Sleep)) {
-            (self.tool_call(Tool::Sleep, &json!({ "ms": ms })), Progress::No)
-        } else {
+        if !self.offers(Need::HeldCall) {
             return None;
-        };
+        }
+        let counted = self.offers(Need::Tool(Tool::Tally));
+        let progress = if counted { Progress::Asked } else { Progress::No };
+        let params = self.held_call(holder, hold);
         let mut pending = holder.session.start(target, "tools/call", params, hold, progress).await;
-        if progress == Progress::Asked {
+        if counted {
             pending.progressed(self.rig.timeouts.answer).await;
         }
-        Some(InFlight { pending, key })
+        Some(InFlight { pending, key: key(holder) })
+    }
+
+    /// Keeps calls in flight on a session of its own at each ready replica, until a replica begins to go or
+    /// [`Load::stop`]. They overlap, so that at any moment some call is in flight; how many there are differs from run to
+    /// run, so snapshots leave their clients out.
+    ///
+    /// # Errors
+    ///
+    /// When a replica cannot be reached.
+    pub async fn keep_calling(&self) -> anyhow::Result<Load> {
+        let mut load = Load { holders: Vec::new(), workers: JoinSet::new(), stop: CancellationToken::new() };
+        if !self.offers(Need::HeldCall) {
+            return Ok(load);
+        }
+        for replica in self.replicas() {
+            let target = self.at(&replica)?;
+            let Some(holder) = self.open(SPARE, &target).await else { continue };
+            for first in [LOAD_HOLD / 2, LOAD_HOLD] {
+                let (holder, target, replica) = (holder.clone(), target.clone(), replica.clone());
+                let (cluster, stop) = (Arc::clone(&self.cluster), load.stop.clone());
+                let calls = [first, LOAD_HOLD].map(|hold| (self.held_call(&holder, hold), hold));
+                load.workers.spawn(async move {
+                    let [(first, hold), again] = calls;
+                    let mut next = (first, hold);
+                    while !stop.is_cancelled() && cluster.replica(&replica).is_ok_and(|pod| !pod.terminating)
+                    {
+                        let (params, hold) = next;
+                        let call =
+                            holder.session.start(&target, "tools/call", params, hold, Progress::Asked).await;
+                        if call.outcome().await.result().is_none() {
+                            break;
+                        }
+                        next = again.clone();
+                    }
+                });
+            }
+            load.holders.push(holder);
+        }
+        Ok(load)
+    }
+
+    /// Parameters of a call that is held for so long: `tally` where the hub has it, `sleep` otherwise.
+    fn held_call(&self, holder: &Holder, hold: Duration) -> Value {
+        let ms = u64::try_from(hold.as_millis()).unwrap_or(u64::MAX);
+        if self.offers(Need::Tool(Tool::Tally)) {
+            self.tool_call(Tool::Tally, &json!({ "key": key(holder), "hold_ms": ms }))
+        } else {
+            self.tool_call(Tool::Sleep, &json!({ "ms": ms }))
+        }
     }
 
     /// Reads every key's tally on every ready replica, this one first, each through a session of its own.
@@ -353,6 +416,21 @@ impl Stage {
         }
     }
 
+    /// Which replica the last request of an opening reached, and which one the opening began at.
+    fn where_opening_failed(&self, client: &str) -> String {
+        let transcript = self.so_far();
+        let history = History::new(&transcript);
+        let last = history.exchanges.values().rfind(|exchange| exchange.request.client == client);
+        let began = self.opened_at(client);
+        match (last.and_then(|exchange| exchange.replica), began) {
+            (Some(last), Some(began)) if last != began => {
+                format!(" from replica `{last}`; the session was begun at `{began}`")
+            }
+            (Some(last), _) => format!(" from replica `{last}`"),
+            (None, _) => String::new(),
+        }
+    }
+
     /// The replica that answered a client's latest opening, by what the balancer recorded.
     fn opened_at(&self, client: &str) -> Option<String> {
         let transcript = self.so_far();
@@ -379,7 +457,20 @@ impl Holder {
     }
 }
 
+impl Load {
+    /// Starts no more calls and waits for those in flight.
+    pub async fn stop(&mut self) {
+        self.stop.cancel();
+        while self.workers.join_next().await.is_some() {}
+    }
+}
+
 // === helpers ===
+
+/// The key that a holder's calls are counted under.
+fn key(holder: &Holder) -> String {
+    format!("key {}", own_mark(holder.client.name()))
+}
 
 /// The number of clients after which every one of `replicas` has got one, but for a chance below [`NO_LUCK`]:
 /// the smallest k with N * ((N-1)/N)^k < 1e-6.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use futures_util::future::FutureExt;
+use futures_util::future::{FutureExt, join_all};
 use harness::check::HUB_CONTRACT;
 use harness::cluster::Condition;
 use harness::plan::{Affinity, Need, Outline, Transport};
@@ -125,10 +125,14 @@ async fn scale_down(stage: &Stage) -> anyhow::Result<()> {
 async fn roll(stage: &Stage) -> anyhow::Result<()> {
     let (holders, calls) = begin(stage).await?;
     let keys = keys(&calls);
+    // New replicas may take long to start: calls must be in flight whenever an old one is told to go.
+    let mut load = stage.keep_calling().await?;
     stage.step("every replica is replaced");
     stage.cluster().roll().await?;
     finish(calls).await;
     stage.wait(Condition::RolledOut).await?;
+    load.stop().await;
+    join_all(load.holders.iter().map(|holder| stage.until_stream_ends(holder))).await;
     recover(stage, &holders, &keys).await
 }
 

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use harness::check::{Check, HUB_CONTRACT, Judgement, Level};
 use harness::plan::{Need, Tool, Transport};
-use harness::transcript::history::{Call, Departure, Exchange, History, Outcome, Session};
-use harness::transcript::{End, Fault, What};
+use harness::transcript::history::{At, Call, Departure, Exchange, History, Outcome, Session};
+use harness::transcript::{Body, End, Fault, Path, What};
 use serde_json::Value;
 
 use super::{REMEDY_CLIENT_IP, SESSIONS};
@@ -311,28 +311,24 @@ pub const ACCEPTED_CALLS_KEPT: Check = Check {
     needs: &[Need::HeldCall],
     judge: |history| {
         let mut judgement = Judgement::default();
-        let graceful = |fault: &&Fault| match fault {
-            Fault::Scale { .. } | Fault::Roll => true,
-            Fault::Delete { grace_s, .. } => *grace_s > 0,
-            Fault::Kill { .. } | Fault::Stop { .. } | Fault::Continue { .. } => false,
-        };
-        let faults = history.faults.iter().filter(|(_, fault)| graceful(fault));
-        for (begun, _) in faults {
-            let in_flight = history.calls.iter().filter(|call| {
-                call.sent < *begun
-                    && call.outcome.at().is_none_or(|at| at > *begun)
-                    && call.method == "tools/call"
-            });
-            for call in in_flight {
-                judgement.judged();
-                if !matches!(call.outcome, Outcome::Answered { .. }) {
-                    let expected = format!("an answer to {}", call_text(call));
-                    judgement.breach(
-                        expected,
-                        outcome_text(history, call),
-                        call.outcome.at().unwrap_or(call.sent),
-                    );
-                }
+        for call in &history.calls {
+            let owner = history.session_of(call).and_then(|session| session.owner).or(call.replica);
+            let Some((told_to_go, Departure::Graceful)) = owner.and_then(|owner| history.departure(owner))
+            else {
+                continue;
+            };
+            let in_flight = call.sent < told_to_go && call.outcome.at().is_none_or(|at| at > told_to_go);
+            if !in_flight || !was_accepted(history, call, told_to_go) {
+                continue;
+            }
+            judgement.judged();
+            if !matches!(call.outcome, Outcome::Answered { .. }) {
+                let expected = format!("an answer to {}", call_text(call));
+                judgement.breach(
+                    expected,
+                    outcome_text(history, call),
+                    call.outcome.at().unwrap_or(call.sent),
+                );
             }
         }
         judgement
@@ -504,19 +500,12 @@ fn is_promised(history: &History<'_>, call: &Call<'_>) -> bool {
 }
 
 /// When and how the owner of a session went, after the session was opened.
-fn left_during(
-    history: &History<'_>,
-    session: &Session<'_>,
-    owner: &str,
-) -> Option<(harness::transcript::history::At, Departure)> {
+fn left_during(history: &History<'_>, session: &Session<'_>, owner: &str) -> Option<(At, Departure)> {
     history.departure(owner).filter(|(left, _)| *left > session.opened)
 }
 
 /// A session whose owner went for good while it was open: the owner, when it began to go, when it was gone.
-fn went_under<'t>(
-    history: &History<'t>,
-    session: &Session<'t>,
-) -> Option<(&'t str, harness::transcript::history::At, harness::transcript::history::At)> {
+fn went_under<'t>(history: &History<'t>, session: &Session<'t>) -> Option<(&'t str, At, At)> {
     let owner = session.owner?;
     let (left, how) = left_during(history, session, owner)?;
     if session.ended.is_some_and(|ended| ended < left) {
@@ -535,8 +524,8 @@ fn judge_orphan(
     history: &History<'_>,
     session: &Session<'_>,
     owner: &str,
-    left: harness::transcript::history::At,
-    gone: harness::transcript::history::At,
+    left: At,
+    gone: At,
     judgement: &mut Judgement,
 ) {
     let limit = ORPHAN + SLACK;
@@ -571,6 +560,13 @@ fn judge_orphan(
             judgement.breach(expected, outcome_text(history, call), call.outcome.at().unwrap_or(call.sent));
         }
     }
+}
+
+/// Whether a replica had taken the call on before it was told to go: it had reported progress, or answered the POST.
+fn was_accepted(history: &History<'_>, call: &Call<'_>, told_to_go: At) -> bool {
+    let head = history.exchanges.get(&call.exchange).and_then(|exchange| exchange.head);
+    let accepted = head.is_some_and(|head| head.status < 300 && head.at < told_to_go);
+    accepted || call.progress.first().is_some_and(|at| *at < told_to_go)
 }
 
 /// Whether the call names a session id that was made up.
@@ -618,7 +614,7 @@ fn header_of<'t>(history: &History<'t>, call: &Call<'_>, name: &str) -> Option<&
 struct Count {
     sent: u64,
     executed: u64,
-    at: harness::transcript::history::At,
+    at: At,
 }
 
 fn tallies(history: &History<'_>) -> BTreeMap<String, Count> {
@@ -670,8 +666,8 @@ fn call_text(call: &Call<'_>) -> String {
 
 fn path_text(call: &Call<'_>) -> String {
     match call.path {
-        harness::transcript::Path::Service => "through the service".to_owned(),
-        harness::transcript::Path::Replica(_) => "aimed".to_owned(),
+        Path::Service => "through the service".to_owned(),
+        Path::Replica(_) => "aimed".to_owned(),
     }
 }
 
@@ -697,11 +693,11 @@ fn outcome_text(history: &History<'_>, call: &Call<'_>) -> String {
     format!("{}{owned}", what.trim_end())
 }
 
-fn body_text(body: &harness::transcript::Body) -> String {
+fn body_text(body: &Body) -> String {
     match body {
-        harness::transcript::Body::Json(value) => value.to_string(),
-        harness::transcript::Body::Text(text) => text.trim().to_owned(),
-        harness::transcript::Body::Long { length, .. } => format!("({length} bytes)"),
+        Body::Json(value) => value.to_string(),
+        Body::Text(text) => text.trim().to_owned(),
+        Body::Long { length, .. } => format!("({length} bytes)"),
     }
 }
 

@@ -65,7 +65,7 @@ pub const OWNER_STOPPED: Scenario = Scenario {
         id: "routing/owner-stopped",
         affinities: EVERY_AFFINITY,
         transports: SESSIONS,
-        needs: &[Need::Replicas(2), Need::Aim, Need::SignalProcess],
+        needs: &[Need::Replicas(2), Need::Aim, Need::SignalProcess, Need::ReadinessAsks],
     },
     title: "when a replica hangs, requests that reach another one are still answered or refused within 5 s",
     why: "A process that hangs (swap, a stuck disk, a debugger) still accepts connections. A replica that forwards to \
