@@ -1,6 +1,7 @@
 //! A harness for a test to kill: runs two replicas that leave processes behind, says `ready`, and waits.
 //!
-//! Arguments: a variable for every process and its value, the supervisor, the server.
+//! Arguments: a variable for every process and its value, the supervisor, the server; then, when it is not to wait to be
+//! killed, `panic`: it panics as soon as its standard input ends.
 
 use std::io::Write;
 use std::time::Duration;
@@ -23,5 +24,9 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let cluster = Local::up(spec, Recorder::new([])).await?;
     cluster.wait(&Condition::Ready(2), Duration::from_secs(10)).await?;
     writeln!(std::io::stdout(), "ready")?;
+    if args.next().as_deref() == Some("panic") {
+        std::io::read_to_string(std::io::stdin())?;
+        panic!("as it was asked to");
+    }
     std::future::pending().await
 }

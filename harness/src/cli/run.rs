@@ -24,6 +24,9 @@ const JOBS_REFERENCE: usize = 16;
 /// How many cells of another hub run at once for each core: it may be slow to start.
 const JOBS_PER_CORE: usize = 2;
 
+/// Beyond this a cell needs more clients than an embedded cluster has addresses for: their number grows with it.
+const MOST_REPLICAS: usize = 8;
+
 /// Runs cells and returns the exit code.
 pub(super) fn run(catalog: &'static [&'static Scenario], args: &RunArgs) -> Result<u8, CommandError> {
     let began = Instant::now();
@@ -121,24 +124,47 @@ fn rig(args: &RunArgs, run_name: &str) -> Result<Rig, CommandError> {
     if replicas == 0 {
         return Err(CommandError::usage("`--replicas 0` leaves no hub to check").hint("give 1 or more"));
     }
+    if replicas > MOST_REPLICAS {
+        return Err(CommandError::usage(format!(
+            "`--replicas {replicas}` is more than the embedded cluster has addresses for"
+        ))
+        .hint(format!("give {MOST_REPLICAS} or fewer")));
+    }
     if args.jobs == Some(0) {
         return Err(CommandError::usage("`--jobs 0` runs nothing").hint("give 1 or more"));
     }
     let headers = args.header.iter().filter(|header| !header.trim().is_empty());
     let headers = headers.map(|header| name_value("--header", header)).collect::<Result<Vec<_>, _>>()?;
+    let (url, sse_path, mcp_path) = url_and_paths(args);
     let dialect = Dialect {
-        sse_path: path_arg("--sse-path", &args.sse_path)?,
-        mcp_path: path_arg("--mcp-path", &args.mcp_path)?,
+        sse_path: path_arg("--sse-path", &sse_path)?,
+        mcp_path: path_arg("--mcp-path", &mcp_path)?,
         headers,
     };
     let timeouts = Timeouts { ready: Duration::from_secs(args.ready_timeout), ..Timeouts::default() };
     let tools = args.tool.iter().map(|tool| tool_name(tool)).collect::<Result<Vec<_>, _>>()?;
     let evidence = args.evidence.join(run_name);
-    let hub = match &args.url {
-        Some(url) => Hub::Url(url.clone()),
+    let hub = match url {
+        Some(url) => Hub::Url(url),
         None => Hub::Local(Box::new(local_hub(args)?)),
     };
     Rig::new(hub, replicas, dialect, timeouts, tools, evidence).map_err(rig_error)
+}
+
+/// A URL as users copy it leads to one transport; its path takes the place of that transport's.
+fn url_and_paths(args: &RunArgs) -> (Option<String>, String, String) {
+    let (sse, mcp) = (args.sse_path.clone(), args.mcp_path.clone());
+    let Some(url) = &args.url else { return (None, sse, mcp) };
+    let begin = url.find("://").map_or(0, |scheme| scheme + 3);
+    let Some(slash) = url[begin..].find('/').map(|slash| begin + slash) else {
+        return (Some(url.clone()), sse, mcp);
+    };
+    let (origin, path) = (url[..slash].to_owned(), url[slash..].to_owned());
+    match path.as_str() {
+        "/" => (Some(origin), sse, mcp),
+        path if path.trim_end_matches('/').ends_with("/sse") => (Some(origin), path.to_owned(), mcp),
+        path => (Some(origin), sse, path.to_owned()),
+    }
 }
 
 fn local_hub(args: &RunArgs) -> Result<LocalHub, CommandError> {

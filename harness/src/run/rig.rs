@@ -29,6 +29,9 @@ const PROBES: ProbeNumbers =
 const LIVENESS_FAILURES: u32 = 10;
 const GRACE: Duration = Duration::from_secs(3);
 
+/// How often a hub may end by itself before the survey gives up on it.
+const ENDINGS: u32 = 2;
+
 /// The hub under test.
 pub enum Hub {
     /// Replicas that we run as processes.
@@ -98,8 +101,11 @@ pub enum RigError {
     #[error("starting the cluster: {0}")]
     Up(#[from] UpError),
     /// The hub did not become ready.
-    #[error("the hub did not become ready {0}")]
+    #[error("the hub did not become ready: {0}")]
     NotReady(#[from] Unmet),
+    /// The hub ends by itself, again and again.
+    #[error("the hub ends as soon as it is started: {0}")]
+    KeepsEnding(String),
     /// The hub speaks none of the wanted transports.
     #[error("the hub answers on none of the wanted transports: {0}")]
     SpeaksNothing(String),
@@ -370,7 +376,14 @@ impl Rig {
         by_name: bool,
         recorder: &Recorder,
     ) -> Result<Vec<Need>, RigError> {
-        cluster.wait(&Condition::Ready(1), self.timeouts.ready).await?;
+        tokio::select! {
+            ready = cluster.wait(&Condition::Ready(1), self.timeouts.ready) => ready?,
+            // What ends as soon as it is started will not become ready, however long it is waited for.
+            () = keeps_ending(cluster) => {
+                let seen = cluster.wait(&Condition::Ready(1), Duration::ZERO).await;
+                return Err(RigError::KeepsEnding(seen.err().map(|unmet| unmet.last_seen).unwrap_or_default()));
+            }
+        }
         let target = target(Path::Service, cluster.service());
         let mut found = Vec::new();
         let mut refused = Vec::new();
@@ -418,6 +431,7 @@ impl RigError {
             | RigError::Url { .. }
             | RigError::Manifests(_)
             | RigError::NotReady(_)
+            | RigError::KeepsEnding(_)
             | RigError::SpeaksNothing(_)
             | RigError::DoesNotSpeak { .. } => true,
             RigError::Up(error) => matches!(error, UpError::NotLinux | UpError::Manifests(_)),
@@ -435,6 +449,7 @@ impl RigError {
                  `--ready-timeout` say when it counts as ready"
                     .to_owned(),
             ),
+            RigError::KeepsEnding(_) => Some("try the command line by itself, with HOST and PORT set".to_owned()),
             RigError::SpeaksNothing(_) | RigError::DoesNotSpeak { .. } => {
                 Some("`--sse-path` and `--mcp-path` say where the hub offers its transports".to_owned())
             }
@@ -445,6 +460,14 @@ impl RigError {
 }
 
 // === helpers ===
+
+/// Returns when the only replica has ended by itself several times.
+async fn keeps_ending(cluster: &Cluster) {
+    let mut look = tokio::time::interval(Duration::from_millis(100));
+    while cluster.replicas().iter().all(|replica| replica.restarts < ENDINGS) {
+        look.tick().await;
+    }
+}
 
 /// Where cluster and wire meet: an address of the one is a target of the other.
 pub(super) fn target(path: Path, address: Address) -> Target {

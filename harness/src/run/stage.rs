@@ -15,11 +15,14 @@ use crate::cluster::backend::Cluster;
 use crate::plan::{Affinity, Cell, Need, Tool, Transport};
 use crate::transcript::history::History;
 use crate::transcript::normal::{SPARE, own_mark};
-use crate::transcript::{Path, Recorder, Transcript, What};
+use crate::transcript::{Body, End, Path, Recorder, Transcript, What};
 use crate::wire::{Client, Outcome, Pending, Progress, Session, Target};
 
 /// The probability below which luck is no longer a worry.
 pub const NO_LUCK: f64 = 1e-6;
+
+/// How many characters of a body are told in one phrase.
+const BODY_TOLD: usize = 120;
 
 /// One cell's cluster and recorder.
 pub struct Stage {
@@ -502,22 +505,27 @@ pub fn outcome_text(outcome: &Outcome) -> String {
     match outcome {
         Outcome::Result(_) => "a result".to_owned(),
         Outcome::Error { code, message } => format!("error {code}: {message}"),
-        Outcome::Http { status, body, .. } => {
-            let body = match body {
-                crate::transcript::Body::Json(value) => value.to_string(),
-                crate::transcript::Body::Text(text) => text.trim().chars().take(200).collect(),
-                crate::transcript::Body::Long { length, .. } => format!("{length} bytes"),
-            };
-            format!("{status} {body}")
-        }
+        Outcome::Http { status, body, .. } => format!("{status} {}", body_text(body)).trim_end().to_owned(),
         Outcome::Accepted => "accepted without an answer".to_owned(),
         Outcome::Ended(end) => format!("the connection ended: {}", end_text(end)),
         Outcome::Silent => "silence".to_owned(),
     }
 }
 
-fn end_text(end: &crate::transcript::End) -> String {
-    use crate::transcript::End;
+/// A body in one line of bearable length.
+fn body_text(body: &Body) -> String {
+    let text = match body {
+        Body::Json(value) => value.to_string(),
+        Body::Text(text) => text.split_whitespace().collect::<Vec<_>>().join(" "),
+        Body::Long { length, .. } => format!("({length} bytes)"),
+    };
+    match text.char_indices().nth(BODY_TOLD) {
+        Some((end, _)) => format!("{}..", &text[..end]),
+        None => text,
+    }
+}
+
+fn end_text(end: &End) -> String {
     match end {
         End::Complete => "complete".to_owned(),
         End::ClosedByClient => "closed by the client".to_owned(),

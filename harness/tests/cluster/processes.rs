@@ -25,13 +25,38 @@ fn cgroups_of(pid: u32) -> Vec<String> {
     names.filter(|name| name.starts_with(&prefix)).collect()
 }
 
+/// How a harness comes to its end.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Death {
+    Killed,
+    Interrupted,
+    Panicked,
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nothing_outlives_a_harness_that_is_killed() {
-    let (name, value) = marker("killed");
+    nothing_outlives("killed", Death::Killed).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_outlives_a_harness_that_is_interrupted() {
+    nothing_outlives("interrupted", Death::Interrupted).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_outlives_a_harness_that_panics() {
+    nothing_outlives("panicked", Death::Panicked).await;
+}
+
+async fn nothing_outlives(test: &str, death: Death) {
+    let (name, value) = marker(test);
     let mut harness = Command::new(example("doomed_harness"))
         .args([&name, &value])
         .args([example("supervisor"), example("tiny_server")])
+        .args((death == Death::Panicked).then_some("panic"))
+        .stdin(Stdio::piped())
         .stdout(Stdio::piped())
+        .stderr(Stdio::null())
         .spawn()
         .unwrap();
     let mut line = String::new();
@@ -42,8 +67,16 @@ async fn nothing_outlives_a_harness_that_is_killed() {
     let can_limit = Path::new("/sys/fs/cgroup/memory/memory.limit_in_bytes").exists()
         && rustix::process::geteuid().is_root();
     assert_eq!(cgroups_of(harness.id()).len(), if can_limit { 2 } else { 0 });
-    harness.kill().unwrap();
-    harness.wait().unwrap();
+    match death {
+        Death::Killed => harness.kill().unwrap(),
+        Death::Interrupted => {
+            let pid = rustix::process::Pid::from_raw(i32::try_from(harness.id()).unwrap()).unwrap();
+            rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
+        }
+        Death::Panicked => drop(harness.stdin.take()),
+    }
+    let status = harness.wait().unwrap();
+    assert_eq!(status.code(), (death == Death::Panicked).then_some(101));
     until("nothing is left", Duration::from_secs(2), || marked_processes(&name, &value).is_empty()).await;
     until("no cgroup is left", Duration::from_secs(2), || cgroups_of(harness.id()).is_empty()).await;
 }

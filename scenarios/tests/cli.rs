@@ -1,0 +1,389 @@
+//! The command as users meet it: what it prints, where, and with which exit code.
+
+use std::net::TcpListener;
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use insta::assert_snapshot;
+
+/// How long a command that cannot work may take to say so.
+const SOON: Duration = Duration::from_secs(20);
+
+#[test]
+fn an_unknown_filter_names_the_nearest() {
+    assert_snapshot!(told(&["run", "routing/owner-kiled"]), @"
+    exit code: 2
+    ----- stdout -----
+    ----- stderr -----
+    error: no scenario or cell is called `routing/owner-kiled`; the nearest is `routing/owner-killed`
+
+    hint: `hubcheck list` names them all
+    ");
+}
+
+#[test]
+fn no_replicas_leave_nothing_to_check() {
+    assert_snapshot!(told(&["run", "--replicas", "0"]), @"
+    exit code: 2
+    ----- stdout -----
+    ----- stderr -----
+    error: `--replicas 0` leaves no hub to check
+
+    hint: give 1 or more
+    ");
+}
+
+#[test]
+fn too_many_replicas_are_refused() {
+    assert_snapshot!(told(&["run", "--replicas", "99"]), @"
+    exit code: 2
+    ----- stdout -----
+    ----- stderr -----
+    error: `--replicas 99` is more than the embedded cluster has addresses for
+
+    hint: give 8 or fewer
+    ");
+}
+
+#[test]
+fn a_header_without_a_value_is_not_repeated() {
+    assert_snapshot!(told(&["run", "--header", "Authorization: hush"]), @"
+    exit code: 2
+    ----- stdout -----
+    ----- stderr -----
+    error: `--header` needs NAME=VALUE
+
+    hint: such as `--header NAME=VALUE`
+    ");
+}
+
+#[test]
+fn an_unknown_tool_names_the_known_ones() {
+    assert_snapshot!(told(&["run", "--tool", "who=me"]), @"
+    exit code: 2
+    ----- stdout -----
+    ----- stderr -----
+    error: `--tool who=me`: no scenario needs a tool `who`; known are whoami, echo, count, tally, allocate, sleep
+    ");
+}
+
+#[test]
+fn an_unknown_report_is_refused() {
+    assert_snapshot!(told(&["run", "--report", "xml=out.xml"]), @"
+    exit code: 2
+    ----- stdout -----
+    ----- stderr -----
+    error: `--report xml=out.xml` is not known
+
+    hint: write `--report json=FILE`
+    ");
+}
+
+#[test]
+fn a_manifest_that_is_no_kubernetes_is_named_with_its_line() {
+    let folder = tempfile::tempdir().expect("a folder");
+    std::fs::write(folder.path().join("hub.yaml"), "apiVersion: v1\nkind: Service\nmetadata: [oops\n")
+        .expect("a file");
+    let told = told_in(folder.path(), &["run", "--manifests", "hub.yaml"]);
+    assert!(told.starts_with("exit code: 2"), "{told}");
+    assert!(told.contains("error: hub.yaml:3: not a Kubernetes object"), "{told}");
+}
+
+#[test]
+fn manifests_without_a_deployment_are_refused() {
+    let folder = tempfile::tempdir().expect("a folder");
+    std::fs::write(folder.path().join("hub.yaml"), "apiVersion: v1\nkind: Service\nmetadata: {name: hub}\n")
+        .expect("a file");
+    assert_snapshot!(told_in(folder.path(), &["run", "--manifests", "hub.yaml"]), @"
+    exit code: 2
+    ----- stdout -----
+    ----- stderr -----
+    error: there is no Deployment in hub.yaml
+    ");
+}
+
+#[test]
+fn an_image_without_a_command_says_how_to_give_one() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let manifests = "
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: hub}
+spec:
+  selector: {matchLabels: {app: hub}}
+  template:
+    metadata: {labels: {app: hub}}
+    spec:
+      containers: [{name: hub, image: 'example.com/hub:1', ports: [{containerPort: 80}]}]
+---
+apiVersion: v1
+kind: Service
+metadata: {name: hub}
+spec:
+  selector: {app: hub}
+  ports: [{port: 80}]
+";
+    std::fs::write(folder.path().join("hub.yaml"), manifests).expect("a file");
+    assert_snapshot!(told_in(folder.path(), &["run", "--manifests", "hub.yaml"]), @"
+    exit code: 2
+    ----- stdout -----
+    ----- stderr -----
+    error: nothing says how to run image `example.com/hub:1` as a process
+
+    hint: give `--image-command 'example.com/hub:1=COMMAND'`, or `--command COMMAND` for the hub's own
+    ");
+}
+
+#[test]
+fn a_command_that_does_not_exist_is_told_soon() {
+    let told = soon(&["run", "--command", "no-such-hub --port {port}"]);
+    assert!(told.contains("exit code: 2"), "{told}");
+    assert!(told.contains("the hub ends as soon as it is started"), "{told}");
+    assert!(told.contains(r#"exec: "no-such-hub": executable file not found in $PATH"#), "{told}");
+}
+
+#[test]
+fn a_command_that_ends_is_told_with_its_last_output() {
+    let told = soon(&["run", "--command", "sh -c 'echo it is not plugged in >&2; exit 3'"]);
+    assert!(told.contains("exit code: 2"), "{told}");
+    assert!(told.contains("it is not plugged in") && told.contains("exit code 3"), "{told}");
+}
+
+#[test]
+fn a_port_in_use_is_told_in_the_hubs_own_words() {
+    let taken = TcpListener::bind("0.0.0.0:0").expect("some port is free");
+    let port = taken.local_addr().expect("it has an address").port();
+    let program = format!(
+        "import socket; s = socket.socket(); s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1); \
+         s.bind((\"127.0.0.1\", {port})); s.listen()"
+    );
+    let told = soon(&["run", "--command", &format!("python3 -c '{program}'")]);
+    assert!(told.contains("exit code: 2") && told.contains("Address already in use"), "{told}");
+}
+
+#[test]
+fn a_hub_that_is_never_ready_is_told_with_its_probes_last_answer() {
+    let told = soon(&[
+        "run",
+        "--command",
+        "python3 -m http.server {port} --bind {host}",
+        "--ready-path",
+        "/no-such-path",
+        "--ready-timeout",
+        "3",
+    ]);
+    assert!(told.contains("exit code: 2"), "{told}");
+    assert!(told.contains("the hub did not become ready: not within 3 s"), "{told}");
+    assert!(told.contains("HTTP probe failed with statuscode: 404"), "{told}");
+}
+
+#[test]
+fn a_server_that_is_no_hub_is_told() {
+    let told = soon(&["run", "--command", "python3 -m http.server {port} --bind {host}"]);
+    assert!(told.contains("exit code: 2"), "{told}");
+    assert!(told.contains("the hub answers on none of the wanted transports: sse: 404"), "{told}");
+}
+
+#[test]
+fn a_hub_that_is_not_there_is_told() {
+    let told = soon(&["run", "--url", "http://127.0.0.1:9"]);
+    assert!(told.contains("exit code: 2") && told.contains("Connection refused"), "{told}");
+}
+
+#[test]
+fn list_names_every_scenario_and_cell() {
+    let scenarios = told(&["list"]);
+    for scenario in scenarios::CATALOG {
+        assert!(scenarios.contains(scenario.outline.id), "{scenarios}");
+    }
+    let cells = told(&["list", "--cells", "owner-killed"]);
+    assert_snapshot!(cells, @"
+    exit code: 0
+    ----- stdout -----
+    routing/owner-killed@off-sse
+    routing/owner-killed@off-streamable
+    routing/owner-killed@client-ip-sse
+    routing/owner-killed@client-ip-streamable
+    ----- stderr -----
+    ");
+}
+
+#[test]
+fn explain_says_what_why_which_rule_and_what_mends_it() {
+    for scenario in scenarios::CATALOG {
+        let told = told(&["explain", scenario.outline.id]);
+        assert!(told.starts_with("exit code: 0"), "{told}");
+        for part in [scenario.title, scenario.why, scenario.remedy, scenario.spec[0]] {
+            assert!(told.contains(part), "{part} in {told}");
+        }
+        for check in scenario.checks {
+            assert!(told.contains(check.id) && told.contains(check.sentence), "{told}");
+        }
+    }
+}
+
+#[test]
+fn a_transcript_is_judged_again_offline() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let report = folder.path().join("report.json");
+    let run = told_in(
+        folder.path(),
+        &[
+            "run",
+            "--env",
+            "SESSIONS=memory",
+            "--evidence",
+            "evidence",
+            "--report",
+            &format!("json={}", report.display()),
+            "session-survives-any-replica@off-sse",
+        ],
+    );
+    assert!(run.starts_with("exit code: 1"), "{run}");
+    assert!(run.contains("rerun: ") && run.contains("routing/session-survives-any-replica@off-sse"), "{run}");
+    let document: serde_json::Value =
+        serde_json::from_str(&std::fs::read_to_string(&report).expect("a report")).expect("JSON");
+    let cell = &document["cells"][0];
+    assert_eq!((&document["schema"], &cell["verdict"]), (&1.into(), &"fail".into()));
+    let transcript = cell["transcript"].as_str().expect("a failing cell has a transcript");
+    let judged = told_in(folder.path(), &["check", transcript]);
+    assert!(judged.starts_with("exit code: 1"), "{judged}");
+    for finding in cell["findings"].as_array().expect("findings") {
+        let actual = finding["actual"].as_str().expect("what was seen");
+        assert!(judged.contains(actual), "offline and online find the same: {actual} in {judged}");
+    }
+}
+
+#[test]
+fn a_file_that_is_no_transcript_is_refused() {
+    let folder = tempfile::tempdir().expect("a folder");
+    std::fs::write(folder.path().join("x.jsonl"), "{\"format\":99}\n").expect("a file");
+    assert_snapshot!(told_in(folder.path(), &["check", "x.jsonl"]), @"
+    exit code: 2
+    ----- stdout -----
+    ----- stderr -----
+    error: `x.jsonl` is not a transcript: it has format 99, this hubcheck reads format 1
+    ");
+}
+
+#[test]
+fn a_stale_expected_failure_fails_the_run() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let list = "[[failure]]\ncell = \"routing/stateless-any-replica@stateless\"\nreason = \"it once did\"\n";
+    std::fs::write(folder.path().join("expected.toml"), list).expect("a file");
+    let told = told_in(folder.path(), &["run", "--expected", "expected.toml", "stateless-any-replica"]);
+    assert!(told.starts_with("exit code: 1"), "{told}");
+    assert!(told.contains("stale: routing/stateless-any-replica@stateless"), "{told}");
+}
+
+#[test]
+fn an_expected_failure_does_not_fail_the_run() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let cell = "routing/session-survives-any-replica@off-sse";
+    let list = format!("[[failure]]\ncell = \"{cell}\"\nreason = \"sessions are in memory\"\n");
+    std::fs::write(folder.path().join("expected.toml"), list).expect("a file");
+    let told =
+        told_in(folder.path(), &["run", "--env", "SESSIONS=memory", "--expected", "expected.toml", cell]);
+    assert!(told.starts_with("exit code: 0"), "{told}");
+    assert!(told.contains(&format!("expected to fail: {cell} (sessions are in memory)")), "{told}");
+}
+
+#[test]
+fn nothing_that_applies_is_its_own_exit_code() {
+    let told = told(&["run", "--replicas", "1", "wrong-replica-answers-fast"]);
+    assert!(told.starts_with("exit code: 4"), "{told}");
+    assert!(told.contains("needs 2 replicas"), "{told}");
+}
+
+#[test]
+fn a_secret_header_appears_nowhere() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let secret = "s3cr3t-value-of-this-test";
+    let told = told_in(
+        folder.path(),
+        &[
+            "run",
+            "--env",
+            "SESSIONS=memory",
+            "--evidence",
+            "evidence",
+            "--header",
+            &format!("Authorization=Bearer {secret}"),
+            "session-survives-any-replica@off-streamable",
+        ],
+    );
+    assert!(told.starts_with("exit code: 1") && !told.contains(secret), "{told}");
+    let grep = Command::new("grep").args(["-r", secret, "evidence"]).current_dir(folder.path()).output();
+    assert_eq!(grep.expect("grep runs").status.code(), Some(1), "no transcript holds the header's value");
+    let grep =
+        Command::new("grep").args(["-rl", "<redacted>", "evidence"]).current_dir(folder.path()).output();
+    assert_eq!(grep.expect("grep runs").status.code(), Some(0), "but the header was sent");
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn ctrl_c_ends_every_replica_and_keeps_what_is_known() {
+    let mark = format!("CTRL_C_{}", std::process::id());
+    let folder = tempfile::tempdir().expect("a folder");
+    let run = Command::new(env!("CARGO_BIN_EXE_hubcheck"))
+        .args(["run", "--env", &format!("MARK={mark}"), "--jobs", "1"])
+        .args(["stateless-any-replica", "owner-stopped@off-sse"])
+        .current_dir(folder.path())
+        .stdin(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("hubcheck starts");
+    until("replicas run", Duration::from_secs(300), || marked(&mark) >= 4);
+    let kill = Command::new("kill").args(["-INT", &run.id().to_string()]).status();
+    assert!(kill.expect("kill runs").success());
+    let output = run.wait_with_output().expect("hubcheck ends");
+    let told = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(130), "{told}");
+    assert!(told.contains("warning: interrupted; every replica was ended"), "{told}");
+    until("no replica is left", Duration::from_secs(2), || marked(&mark) == 0);
+}
+
+/// Runs `hubcheck`, and shows code and both streams.
+fn told(args: &[&str]) -> String {
+    told_in(Path::new(env!("CARGO_TARGET_TMPDIR")), args)
+}
+
+fn told_in(folder: &Path, args: &[&str]) -> String {
+    let output: Output = Command::new(env!("CARGO_BIN_EXE_hubcheck"))
+        .args(args)
+        .env_remove("HUBCHECK_BACKEND")
+        .env_remove("HUBCHECK_HEADER")
+        .current_dir(folder)
+        .stdin(Stdio::null())
+        .output()
+        .expect("hubcheck starts");
+    let code = output.status.code().map_or("none".to_owned(), |code| code.to_string());
+    let (stdout, stderr) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    format!("exit code: {code}\n----- stdout -----\n{stdout}----- stderr -----\n{stderr}")
+}
+
+/// The same, and it must not take long.
+fn soon(args: &[&str]) -> String {
+    let began = Instant::now();
+    let told = told(args);
+    assert!(began.elapsed() < SOON, "it took {:?}: {told}", began.elapsed());
+    told
+}
+
+/// How many processes have this value in their environment.
+fn marked(mark: &str) -> usize {
+    let processes = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+    let environs = processes.filter_map(|process| std::fs::read(process.path().join("environ")).ok());
+    let wanted = format!("MARK={mark}").into_bytes();
+    environs.filter(|environ| environ.split(|byte| *byte == 0).any(|entry| entry == wanted)).count()
+}
+
+fn until(what: &str, limit: Duration, mut holds: impl FnMut() -> bool) {
+    let began = Instant::now();
+    while !holds() {
+        assert!(began.elapsed() < limit, "{what}: not within {limit:?}");
+        // Nothing tells when a process of somebody else ends: look again soon.
+        std::thread::park_timeout(Duration::from_millis(10));
+    }
+}
