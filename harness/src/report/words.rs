@@ -13,8 +13,8 @@ pub fn seconds(duration: Duration) -> String {
 }
 
 fn plural(noun: &str) -> String {
-    match noun.strip_suffix('y') {
-        Some(stem) if !noun.ends_with("ay") => format!("{stem}ies"),
-        _ => format!("{noun}s"),
+    if let Some(stem) = noun.strip_suffix('y').filter(|stem| !stem.ends_with('a')) {
+        return format!("{stem}ies");
     }
+    format!("{noun}s")
 }

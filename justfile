@@ -1,0 +1,40 @@
+# The only task runner. `just` lists what there is.
+
+set shell := ["bash", "-euo", "pipefail", "-c"]
+
+_default:
+    @just --list
+
+# === checks ===
+
+# Format, lints, dependencies
+check:
+    cargo fmt --check
+    cargo clippy --workspace --all-targets -- -D warnings
+    cargo deny check
+
+# Every test, the matrix on the embedded cluster included
+test *args:
+    cargo test --workspace {{args}}
+
+# The matrix many times: every run must be the same
+test-many times="20":
+    cargo test --no-run -p scenarios --test matrix
+    for run in $(seq {{times}}); do INSTA_UPDATE=no cargo test -q -p scenarios --test matrix; done
+
+# === snapshots ===
+
+# Rewrite the snapshots; then read `git diff snapshots/`
+bless:
+    INSTA_UPDATE=always cargo test -p scenarios --test matrix
+    git diff --stat snapshots/
+
+# === running ===
+
+# hubcheck, as a user runs it
+run *args:
+    cargo run --release -- run {{args}}
+
+# What the reference hub costs
+bench *args:
+    cargo bench -p hub -- {{args}}
