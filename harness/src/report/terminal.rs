@@ -117,7 +117,7 @@ impl Terminal {
         };
         let took = match report.verdict {
             Verdict::NotApplicable => " ".repeat(9),
-            _ => seconds(report.took),
+            Verdict::Pass | Verdict::Fail | Verdict::Warn | Verdict::Inconclusive => seconds(report.took),
         };
         let digits = self.total.to_string().len();
         let cell = report.cell;
