@@ -82,9 +82,9 @@ pub(crate) struct RunArgs {
     #[arg(long, value_enum, default_value_t = BackendArg::Local, env = "HUBCHECK_BACKEND", help_heading = "Where")]
     pub(crate) backend: BackendArg,
     /// A hub that is already running; only cells that need no control of its cluster apply
-    #[arg(long, conflicts_with_all = ["command", "manifests", "image_command", "replicas"], help_heading = "Where")]
+    #[arg(long, conflicts_with_all = ["command", "manifests", "image_command"], help_heading = "Where")]
     pub(crate) url: Option<String>,
-    /// How many replicas a cell begins with
+    /// How many replicas a cell begins with; with `--url`, how many stand behind it
     #[arg(long, help_heading = "Where")]
     pub(crate) replicas: Option<usize>,
     /// How many cells run at once

@@ -50,8 +50,11 @@ pub enum Need {
     ReadinessAsks,
     /// One replica can be reached on its own, past the service.
     Aim,
-    /// The backend can edit the Service, so that the affinity is ours to choose.
+    /// The backend can edit the Service, so that the affinity is ours to choose. Without it the path is as it is, and a
+    /// scenario that varies with affinity has one cell in place of several.
     Affinity,
+    /// Clients can have source addresses of their own.
+    ClientAddresses,
     /// Which replica a connection through the service reached can be told, by the backend or by `whoami`.
     Routed,
     /// A replica's process can be killed (SIGKILL).
@@ -163,11 +166,16 @@ pub fn plan(
             return Err(UnknownFilter { filter: filter.clone(), nearest: nearest(filter, &all) });
         }
     }
-    let planned = all
-        .into_iter()
-        .filter(|(_, cell)| selection.admits(cell))
-        .map(|(outline, cell)| Planned { cell, lacks: first_lack(outline, &cell, offers) })
-        .collect();
+    let mut planned: Vec<Planned> = Vec::new();
+    for (outline, mut cell) in all.into_iter().filter(|(_, cell)| selection.admits(cell)) {
+        if !offers.meets(Need::Affinity) {
+            // The path is as it is: there is one of what would otherwise be a cell per affinity.
+            cell.affinity = None;
+        }
+        if !planned.iter().any(|known| known.cell == cell) {
+            planned.push(Planned { cell, lacks: first_lack(outline, &cell, offers) });
+        }
+    }
     Ok(planned)
 }
 
@@ -185,6 +193,11 @@ impl Selection {
 // === impl Offers ===
 
 impl Offers {
+    /// What makes [`plan`] lay out every cell there is: to list them, or to look a name up.
+    pub fn every_cell() -> Self {
+        Self { replicas: 0, has: [Need::Affinity].into() }
+    }
+
     /// Whether this need is met.
     pub fn meets(&self, need: Need) -> bool {
         match need {
@@ -223,7 +236,12 @@ impl Cell {
             || scenario == self.scenario
             || scenario == self.name()
             || scenario == self.family();
-        scenario_fits && variant.is_none_or(|variant| variant == self.variant())
+        let axis_is = |wanted: &str| {
+            self.variant() == wanted
+                || self.affinity.is_some_and(|affinity| affinity.to_string() == wanted)
+                || self.transport.is_some_and(|transport| transport.to_string() == wanted)
+        };
+        scenario_fits && variant.is_none_or(axis_is)
     }
 }
 
@@ -303,6 +321,7 @@ impl fmt::Display for Need {
             Need::ReadinessAsks => f.write_str("a readiness probe that asks the hub (`--ready-path`)"),
             Need::Aim => f.write_str("a way to reach one replica"),
             Need::Affinity => f.write_str("control of the Service's affinity"),
+            Need::ClientAddresses => f.write_str("clients with addresses of their own"),
             Need::Routed => f.write_str("a way to tell which replica answered"),
             Need::KillProcess => f.write_str("a way to kill a replica's process"),
             Need::SignalProcess => f.write_str("a way to signal a replica's process"),
@@ -333,8 +352,8 @@ fn admits_axis<T: PartialEq>(wanted: &[T], value: Option<T>) -> bool {
 }
 
 fn first_lack(outline: &Outline, cell: &Cell, offers: &Offers) -> Option<Need> {
-    let by_cell = [cell.transport.map(Need::Speaks), cell.affinity.map(|_| Need::Affinity)];
-    by_cell.into_iter().flatten().chain(outline.needs.iter().copied()).find(|need| !offers.meets(*need))
+    let speaks = cell.transport.map(Need::Speaks);
+    speaks.into_iter().chain(outline.needs.iter().copied()).find(|need| !offers.meets(*need))
 }
 
 fn nearest(filter: &str, all: &[(&Outline, Cell)]) -> Option<String> {
@@ -345,4 +364,81 @@ fn nearest(filter: &str, all: &[(&Outline, Cell)]) -> Option<String> {
         .map(|name| (strsim::jaro_winkler(filter, &name), name))
         .max_by(|(left, _), (right, _)| left.total_cmp(right))?;
     (score > 0.6).then_some(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ROUTES: Outline = Outline {
+        id: "routing/routes",
+        affinities: &[Affinity::Off, Affinity::ClientIp],
+        transports: &[Transport::Sse, Transport::Stateless],
+        needs: &[Need::Replicas(2), Need::Tool(Tool::Echo)],
+    };
+    const STARTS: Outline =
+        Outline { id: "lifecycle/starts", affinities: &[], transports: &[], needs: &[Need::Scale] };
+
+    fn offers(replicas: usize, has: &[Need]) -> Offers {
+        let speaks = [Transport::Sse, Transport::Stateless].map(Need::Speaks);
+        Offers { replicas, has: speaks.into_iter().chain(has.iter().copied()).collect() }
+    }
+
+    fn planned(filters: &[&str], offers: &Offers) -> Vec<String> {
+        let filters = filters.iter().map(|filter| (*filter).to_owned()).collect();
+        let selection = Selection { filters, ..Selection::default() };
+        let planned = plan(&[ROUTES, STARTS], &selection, offers).unwrap();
+        let line = |plan: &Planned| match plan.lacks {
+            Some(need) => format!("{} needs {need}", plan.cell),
+            None => plan.cell.to_string(),
+        };
+        planned.iter().map(line).collect()
+    }
+
+    #[test]
+    fn every_cell_is_laid_out_in_order() {
+        let everything = offers(2, &[Need::Affinity, Need::Tool(Tool::Echo), Need::Scale]);
+        let cells = [
+            "routing/routes@off-sse",
+            "routing/routes@off-stateless",
+            "routing/routes@client-ip-sse",
+            "routing/routes@client-ip-stateless",
+            "lifecycle/starts",
+        ];
+        assert_eq!(planned(&[], &everything), cells);
+        assert_eq!(planned(&["starts"], &everything), ["lifecycle/starts"]);
+        assert_eq!(planned(&["routing"], &everything), cells[..4]);
+        assert_eq!(planned(&["routes@client-ip"], &everything), cells[2..4]);
+        assert_eq!(planned(&["@sse"], &everything), [cells[0], cells[2]]);
+        assert_eq!(planned(&["routing/routes@off-sse", "starts"], &everything), [cells[0], cells[4]]);
+    }
+
+    #[test]
+    fn the_first_need_that_is_missing_is_named() {
+        let one = offers(1, &[Need::Affinity, Need::Tool(Tool::Echo)]);
+        assert_eq!(planned(&["@off-sse"], &one), ["routing/routes@off-sse needs 2 replicas"]);
+        assert_eq!(planned(&["starts"], &one), ["lifecycle/starts needs a Deployment to scale"]);
+        let silent = Offers { replicas: 2, has: [Need::Affinity].into() };
+        assert_eq!(planned(&["@off-sse"], &silent), ["routing/routes@off-sse needs transport sse"]);
+    }
+
+    #[test]
+    fn without_control_of_the_affinity_there_is_one_cell_in_place_of_several() {
+        let as_it_is = offers(2, &[Need::Tool(Tool::Echo)]);
+        assert_eq!(planned(&["routes"], &as_it_is), ["routing/routes@sse", "routing/routes@stateless"]);
+        assert_eq!(planned(&["routing/routes@sse"], &as_it_is), ["routing/routes@sse"], "its rerun line");
+    }
+
+    #[test]
+    fn a_filter_that_names_nothing_names_the_nearest() {
+        let unknown = |filter: &str| {
+            let selection = Selection { filters: vec![filter.to_owned()], ..Selection::default() };
+            plan(&[ROUTES, STARTS], &selection, &Offers::every_cell()).unwrap_err().to_string()
+        };
+        assert_eq!(
+            unknown("routing/rotes"),
+            "no scenario or cell is called `routing/rotes`; the nearest is `routing/routes`"
+        );
+        assert_eq!(unknown("%%%"), "no scenario or cell is called `%%%`");
+    }
 }

@@ -165,7 +165,20 @@ impl Args {
         let Some(keyring) = keyring else {
             return Ok(Ids::Memory);
         };
-        let advertise = match (self.advertise, env("POD_IP").filter(|ip| !ip.is_empty())) {
+        let advertise = self.address(bound, env)?;
+        Ok(Ids::Forward { keyring, advertise, start: session_id::random() })
+    }
+
+    /// Where other replicas reach this one, once the port is known.
+    ///
+    /// # Errors
+    /// When `POD_IP` is no address.
+    pub fn address(
+        &self,
+        bound: SocketAddr,
+        env: impl Fn(&str) -> Option<OsString>,
+    ) -> Result<SocketAddr, String> {
+        Ok(match (self.advertise, env("POD_IP").filter(|ip| !ip.is_empty())) {
             (Some(advertise), _) => advertise,
             (None, Some(ip)) => {
                 let ip = ip.to_string_lossy();
@@ -174,8 +187,7 @@ impl Args {
             }
             (None, None) if bound.ip().is_unspecified() => (Ipv4Addr::LOCALHOST, bound.port()).into(),
             (None, None) => bound,
-        };
-        Ok(Ids::Forward { keyring, advertise, start: session_id::random() })
+        })
     }
 
     /// What bounds the replica.

@@ -35,6 +35,21 @@ pub enum Defect {
     ReplicaDependentAnswers,
     /// `whoami` always answers `hub-0`, as if one replica served everybody.
     HoardsConnections,
+    /// A request whose session id was never issued is answered 503 instead of 404; one that was and has ended, 404 as ever.
+    #[value(name = "unknown-is-503")]
+    UnknownIs503,
+    /// A stream that a GET on `/mcp` opened is ended by the server after a second.
+    CutsIdleStreams,
+    /// A replica whose own IPv4 address has an odd last octet answers 503 to every new session.
+    RefusesSessionsAtOddAddress,
+    /// The answer to a tool call in a session carries the request's id + 1000.
+    RenumbersAnswers,
+    /// Every 15th connection that carries no health probe is answered with bytes that are no HTTP, and closed.
+    SpeaksGarbage,
+    /// The process exits with code 1 on its fourth tool call.
+    CrashesOnCall,
+    /// `echo` appends the value of the environment variable `POSTGRES_PASSWORD`, if there is one.
+    ShowsSecrets,
 }
 
 impl Defect {

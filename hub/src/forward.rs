@@ -1,27 +1,28 @@
 //! Carries a request to the replica that owns its session, and streams the answer back.
 //!
 //! At most once: a request that may have been written is never sent again, and one that arrives forwarded is never forwarded.
-//! Connections are kept per owner, because a new one for each call halves the throughput.
+//! All requests to one owner share a connection (HTTP/2 with prior knowledge), so that many of them cost one system call. Each
+//! has its own window, so an answer that nobody reads holds up no other one.
 //! Knows no JSON-RPC: what it carries is bytes.
 
 use std::collections::HashMap;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::body::Body;
 use bytes::Bytes;
+use h2::RecvStream;
+use h2::client::{ResponseFuture, SendRequest};
 use http::header::{CONNECTION, CONTENT_LENGTH, EXPECT, HOST, TE, TRAILER, TRANSFER_ENCODING, UPGRADE};
 use http::request::Parts;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Version};
-use http_body::{Frame, SizeHint};
-use http_body_util::Full;
-use hyper::body::{Body as _, Incoming};
-use hyper::client::conn::http1::{self, SendRequest};
-use hyper_util::rt::TokioIo;
+use http::uri::{Authority, PathAndQuery, Scheme};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri, Version};
+use http_body::Frame;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_util::sync::WaitForCancellationFutureOwned;
@@ -39,19 +40,36 @@ pub const MARK: &str = "hubcheck-forwarded";
 const CONNECT_LIMIT: Duration = Duration::from_secs(1);
 /// A replica that takes longer for its response headers may be stopped, and may live: the client is told so.
 const HEADERS_LIMIT: Duration = Duration::from_secs(2);
-/// Well below the time after which an owner closes an idle connection (`serve::HEADER_READ_LIMIT`): we close first.
+/// How long a connection is kept that carries nothing.
 const IDLE_LIMIT: Duration = Duration::from_secs(20);
-/// A connection whose last answer was just read is ready again within this time, or not used.
-const READY_LIMIT: Duration = Duration::from_millis(5);
-const IDLE_PER_OWNER: usize = 256;
+/// What a client that reads slowly leaves in our memory at most; the owner's call waits for it.
+const WINDOW: u32 = 64 * 1024;
+/// All streams of a connection together: never less than each of them may have.
+pub(crate) const SHARED_WINDOW: u32 = (1 << 31) - 1;
 
-type Outgoing = Request<Full<Bytes>>;
-type Sender = SendRequest<Full<Bytes>>;
-type Idle = Mutex<HashMap<SocketAddr, Vec<(Sender, Instant)>>>;
-
-/// Kept connections to other replicas.
+/// The connections to other replicas, one for each.
 #[derive(Default)]
-pub struct Forwarder(Arc<Idle>);
+pub struct Forwarder {
+    lines: Mutex<HashMap<SocketAddr, Line>>,
+    opened: AtomicU64,
+}
+
+/// A connection to another replica.
+#[derive(Clone)]
+struct Line {
+    number: u64,
+    sender: SendRequest<Bytes>,
+    authority: Authority,
+    used: Instant,
+}
+
+/// A request as it leaves.
+struct Outgoing {
+    method: Method,
+    path: PathAndQuery,
+    headers: HeaderMap,
+    body: Bytes,
+}
 
 /// Why no response came.
 enum Failure {
@@ -81,15 +99,13 @@ impl Forwarder {
         };
         let defects = replica.defects;
         match self.send(owner.address, outgoing, defects).await {
-            Ok((response, sender)) => {
+            Ok(response) => {
                 let (mut parts, incoming) = response.into_parts();
                 parts.version = Version::HTTP_11;
                 end_to_end(&mut parts.headers);
                 let back = Back {
                     incoming,
-                    has_ended: false,
                     is_dead: false,
-                    connection: Some((sender, owner.address, self.0.clone())),
                     keeps_dead: defects.has(Defect::KeepsDeadStreams),
                     closing: Box::pin(replica.drain.closing().clone().cancelled_owned()),
                 };
@@ -114,97 +130,149 @@ impl Forwarder {
     async fn send(
         &self,
         to: SocketAddr,
-        mut request: Outgoing,
+        request: Outgoing,
         defects: Defects,
-    ) -> Result<(Response<Incoming>, Sender), Failure> {
+    ) -> Result<Response<RecvStream>, Failure> {
         let deadline = Instant::now() + HEADERS_LIMIT;
-        loop {
-            let (mut sender, is_reused) = match self.kept(to).await {
-                Some(sender) => (sender, true),
-                None => (connect(to).await?, false),
-            };
-            let response = sender.try_send_request(request);
-            let result = if defects.has(Defect::WaitsForStoppedOwner) {
-                response.await
-            } else {
-                timeout_at(deadline, response).await.map_err(|_| Failure::Silent)?
-            };
-            match result {
-                Ok(response) => return Ok((response, sender)),
-                Err(mut error) => match error.take_message() {
-                    // Nothing of it was written: the owner closed this connection while it was idle.
-                    Some(unsent) if is_reused => request = unsent,
-                    // It may have been executed. If nobody is there any more, then the session is gone, and 404 says the truth.
-                    _ => return Err(connect(to).await.err().unwrap_or(Failure::Lost)),
-                },
-            }
+        let (number, response) = self.written(to, request).await?;
+        let response = if defects.has(Defect::WaitsForStoppedOwner) {
+            response.await
+        } else {
+            timeout_at(deadline, response).await.map_err(|_| {
+                // It may be stopped, and its machine may be gone: the next call finds out with a connection of its own.
+                self.forget(to, number);
+                Failure::Silent
+            })?
+        };
+        match response {
+            Ok(response) => Ok(response),
+            // It may have been executed. If nobody is there any more, then the session is gone, and 404 says the truth.
+            Err(_) => Err(connect(to).await.err().unwrap_or(Failure::Lost)),
         }
     }
 
-    /// A kept connection that is ready for a request.
-    async fn kept(&self, to: SocketAddr) -> Option<Sender> {
-        loop {
-            let (mut sender, since) = lock(&self.0).get_mut(&to)?.pop()?;
-            if since.elapsed() < IDLE_LIMIT
-                && !sender.is_closed()
-                && timeout(READY_LIMIT, sender.ready()).await.is_ok_and(|ready| ready.is_ok())
-            {
-                return Some(sender);
-            }
+    /// Writes `request` to a kept connection, or to a new one.
+    async fn written(&self, to: SocketAddr, request: Outgoing) -> Result<(u64, ResponseFuture), Failure> {
+        let kept = {
+            let mut lines = lock(&self.lines);
+            lines.get_mut(&to).map(|line| {
+                line.used = Instant::now();
+                line.clone()
+            })
+        };
+        let mut line = match kept {
+            Some(line) => match line.ready().await {
+                Ok(line) => line,
+                // The owner closed it while it was idle.
+                Err(number) => {
+                    self.forget(to, number);
+                    self.open(to).await?
+                }
+            },
+            None => self.open(to).await?,
+        };
+        let failed = |error: h2::Error| Failure::Local(io::Error::other(error));
+        let mut uri = http::uri::Parts::default();
+        uri.scheme = Some(Scheme::HTTP);
+        uri.authority = Some(line.authority.clone());
+        uri.path_and_query = Some(request.path);
+        let mut head = Request::new(());
+        *head.method_mut() = request.method;
+        *head.uri_mut() = Uri::from_parts(uri).map_err(|error| Failure::Local(io::Error::other(error)))?;
+        *head.version_mut() = Version::HTTP_2;
+        *head.headers_mut() = request.headers;
+        let (response, mut body) = line.sender.send_request(head, request.body.is_empty()).map_err(failed)?;
+        if !request.body.is_empty() {
+            body.send_data(request.body, true).map_err(failed)?;
+        }
+        Ok((line.number, response))
+    }
+
+    /// A new connection, kept for the calls after this one.
+    async fn open(&self, to: SocketAddr) -> Result<Line, Failure> {
+        let stream = connect(to).await?;
+        let failed = |error: h2::Error| Failure::Local(io::Error::other(error));
+        let authority = Authority::try_from(to.to_string())
+            .map_err(|error| Failure::Local(io::Error::new(io::ErrorKind::InvalidInput, error)))?;
+        let (sender, connection) = h2::client::Builder::new()
+            .initial_window_size(WINDOW)
+            .initial_connection_window_size(SHARED_WINDOW)
+            .initial_max_send_streams(usize::MAX)
+            .enable_push(false)
+            .handshake(stream)
+            .await
+            .map_err(failed)?;
+        tokio::spawn(connection);
+        let number = self.opened.fetch_add(1, Ordering::Relaxed);
+        let line = Line { number, sender, authority, used: Instant::now() };
+        // Of several that were opened at the same time the last one stays; each of the others ends with its call.
+        lock(&self.lines).insert(to, line.clone());
+        Ok(line)
+    }
+
+    fn forget(&self, to: SocketAddr, number: u64) {
+        let mut lines = lock(&self.lines);
+        if lines.get(&to).is_some_and(|line| line.number == number) {
+            lines.remove(&to);
         }
     }
 
-    /// Closes connections that were idle for too long, until the process ends.
+    /// Closes connections that were idle for too long, until the process ends; what still runs on one goes on.
     pub async fn sweep(self: Arc<Self>) {
         let mut tick = tokio::time::interval(IDLE_LIMIT / 2);
         loop {
             tick.tick().await;
-            lock(&self.0).retain(|_, kept| {
-                kept.retain(|(sender, since)| since.elapsed() < IDLE_LIMIT && !sender.is_closed());
-                !kept.is_empty()
-            });
+            lock(&self.lines).retain(|_, line| line.used.elapsed() < IDLE_LIMIT);
         }
     }
 }
 
-async fn connect(to: SocketAddr) -> Result<Sender, Failure> {
-    let stream = match timeout(CONNECT_LIMIT, TcpStream::connect(to)).await {
-        Err(_) => return Err(Failure::Gone),
-        Ok(Err(error)) => {
-            return Err(match error.kind() {
-                io::ErrorKind::ConnectionRefused
-                | io::ErrorKind::ConnectionReset
-                | io::ErrorKind::HostUnreachable
-                | io::ErrorKind::NetworkUnreachable
-                | io::ErrorKind::TimedOut => Failure::Gone,
-                _ => Failure::Local(error),
-            });
+impl Line {
+    /// Itself, when it still takes requests, or its number.
+    async fn ready(mut self) -> Result<Self, u64> {
+        match self.sender.ready().await {
+            Ok(sender) => {
+                self.sender = sender;
+                Ok(self)
+            }
+            Err(_) => Err(self.number),
         }
-        Ok(Ok(stream)) => stream,
-    };
-    serve::tune(&stream);
-    let (sender, connection) = http1::handshake(TokioIo::new(stream))
-        .await
-        .map_err(|error| Failure::Local(io::Error::other(error)))?;
-    tokio::spawn(connection);
-    Ok(sender)
+    }
+}
+
+async fn connect(to: SocketAddr) -> Result<TcpStream, Failure> {
+    match timeout(CONNECT_LIMIT, TcpStream::connect(to)).await {
+        Err(_) => Err(Failure::Gone),
+        Ok(Err(error)) => Err(match error.kind() {
+            io::ErrorKind::ConnectionRefused
+            | io::ErrorKind::ConnectionReset
+            | io::ErrorKind::HostUnreachable
+            | io::ErrorKind::NetworkUnreachable
+            | io::ErrorKind::TimedOut => Failure::Gone,
+            _ => Failure::Local(error),
+        }),
+        Ok(Ok(stream)) => {
+            serve::tune(&stream);
+            Ok(stream)
+        }
+    }
 }
 
 fn outgoing(replica: &Replica, id: &str, owner: &Owner, parts: Parts, body: Bytes) -> Option<Outgoing> {
     let Ids::Forward { keyring, .. } = &replica.ids else {
         return None;
     };
-    let mut request = Request::new(Full::new(body));
-    *request.method_mut() = parts.method;
-    *request.uri_mut() = parts.uri.path_and_query()?.clone().into();
-    *request.headers_mut() = parts.headers;
-    let headers = request.headers_mut();
-    end_to_end(headers);
-    headers.remove(CONTENT_LENGTH);
-    headers.remove(EXPECT);
-    headers.insert(HOST, HeaderValue::try_from(owner.address.to_string()).ok()?);
-    headers.insert(MARK, HeaderValue::try_from(keyring.mark(id, owner)).ok()?);
-    Some(request)
+    let path = parts.uri.path_and_query()?.clone();
+    let mut headers = parts.headers;
+    end_to_end(&mut headers);
+    for name in [HOST, CONTENT_LENGTH, EXPECT] {
+        headers.remove(name);
+    }
+    let mut mark = HeaderValue::try_from(keyring.mark(id, owner)).ok()?;
+    // Each is another one: not worth a place in the compression table.
+    mark.set_sensitive(true);
+    headers.insert(MARK, mark);
+    Some(Outgoing { method: parts.method, path, headers, body })
 }
 
 /// Removes what concerns one connection only.
@@ -226,56 +294,43 @@ fn end_to_end(headers: &mut HeaderMap) {
     headers.remove("proxy-connection");
 }
 
-/// The owner's answer on its way back; afterwards its connection is kept.
+/// The owner's answer on its way back. Dropping it before its end tells the owner that nobody reads on.
 struct Back {
-    incoming: Incoming,
-    has_ended: bool,
+    incoming: RecvStream,
     is_dead: bool,
-    connection: Option<(Sender, SocketAddr, Arc<Idle>)>,
     keeps_dead: bool,
     closing: Pin<Box<WaitForCancellationFutureOwned>>,
 }
 
 impl http_body::Body for Back {
     type Data = Bytes;
-    type Error = hyper::Error;
+    type Error = h2::Error;
 
     fn poll_frame(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, h2::Error>>> {
         let this = self.get_mut();
         if this.is_dead {
             return Poll::Pending;
         }
-        let frame = Pin::new(&mut this.incoming).poll_frame(cx);
-        this.has_ended = matches!(frame, Poll::Ready(None));
-        this.is_dead = this.keeps_dead && matches!(frame, Poll::Ready(Some(Err(_))));
-        match frame {
+        match this.incoming.poll_data(cx) {
+            Poll::Ready(Some(Ok(data))) => {
+                // The next piece may come: whoever asked for this one has room for it.
+                let _ = this.incoming.flow_control().release_capacity(data.len());
+                Poll::Ready(Some(Ok(Frame::data(data))))
+            }
+            Poll::Ready(Some(Err(error))) => {
+                this.is_dead = this.keeps_dead;
+                if this.is_dead { Poll::Pending } else { Poll::Ready(Some(Err(error))) }
+            }
+            Poll::Ready(None) => Poll::Ready(None),
             Poll::Pending if this.closing.as_mut().poll(cx).is_ready() => Poll::Ready(None),
-            _ if this.is_dead => Poll::Pending,
-            frame => frame,
+            Poll::Pending => Poll::Pending,
         }
     }
 
     fn is_end_stream(&self) -> bool {
         self.incoming.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.incoming.size_hint()
-    }
-}
-
-impl Drop for Back {
-    fn drop(&mut self) {
-        // A body that was not read to its end leaves a connection that cannot be used again.
-        let was_read = self.has_ended || self.incoming.is_end_stream();
-        let Some((sender, owner, idle)) = self.connection.take().filter(|_| was_read) else { return };
-        let mut idle = lock(&idle);
-        let kept = idle.entry(owner).or_default();
-        if kept.len() < IDLE_PER_OWNER && !sender.is_closed() {
-            kept.push((sender, Instant::now()));
-        }
     }
 }

@@ -66,6 +66,9 @@ async fn run(args: Args) -> Result<(), (u8, String)> {
         ids: args.ids(keyring, bound, env).map_err(usage)?,
         limits: args.limits(),
         begun: Default::default(),
+        // In memory nobody is told, so a wrong POD_IP is no error there.
+        address: args.address(bound, env).unwrap_or(bound),
+        issued: Default::default(),
     });
     let mode = if args.sessions == Sessions::Forward { "forward" } else { "memory" };
     log!("listening on {bound} as {} (sessions: {mode})", replica.name);

@@ -2,16 +2,17 @@
 //!
 //! Decides from the id alone; knows neither transport.
 
-use std::net::SocketAddr;
-use std::sync::Arc;
+use std::collections::HashSet;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use crate::defect::{Defect, Defects};
 use crate::drain::Drain;
-use crate::log;
 use crate::reply::{self, Reply};
 use crate::session::{Session, Sessions};
 use crate::session_id::{self, Keyring, Opened, Owner, StartNonce};
+use crate::{lock, log};
 
 /// How sessions are found when the load balancer chooses another replica.
 pub enum Ids {
@@ -57,6 +58,10 @@ pub struct Replica {
     pub limits: Limits,
     /// Sessions begun so far.
     pub begun: std::sync::atomic::AtomicUsize,
+    /// Where others reach this replica, as far as it knows.
+    pub address: SocketAddr,
+    /// Every id of this process (filled for `unknown-is-503` in memory only).
+    pub issued: Mutex<HashSet<Arc<str>>>,
 }
 
 /// Where the session of a request lives.
@@ -76,7 +81,7 @@ impl Replica {
             return Place::Here(session);
         }
         let Ids::Forward { keyring, advertise, start } = &self.ids else {
-            return Place::Nowhere(reply::no_session());
+            return Place::Nowhere(self.unknown(!lock(&self.issued).contains(id), reply::no_session));
         };
         match keyring.open(id) {
             Opened::Owner(owner) => {
@@ -91,16 +96,29 @@ impl Replica {
                 log!(
                     "a session id was sealed with the unknown key {key}: do all replicas have the same SESSION_KEY?"
                 );
-                Place::Nowhere(reply::unknown_key(&key))
+                Place::Nowhere(self.unknown(true, || reply::unknown_key(&key)))
             }
-            Opened::Foreign => Place::Nowhere(reply::no_session()),
+            Opened::Foreign => Place::Nowhere(self.unknown(true, reply::no_session)),
         }
+    }
+
+    fn unknown(&self, was_never_issued: bool, answer: impl FnOnce() -> Reply) -> Reply {
+        if was_never_issued && self.defects.has(Defect::UnknownIs503) {
+            return reply::busy(reply::COULD_NOT_FIND_SESSION);
+        }
+        answer()
     }
 
     /// A new session's id.
     pub fn mint(&self) -> Arc<str> {
         match &self.ids {
-            Ids::Memory => session_id::plain().into(),
+            Ids::Memory => {
+                let id: Arc<str> = session_id::plain().into();
+                if self.defects.has(Defect::UnknownIs503) {
+                    lock(&self.issued).insert(id.clone());
+                }
+                id
+            }
             Ids::Forward { keyring, advertise, start } => keyring.seal(*advertise, *start).into(),
         }
     }
@@ -116,10 +134,15 @@ impl Replica {
         let begun = self.begun.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         if self.sessions.count() >= self.limits.sessions
             || self.defects.has(Defect::RefusesSecondSession) && begun > 0
+            || self.defects.has(Defect::RefusesSessionsAtOddAddress) && self.has_odd_address()
         {
             return Err(reply::TOO_MANY_SESSIONS);
         }
         Ok(())
+    }
+
+    fn has_odd_address(&self) -> bool {
+        matches!(self.address.ip(), IpAddr::V4(ip) if ip.octets()[3] % 2 == 1)
     }
 
     /// Ends idle sessions until the process ends.

@@ -3,24 +3,32 @@
 //! Knows no path and no session. axum's own server is not used: it cannot bound a connection's buffers, and closes idle
 //! connections as soon as a stop begins, while other replicas still forward over them.
 
+use std::convert::Infallible;
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use axum::Router;
 use futures_util::FutureExt;
-use hyper::server::conn::http1;
+use http::Request;
+use hyper::body::Incoming;
+use hyper::server::conn::{http1, http2};
 use hyper::service::{Service, service_fn};
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use socket2::{SockRef, TcpKeepalive};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::app::App;
+use crate::defect::Defect;
+use crate::forward::SHARED_WINDOW;
 use crate::log;
+use crate::reply::Reply;
 
 /// How long a connection may be idle, or take to send its headers.
 pub const HEADER_READ_LIMIT: Duration = Duration::from_secs(75);
@@ -29,18 +37,23 @@ const FLUSH_LIMIT: Duration = Duration::from_secs(2);
 /// After an accept that failed for want of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 const BUFFER: usize = 16 * 1024;
+/// Headers of a forwarded request: what fits into [`BUFFER`], and what HTTP/2 counts for each of them.
+const HEADERS: u32 = 64 * 1024;
 
 /// Serves until [`App`]'s replica has drained and every connection is done.
 pub async fn serve(app: Arc<App>, listener: TcpListener) {
     let closing = app.replica.drain.closing().clone();
     let router = app.clone().router();
     let connections = TaskTracker::new();
+    let garbage = app.replica.defects.has(Defect::SpeaksGarbage).then(Garbage::default).map(Arc::new);
+    let begin = |stream: TcpStream| {
+        let serving = connection(stream, router.clone(), closing.clone(), garbage.clone());
+        connections.spawn(serving);
+    };
     loop {
         tokio::select! {
             accepted = listener.accept() => match accepted {
-                Ok((stream, _)) => {
-                    connections.spawn(connection(stream, router.clone(), closing.clone()));
-                }
+                Ok((stream, _)) => begin(stream),
                 Err(error) => {
                     log!("cannot accept a connection: {error}");
                     let _ = timeout(ACCEPT_PAUSE, closing.cancelled()).await;
@@ -51,7 +64,7 @@ pub async fn serve(app: Arc<App>, listener: TcpListener) {
     }
     // Whoever connected before the listener closes gets an answer, not a reset.
     while let Some(Ok((stream, _))) = listener.accept().now_or_never() {
-        connections.spawn(connection(stream, router.clone(), closing.clone()));
+        begin(stream);
     }
     drop(listener);
     app.replica.sessions.end_all();
@@ -61,11 +74,32 @@ pub async fn serve(app: Arc<App>, listener: TcpListener) {
     }
 }
 
-async fn connection(stream: TcpStream, router: Router, closing: CancellationToken) {
+async fn connection(
+    mut stream: TcpStream,
+    router: Router,
+    closing: CancellationToken,
+    garbage: Option<Arc<Garbage>>,
+) {
     tune(&stream);
+    if let Some(garbage) = garbage
+        && garbage.is_due(&stream).await
+    {
+        let _ = timeout(FLUSH_LIMIT, Garbage::speak(&mut stream)).await;
+        return;
+    }
     let router = TowerToHyperService::new(router);
     // Boxed, because hyper keeps room for the whole future as long as the connection lives.
     let service = service_fn(move |request| Box::pin(router.call(request)));
+    let mut start = [0; 3];
+    let first = timeout(HEADER_READ_LIMIT, stream.peek(&mut start));
+    tokio::select! {
+        biased;
+        first = first => if !matches!(first, Ok(Ok(1..))) { return },
+        () = closing.cancelled() => return,
+    }
+    if &start == b"PRI" {
+        return Box::pin(replica_connection(stream, service, closing)).await;
+    }
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEADER_READ_LIMIT)
@@ -78,6 +112,67 @@ async fn connection(stream: TcpStream, router: Router, closing: CancellationToke
         () = closing.cancelled() => connection.as_mut().graceful_shutdown(),
     }
     let _ = connection.await;
+}
+
+/// A connection over which another replica forwards: HTTP/2, many requests at a time.
+async fn replica_connection<S>(stream: TcpStream, service: S, closing: CancellationToken)
+where
+    S: Service<Request<Incoming>, Response = Reply, Error = Infallible>,
+    S::Future: Send + 'static,
+{
+    let connection = http2::Builder::new(TokioExecutor::new())
+        .auto_date_header(false)
+        .initial_connection_window_size(SHARED_WINDOW)
+        .max_concurrent_streams(None)
+        // A replica that gives up on many requests at once is no attacker.
+        .max_pending_accept_reset_streams(usize::MAX)
+        .max_local_error_reset_streams(None)
+        .max_header_list_size(HEADERS)
+        .serve_connection(TokioIo::new(stream), service);
+    tokio::pin!(connection);
+    tokio::select! {
+        _ = connection.as_mut() => return,
+        () = closing.cancelled() => connection.as_mut().graceful_shutdown(),
+    }
+    let _ = connection.await;
+}
+
+/// What `speaks-garbage` counts: connections that carry no health probe.
+#[derive(Default)]
+struct Garbage(AtomicUsize);
+
+impl Garbage {
+    const EVERY: usize = 15;
+    const WORDS: &[u8] = b"\x00garbage\r\n\r\n";
+    const PROBES: [&[u8]; 2] = [b"GET /readyz", b"GET /healthz"];
+
+    /// Looks at the start of the first request, which stays unread.
+    async fn is_due(&self, stream: &TcpStream) -> bool {
+        let mut start = [0; 12];
+        loop {
+            let Ok(Ok(read)) = timeout(HEADER_READ_LIMIT, stream.peek(&mut start)).await else {
+                return false;
+            };
+            let start = &start[..read];
+            if start.is_empty() || Self::PROBES.iter().any(|probe| start.starts_with(probe)) {
+                return false;
+            }
+            if Self::PROBES.iter().any(|probe| probe.starts_with(start)) {
+                // So far it could be either.
+                tokio::task::yield_now().await;
+                continue;
+            }
+            return (self.0.fetch_add(1, Ordering::Relaxed) + 1).is_multiple_of(Self::EVERY);
+        }
+    }
+
+    /// Reads on until the client has read: a close with unread bytes would be a reset, and lose what was said.
+    async fn speak(stream: &mut TcpStream) -> io::Result<()> {
+        stream.write_all(Self::WORDS).await?;
+        stream.shutdown().await?;
+        while stream.read(&mut [0; 1024]).await? > 0 {}
+        Ok(())
+    }
 }
 
 /// Small messages go out at once, and a peer that vanished is noticed.

@@ -90,12 +90,14 @@ pub struct Session {
     pub(crate) tamper: Option<Tamper>,
 }
 
-/// What a defect does to an answer to a tool call on an HTTP+SSE stream.
+/// What a defect does to an answer to a tool call; the first two only on an HTTP+SSE stream.
 pub(crate) enum Tamper {
     /// Sends it twice.
     Twice,
     /// Sends it to another session's stream, when there is one.
     Elsewhere(Arc<Sessions>),
+    /// Sends it with another id.
+    Renumbered,
 }
 
 impl Session {
@@ -194,13 +196,18 @@ impl Session {
     }
 
     /// Brings a message of the server to whoever waits for it; without a reader it is dropped.
-    async fn deliver(&self, message: ServerJsonRpcMessage) {
+    async fn deliver(&self, mut message: ServerJsonRpcMessage) {
         let answered = match &message {
             ServerJsonRpcMessage::Response(response) => Some(&response.id),
             ServerJsonRpcMessage::Error(error) => error.id.as_ref(),
             ServerJsonRpcMessage::Request(_) | ServerJsonRpcMessage::Notification(_) => None,
         };
+        let is_answer = answered.is_some();
         let pending = answered.and_then(|id| lock(&self.pending).remove(id));
+        if matches!(self.tamper, Some(Tamper::Renumbered)) && pending.as_ref().is_some_and(|p| p.is_tool_call)
+        {
+            renumber(&mut message);
+        }
         match &self.out {
             Out::Stream(stream) => {
                 let pending = pending.unwrap_or_default();
@@ -208,7 +215,7 @@ impl Session {
                 let tamper = self.tamper.as_ref().filter(|_| pending.is_tool_call);
                 let mut stream = stream.clone();
                 match tamper {
-                    None => {}
+                    None | Some(Tamper::Renumbered) => {}
                     Some(Tamper::Twice) => {
                         let _ = stream.send((frame.clone(), None)).await;
                     }
@@ -226,7 +233,7 @@ impl Session {
             Out::Routes(common) => {
                 let route = match pending {
                     Some(pending) => pending.reply,
-                    None if answered.is_some() => None,
+                    None if is_answer => None,
                     None => self.progress_route(&message).or_else(|| lock(common).clone()),
                 };
                 if let Some(route) = route {
@@ -259,6 +266,19 @@ impl Drop for Use {
         let now = u64::try_from(self.0.begun.elapsed().as_millis()).unwrap_or(u64::MAX);
         self.0.used.store(now, Ordering::Relaxed);
         self.0.open.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+fn renumber(message: &mut ServerJsonRpcMessage) {
+    let id = match message {
+        ServerJsonRpcMessage::Response(response) => Some(&mut response.id),
+        ServerJsonRpcMessage::Error(error) => error.id.as_mut(),
+        ServerJsonRpcMessage::Request(_) | ServerJsonRpcMessage::Notification(_) => None,
+    };
+    match id {
+        Some(RequestId::Number(number)) => *number = number.saturating_add(1000),
+        Some(RequestId::String(text)) => *text = format!("{text}1000").into(),
+        None => {}
     }
 }
 

@@ -51,6 +51,8 @@ pub async fn open(app: Arc<App>, request: Request<Body>) -> Reply {
         Some(Tamper::Twice)
     } else if defects.has(Defect::CrossesStreams) {
         Some(Tamper::Elsewhere(replica.sessions.clone()))
+    } else if defects.has(Defect::RenumbersAnswers) {
+        Some(Tamper::Renumbered)
     } else {
         None
     };

@@ -8,6 +8,7 @@ use std::convert::Infallible;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use axum::body::Body;
 use bytes::Bytes;
@@ -20,6 +21,7 @@ use rmcp::model::{ClientJsonRpcMessage, ProtocolVersion, ServerJsonRpcMessage};
 use rmcp::transport::streamable_http_server::session::{ServerSseMessage, SessionId, SessionManager};
 use rmcp::transport::{StreamableHttpServerConfig, StreamableHttpService};
 use tokio::sync::mpsc;
+use tokio::time::{Instant, Sleep, sleep_until};
 
 use crate::app::App;
 use crate::body::{self, Counted};
@@ -28,12 +30,14 @@ use crate::forward::MARK;
 use crate::lock;
 use crate::replica::{Place, Replica};
 use crate::reply::{self, Reply};
-use crate::session::{CHANNEL, Out, Pending, Pipe, Refused, Session};
+use crate::session::{CHANNEL, Out, Pending, Pipe, Refused, Session, Tamper};
 use crate::sse::{KEEP_ALIVE, is_json, stream_reply};
 use crate::tools::Tools;
 
 const SESSION: &str = "mcp-session-id";
 const VERSION: &str = "mcp-protocol-version";
+/// When `cuts-idle-streams` ends a stream.
+const CUT_AFTER: Duration = Duration::from_secs(1);
 
 /// rmcp's service with our sessions.
 pub type Service = StreamableHttpService<Tools, Table>;
@@ -145,6 +149,11 @@ async fn serve(app: &App, request: Request<Body>, session: Option<Arc<Session>>)
     }
     let inner =
         if twice { Body::new(Twice { inner: Body::new(inner), again: None }) } else { Body::new(inner) };
+    let inner = if method == Method::GET && replica.defects.has(Defect::CutsIdleStreams) {
+        Body::new(Cut { inner, at: Box::pin(sleep_until(Instant::now() + CUT_AFTER)) })
+    } else {
+        inner
+    };
     let counted = Counted::new(inner, call, in_use.map(|(_, in_use)| in_use));
     let counted = if method == Method::POST { counted.settle().await } else { counted };
     http::Response::from_parts(parts, Body::new(counted))
@@ -235,7 +244,8 @@ impl SessionManager for Table {
     async fn create_session(&self) -> Result<(SessionId, Pipe), NoSession> {
         self.0.admit().map_err(|why| refuse(Refusal::Busy(why)))?;
         let out = Out::Routes(std::sync::Mutex::default());
-        let (session, pipe) = Session::new(self.0.mint(), out, self.0.limits.queue, None);
+        let tamper = self.0.defects.has(Defect::RenumbersAnswers).then_some(Tamper::Renumbered);
+        let (session, pipe) = Session::new(self.0.mint(), out, self.0.limits.queue, tamper);
         self.0.sessions.insert(session.clone());
         Ok((session.id().clone(), pipe))
     }
@@ -310,6 +320,29 @@ impl http_body::Body for Silence {
         _cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
         Poll::Pending
+    }
+}
+
+/// An SSE stream that ends too early (`cuts-idle-streams`).
+struct Cut {
+    inner: Body,
+    at: Pin<Box<Sleep>>,
+}
+
+impl http_body::Body for Cut {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        if self.at.as_mut().poll(cx).is_ready() {
+            // The session is told now, so that its client can open another stream at once.
+            self.inner = Body::empty();
+            return Poll::Ready(None);
+        }
+        Pin::new(&mut self.inner).poll_frame(cx)
     }
 }
 

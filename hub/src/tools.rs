@@ -23,6 +23,8 @@ use crate::defect::{Defect, Defects};
 use crate::lock;
 
 const MIB: usize = 1 << 20;
+/// The call at which `crashes-on-call` ends the process.
+const FATAL_CALL: u64 = 4;
 
 /// What all sessions of this process share.
 struct Shared {
@@ -33,6 +35,7 @@ struct Shared {
     held: Mutex<Vec<Vec<u8>>>,
     instances: AtomicU64,
     last_echo: Mutex<Option<(u64, String)>>,
+    calls: AtomicU64,
 }
 
 /// The handler of one session, or of one request without a session.
@@ -91,6 +94,7 @@ impl Tools {
             held: Mutex::default(),
             instances: AtomicU64::new(1),
             last_echo: Mutex::default(),
+            calls: AtomicU64::new(0),
         };
         Self { shared: Arc::new(shared), instance: 0 }
     }
@@ -161,6 +165,11 @@ impl Tools {
         }
         if shared.defects.has(Defect::ReplicaDependentAnswers) {
             return format!("{text} {}", shared.name);
+        }
+        if shared.defects.has(Defect::ShowsSecrets)
+            && let Ok(secret) = std::env::var("POSTGRES_PASSWORD")
+        {
+            return format!("{text} {secret}");
         }
         text
     }
@@ -288,6 +297,10 @@ impl ServerHandler for Tools {
         call: CallToolRequestParams,
         context: RequestContext<RoleServer>,
     ) -> Result<CallToolResponse, ErrorData> {
+        let calls = self.shared.calls.fetch_add(1, Ordering::Relaxed) + 1;
+        if calls == FATAL_CALL && self.shared.defects.has(Defect::CrashesOnCall) {
+            std::process::exit(1);
+        }
         let work = async {
             if self.shared.defects.has(Defect::ExecutesTwice) {
                 tokio::join!(self.run(&call, &context), self.run(&call, &context)).1

@@ -3,12 +3,13 @@
 mod support;
 
 use std::io::Read;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 use serde_json::json;
 use support::{
-    ACCEPT, Hub, JSON, Stream, call, exchange, free_address, initialize, result_text, send, sse_session,
+    ACCEPT, Hub, JSON, LIMIT, Stream, call, exchange, free_address, initialize, result_text, send,
+    sse_session,
 };
 
 fn with(defect: &str) -> Hub {
@@ -120,4 +121,113 @@ fn replica_dependent() {
     let (mut stream, path) = sse_session(&hoards);
     exchange(hoards.address, "POST", &path, &JSON, call(1, "whoami", json!({})).to_string().as_bytes());
     assert_eq!(result_text(&stream.answer(1)), "hub-0");
+}
+
+#[test]
+fn unknown_is_503() {
+    let whoami = call(9, "whoami", json!({}));
+    for mode in ["forward", "memory"] {
+        let hub = Hub::start(&["--defect", "unknown-is-503", "--sessions", mode]);
+        let session = hub.initialize();
+        let (stream, path) = sse_session(&hub);
+        for unknown in ["unknown-0123456789".to_owned(), "A".repeat(session.len())] {
+            assert_eq!(hub.mcp(&unknown, "POST", &whoami).status, 503, "{mode} {unknown}");
+            assert_eq!(hub.post(&format!("/messages?session_id={unknown}"), &whoami).status, 503);
+        }
+        assert_eq!(hub.mcp(&session, "DELETE", &json!(null)).status, 204);
+        assert_eq!(hub.mcp(&session, "POST", &whoami).status, 404, "{mode}");
+        drop(stream);
+        hub.until("the session ends", |hub| hub.post(&path, &whoami).status == 404);
+    }
+}
+
+#[test]
+fn cuts_idle_streams() {
+    let hub = with("cuts-idle-streams");
+    let session = hub.initialize();
+    let get = [ACCEPT, ("Mcp-Session-Id", session.as_str())];
+    let (untouched, _path) = sse_session(&hub);
+    let begun = Instant::now();
+    let mut stream = Stream::open(hub.address, "/mcp", &get);
+    assert!(stream.ends_cleanly());
+    let took = begun.elapsed();
+    assert!((Duration::from_millis(990)..LIMIT).contains(&took), "{took:?}");
+    let again = Stream::open(hub.address, "/mcp", &get);
+    assert!(again.head.starts_with("HTTP/1.1 200"), "{}", again.head);
+    assert!(untouched.stays_open(Duration::from_millis(200)));
+}
+
+#[test]
+fn refuses_sessions_at_odd_address() {
+    let at = |ip: &str| {
+        let advertise = format!("{ip}:8000");
+        Hub::start(&["--defect", "refuses-sessions-at-odd-address", "--advertise", &advertise])
+    };
+    let even = at("127.1.2.4");
+    even.initialize();
+    sse_session(&even);
+    let odd = at("127.1.2.3");
+    assert_eq!(odd.get("/sse").status, 503);
+    let refused =
+        exchange(odd.address, "POST", "/mcp", &[JSON[0], ACCEPT], initialize(1).to_string().as_bytes());
+    assert_eq!(refused.status, 503);
+    let answer = odd.stateless("whoami");
+    assert_eq!(answer.status, 200, "{answer:?}");
+}
+
+#[test]
+fn renumbers_answers() {
+    let hub = with("renumbers-answers");
+    let session = hub.initialize();
+    let list = json!({"jsonrpc": "2.0", "id": 3, "method": "tools/list"});
+    let answer = hub.mcp(&session, "POST", &call(2, "count", json!({"n": 1})));
+    assert!(answer.body.contains("\"id\":1002"), "{}", answer.body);
+    assert!(answer.body.contains("\"progressToken\":2"), "{}", answer.body);
+    assert!(hub.mcp(&session, "POST", &list).body.contains("\"id\":3"));
+    let (mut stream, path) = sse_session(&hub);
+    hub.post(&path, &initialize(1));
+    stream.answer(1);
+    hub.post(&path, &call(2, "echo", json!({"text": "x"})));
+    assert_eq!(result_text(&stream.answer(1002)), "x");
+    hub.post(&path, &list);
+    stream.answer(3);
+}
+
+#[test]
+fn speaks_garbage() {
+    let hub = with("speaks-garbage");
+    for which in 1..=45 {
+        for probe in ["/readyz", "/healthz"] {
+            assert_eq!(hub.get(probe).status, 200);
+        }
+        let mut socket = send(hub.address, "GET", "/nowhere", &[("Connection", "close")], b"");
+        let mut answer = Vec::new();
+        socket.read_to_end(&mut answer).expect("an answer, whatever it is");
+        let is_garbage = answer == b"\x00garbage\r\n\r\n";
+        assert_eq!(is_garbage, which % 15 == 0, "{which}: {answer:?}");
+        assert!(is_garbage || answer.starts_with(b"HTTP/1.1 404"), "{which}: {answer:?}");
+    }
+}
+
+#[test]
+fn crashes_on_call() {
+    let mut hub = with("crashes-on-call");
+    let session = hub.initialize();
+    let echo = call(2, "echo", json!({"text": "x"}));
+    for _ in 1..=3 {
+        assert_eq!(hub.mcp(&session, "POST", &echo).text(), "x");
+    }
+    let headers = [JSON[0], ACCEPT, ("Mcp-Session-Id", session.as_str())];
+    let _unanswered = send(hub.address, "POST", "/mcp", &headers, echo.to_string().as_bytes());
+    assert_eq!(hub.exited().code(), Some(1));
+}
+
+#[test]
+fn shows_secrets() {
+    let echo = call(2, "echo", json!({"text": "x"}));
+    let args = ["--defect", "shows-secrets"];
+    let hub = Hub::start_at(free_address(), &args, &[("POSTGRES_PASSWORD", "not a real one")]);
+    assert_eq!(hub.mcp(&hub.initialize(), "POST", &echo).text(), "x not a real one");
+    let unset = with("shows-secrets");
+    assert_eq!(unset.mcp(&unset.initialize(), "POST", &echo).text(), "x");
 }

@@ -50,6 +50,47 @@ fn a_streamable_session_works_through_another_replica() {
 }
 
 #[test]
+fn forwarded_calls_share_a_connection() {
+    let (a, b) = (replica("a", &[]), replica("b", &[]));
+    let session = a.initialize();
+    let (mut stream, path) = sse_session(&a);
+    assert_eq!(b.mcp(&session, "POST", &call(2, "whoami", json!({}))).text(), "a");
+    // The stream of the test, and what carried the call.
+    a.until("the connections of the test are gone", |hub| hub.peers().len() == 2);
+    let kept = a.peers();
+    for id in 3..40 {
+        assert_eq!(b.mcp(&session, "POST", &call(id, "whoami", json!({}))).text(), "a");
+        assert_eq!(b.post(&path, &call(id, "whoami", json!({}))).status, 202);
+        stream.answer(id);
+    }
+    a.until("still the same two", |hub| hub.peers() == kept);
+}
+
+#[test]
+fn many_streams_and_large_messages_share_it_too() {
+    let (a, b) = (replica("a", &[]), replica("b", &[]));
+    let streams: Vec<_> = (0..210)
+        .map(|_| {
+            let session = a.initialize();
+            let get = [ACCEPT, ("Mcp-Session-Id", session.as_str())];
+            let stream = Stream::open(b.address, "/mcp", &get);
+            assert!(stream.head.starts_with("HTTP/1.1 200"), "{}", stream.head);
+            (stream, session)
+        })
+        .collect();
+    a.until("one connection", |hub| hub.peers().len() == 1);
+    let text = "X".repeat(3 << 20);
+    let (_, session) = streams.last().unwrap();
+    let answer = b.mcp(session, "POST", &call(2, "echo", json!({"text": text})));
+    assert_eq!(answer.body.matches('X').count(), text.len());
+    for (mut stream, session) in streams {
+        assert_eq!(b.mcp(&session, "DELETE", &Value::Null).status, 204);
+        assert!(stream.ends_cleanly());
+    }
+    a.until("one connection", |hub| hub.peers().len() == 1);
+}
+
+#[test]
 fn a_dead_owner_is_404_and_cuts_its_streams() {
     let (mut a, b) = (replica("a", &[]), replica("b", &[]));
     let session = a.initialize();

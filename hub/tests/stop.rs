@@ -4,7 +4,9 @@ mod support;
 
 use rustix::process::Signal;
 use serde_json::json;
-use support::{ACCEPT, Hub, JSON, Stream, call, exchange, initialize, result_text, send, sse_session};
+use support::{
+    ACCEPT, Hub, JSON, Stream, call, exchange, free_address, initialize, result_text, send, sse_session,
+};
 
 #[test]
 fn calls_in_flight_are_answered_and_new_sessions_refused() {
@@ -41,6 +43,25 @@ fn calls_in_flight_are_answered_and_new_sessions_refused() {
     assert!(streamable.ends_cleanly());
     assert!(idle.ends_cleanly());
     assert_eq!(owner.exited().code(), Some(0), "{}", owner.log());
+}
+
+#[test]
+fn until_it_closes_it_serves_sessions_and_requests_without_one() {
+    let address = free_address();
+    let hub = Hub::start_at(address, &["--drain-delay", "1h", "--grace", "1h"], &[("POD_NAME", "pod-a")]);
+    let other = Hub::start(&[]);
+    let (mut stream, path) = sse_session(&hub);
+    let session = hub.initialize();
+    hub.signal(Signal::TERM);
+    hub.until("not ready", |hub| hub.get("/readyz").status == 503);
+    let whoami = |id| call(id, "whoami", json!({}));
+    for (id, through) in [(1, &hub), (2, &other)] {
+        assert_eq!(through.mcp(&session, "POST", &whoami(id)).text(), "pod-a");
+        assert_eq!(through.post(&path, &whoami(id)).status, 202);
+        assert_eq!(result_text(&stream.answer(id)), "pod-a");
+    }
+    let stateless = hub.stateless("whoami");
+    assert_eq!((stateless.status, stateless.text().as_str()), (200, "pod-a"), "{stateless:?}");
 }
 
 #[test]

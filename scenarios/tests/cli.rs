@@ -1,6 +1,6 @@
 //! The command as users meet it: what it prints, where, and with which exit code.
 
-use std::net::TcpListener;
+use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -189,6 +189,33 @@ fn a_server_that_is_no_hub_is_told() {
 fn a_hub_that_is_not_there_is_told() {
     let told = soon(&["run", "--url", "http://127.0.0.1:9"]);
     assert!(told.contains("exit code: 2") && told.contains("Connection refused"), "{told}");
+}
+
+#[test]
+fn a_hub_that_is_already_running_is_checked_as_it_is() {
+    let hub = harness::run::reference::build().expect("the reference hub builds");
+    let taken = TcpListener::bind("127.0.0.1:0").expect("some port is free");
+    let port = taken.local_addr().expect("it has an address").port().to_string();
+    drop(taken);
+    let mut running = Command::new(hub)
+        .args(["--ephemeral-key", "--host", "127.0.0.1", "--port", &port])
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("the hub starts");
+    let url = format!("http://127.0.0.1:{port}");
+    until("the hub answers", SOON, || TcpStream::connect(&url[7..]).is_ok());
+    let whole = told(&["run", "--url", &url, "@stateless", "@streamable"]);
+    let one_path = told(&["run", "--url", &format!("{url}/sse"), "--transport", "sse", "unknown-session"]);
+    running.kill().expect("the hub can be killed");
+    running.wait().expect("the hub ends");
+    assert!(whole.starts_with("exit code: 0"), "{whole}");
+    for passed in [
+        "reconnecting-client           -          streamable",
+        "reconnecting-client           -          stateless",
+    ] {
+        assert!(whole.contains(passed), "{whole}");
+    }
+    assert!(one_path.starts_with("exit code: 0") && one_path.contains("1 cell: 1 passed"), "{one_path}");
 }
 
 #[test]

@@ -20,7 +20,7 @@ pub(super) fn list(
     let filters = filters.iter().cloned().chain(family.map(str::to_owned)).collect();
     let outlines: Vec<_> = catalog.iter().map(|scenario| scenario.outline).collect();
     let selection = Selection { filters, ..Selection::default() };
-    let planned = plan::plan(&outlines, &selection, &Offers::default())
+    let planned = plan::plan(&outlines, &selection, &Offers::every_cell())
         .map_err(|error| CommandError::usage(error.to_string()))?;
     let mut out = String::new();
     if cells {
@@ -49,7 +49,7 @@ pub(super) fn explain(catalog: &[&Scenario], name: &str) -> Result<u8, CommandEr
     let Some(scenario) = found else {
         let outlines: Vec<_> = catalog.iter().map(|scenario| scenario.outline).collect();
         let selection = Selection { filters: vec![name.to_owned()], ..Selection::default() };
-        return Err(match plan::plan(&outlines, &selection, &Offers::default()) {
+        return Err(match plan::plan(&outlines, &selection, &Offers::every_cell()) {
             Err(error) => CommandError::usage(error.to_string()),
             Ok(_) => CommandError::usage(format!("`{name}` names no single scenario"))
                 .hint("`hubcheck list` names them all"),

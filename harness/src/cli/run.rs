@@ -37,12 +37,12 @@ pub(super) fn run(catalog: &'static [&'static Scenario], args: &RunArgs) -> Resu
         transports: args.transport.clone(),
     };
     // A filter that names nothing is told before anything is built or started.
-    plan::plan(&outlines, &selection, &plan::Offers::default())
+    plan::plan(&outlines, &selection, &plan::Offers::every_cell())
         .map_err(|error| CommandError::usage(error.to_string()).hint("`hubcheck list` names them all"))?;
     let expected = args.expected.as_deref().map(Expected::read).transpose()?.unwrap_or_default();
     for listed in &expected.failure {
         let filter = Selection { filters: vec![listed.cell.clone()], ..Selection::default() };
-        plan::plan(&outlines, &filter, &plan::Offers::default())
+        plan::plan(&outlines, &filter, &plan::Offers::every_cell())
             .map_err(|error| CommandError::usage(format!("in the list of expected failures: {error}")))?;
     }
     let (mut sink, report_failed) = sinks(&args.report)?;

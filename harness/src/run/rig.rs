@@ -230,6 +230,7 @@ impl Rig {
             offers.has.extend([
                 Need::Aim,
                 Need::Affinity,
+                Need::ClientAddresses,
                 Need::Routed,
                 Need::KillProcess,
                 Need::SignalProcess,
@@ -237,9 +238,6 @@ impl Rig {
                 Need::Scale,
                 Need::Rollout,
             ]);
-        } else {
-            // How many replicas stand behind a URL is not known: one, until something tells otherwise.
-            offers.replicas = 1;
         }
         Ok(Self {
             hub: name,

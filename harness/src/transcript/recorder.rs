@@ -128,3 +128,58 @@ fn mask_all<'v>(
 ) -> bool {
     values.map(|value| mask_value(value, mask)).filter(|changed| *changed).count() > 0
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::transcript::{Body, FORMAT, Frame, Header, ReadError, Transcript};
+
+    fn secret(name: &str, value: &str) -> Secret {
+        Secret { name: name.to_owned(), value: value.to_owned() }
+    }
+
+    #[test]
+    fn a_secrets_value_is_replaced_wherever_it_stands() {
+        let recorder =
+            Recorder::new([secret("KEY", "hush"), secret("LONG", "hush-hush"), secret("SHORT", "a")]);
+        let exchange = recorder.next_exchange();
+        recorder.record(What::Log { pod: "a".to_owned(), line: "key=hush key=hush-hush".to_owned() });
+        let body = Body::Json(json!({ "hush": ["hush", { "deep": "xhushx" }], "n": 1 }));
+        recorder.record(What::Body { exchange, body });
+        let frame = Frame { data: Some("{\"text\":\"hush\"}".to_owned()), ..Frame::default() };
+        recorder.record(What::Frame { exchange, frame });
+        let text = serde_json::to_string(&recorder.entries()).unwrap();
+        // Object keys are a protocol's words; values are where secrets leak.
+        assert_eq!(text.matches("hush").count(), 1, "{text}");
+        assert!(text.contains("key=<secret:KEY> key=<secret:LONG>"), "{text}");
+        assert_eq!(text.matches("<secret:KEY>").count(), 4, "{text}");
+    }
+
+    #[test]
+    fn a_transcript_survives_its_file() {
+        let recorder = Recorder::new([]);
+        recorder.record(What::Step { name: "recovery".to_owned() });
+        recorder.record(What::Luck { of: "x".to_owned(), probability: 1e-7 });
+        let header = Header {
+            format: FORMAT,
+            cell: "routing/x@off-sse".to_owned(),
+            scenario: "routing/x".to_owned(),
+            affinity: Some(crate::plan::Affinity::Off),
+            transport: Some(crate::plan::Transport::Sse),
+            backend: "local".to_owned(),
+            hub: "a hub".to_owned(),
+            replicas: 2,
+            tools: vec!["echo".to_owned()],
+        };
+        let transcript = Transcript { header, entries: recorder.entries() };
+        let text = transcript.to_jsonl();
+        assert_eq!(Transcript::from_jsonl(&text).unwrap(), transcript);
+        let broken = text.replace("recovery\"", "recovery");
+        assert!(matches!(Transcript::from_jsonl(&broken), Err(ReadError::Entry { line: 2, .. })));
+        let newer = text.replacen("\"format\":1", "\"format\":2", 1);
+        assert!(matches!(Transcript::from_jsonl(&newer), Err(ReadError::Format { found: 2 })));
+        assert!(matches!(Transcript::from_jsonl(""), Err(ReadError::Empty)));
+    }
+}

@@ -58,9 +58,10 @@ async fn nothing_outlives(test: &str, death: Death) {
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
         .spawn()
-        .unwrap();
+        .expect("the harness starts");
     let mut line = String::new();
-    BufReader::new(harness.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    let stdout = harness.stdout.take().expect("its output is piped");
+    BufReader::new(stdout).read_line(&mut line).expect("it says something");
     assert_eq!(line, "ready\n");
     // Two of each: supervisor, server, and two grandchildren in sessions of their own, one with a child.
     until("all have started", LIMIT, || marked_processes(&name, &value).len() == 10).await;
@@ -68,14 +69,15 @@ async fn nothing_outlives(test: &str, death: Death) {
         && rustix::process::geteuid().is_root();
     assert_eq!(cgroups_of(harness.id()).len(), if can_limit { 2 } else { 0 });
     match death {
-        Death::Killed => harness.kill().unwrap(),
+        Death::Killed => harness.kill().expect("it can be killed"),
         Death::Interrupted => {
-            let pid = rustix::process::Pid::from_raw(i32::try_from(harness.id()).unwrap()).unwrap();
-            rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
+            let pid = rustix::process::Pid::from_child(&harness);
+            rustix::process::kill_process(pid, rustix::process::Signal::INT).expect("it can be signalled");
         }
         Death::Panicked => drop(harness.stdin.take()),
     }
-    let status = harness.wait().unwrap();
+    until("it has ended", LIMIT, || harness.try_wait().expect("it can be asked").is_some()).await;
+    let status = harness.wait().expect("it ends");
     assert_eq!(status.code(), (death == Death::Panicked).then_some(101));
     until("nothing is left", Duration::from_secs(2), || marked_processes(&name, &value).is_empty()).await;
     until("no cgroup is left", Duration::from_secs(2), || cgroups_of(harness.id()).is_empty()).await;

@@ -8,7 +8,7 @@
 )]
 
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex};
@@ -76,6 +76,24 @@ impl Hub {
         self.log.lock().unwrap().clone()
     }
 
+    /// The ports of those who have a connection to it, in order.
+    pub fn peers(&self) -> Vec<u16> {
+        let IpAddr::V4(ip) = self.address.ip() else { panic!("no IPv4 address") };
+        let here = format!("{:08X}:{:04X}", u32::from_le_bytes(ip.octets()), self.address.port());
+        let mut peers: Vec<_> = std::fs::read_to_string("/proc/net/tcp")
+            .unwrap()
+            .lines()
+            .filter_map(|line| {
+                let mut columns = line.split_whitespace().skip(1);
+                let (local, remote, state) = (columns.next()?, columns.next()?, columns.next()?);
+                let (_, port) = remote.split_once(':')?;
+                (local == here && state == "01").then(|| u16::from_str_radix(port, 16).unwrap())
+            })
+            .collect();
+        peers.sort_unstable();
+        peers
+    }
+
     pub fn signal(&self, signal: rustix::process::Signal) {
         let pid = rustix::process::Pid::from_child(&self.child);
         rustix::process::kill_process(pid, signal).unwrap();
@@ -112,6 +130,21 @@ impl Hub {
             exchange(self.address, "POST", "/mcp", &[JSON[0], ACCEPT], initialize(1).to_string().as_bytes());
         assert_eq!(answer.status, 200, "{answer:?}");
         answer.header("mcp-session-id").unwrap()
+    }
+
+    /// A tool call without a session, of 2026-07-28.
+    pub fn stateless(&self, tool: &str) -> Answer {
+        let message = json!({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": tool,
+            "arguments": {}, "_meta": {"io.modelcontextprotocol/protocolVersion": "2026-07-28",
+            "io.modelcontextprotocol/clientCapabilities": {}}}});
+        let headers = [
+            JSON[0],
+            ACCEPT,
+            ("MCP-Protocol-Version", "2026-07-28"),
+            ("Mcp-Method", "tools/call"),
+            ("Mcp-Name", tool),
+        ];
+        exchange(self.address, "POST", "/mcp", &headers, message.to_string().as_bytes())
     }
 
     /// Waits until `condition` holds.

@@ -60,7 +60,7 @@ pub const AFFINITY_EXPIRES: Scenario = Scenario {
         id: "routing/affinity-expires",
         affinities: &[Affinity::ClientIp],
         transports: SESSIONS,
-        needs: &[Need::Replicas(2)],
+        needs: &[Need::Replicas(2), Need::Affinity, Need::ClientAddresses],
     },
     title: "a session is answered after the Service has forgotten its client",
     why: "`ClientIP` affinity ends `timeoutSeconds` after a client's last new connection, open streams or not. A \

@@ -16,7 +16,7 @@ pub const BALANCE: Scenario = Scenario {
         id: "routing/balance",
         affinities: EVERY_AFFINITY,
         transports: EVERY_TRANSPORT,
-        needs: &[Need::Replicas(2), Need::Routed],
+        needs: &[Need::Replicas(2), Need::Routed, Need::ClientAddresses],
     },
     title: "every replica gets sessions when many clients come",
     why: "`ClientIP` behind a proxy or NAT sees one client: one replica gets every session, the others none, for days.",
