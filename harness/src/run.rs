@@ -16,7 +16,7 @@ use tokio::task::JoinSet;
 use crate::check::{self, Check, Finding, Verdict};
 use crate::plan::{Cell, Need, Outline, Planned};
 use crate::report::{RunEvent, Sink};
-use crate::transcript::{Recorder, Transcript, What};
+use crate::transcript::{End, Entry, PodChange, Recorder, Transcript, What};
 
 pub use rig::Rig;
 pub use stage::Stage;
@@ -76,6 +76,9 @@ pub struct CellReport {
 
 /// The longest a cell may take before it counts as inconclusive: far beyond what any cell needs.
 const CELL_LIMIT: Duration = Duration::from_secs(240);
+
+/// How long after a broken connection the end of its process may be told.
+const ENDING_TOLD: Duration = Duration::from_secs(1);
 
 /// Runs every planned cell, so many at a time, and tells the sink as it goes.
 ///
@@ -176,7 +179,9 @@ async fn drive(rig: &Arc<Rig>, scenario: &Scenario, cell: Cell, recorder: &Recor
     let stage = Stage::new(Arc::clone(rig), cell, Arc::clone(&cluster), recorder.clone());
     let driving = async {
         stage.ready().await?;
-        (scenario.drive)(&stage).await
+        (scenario.drive)(&stage).await?;
+        endings_are_told(recorder).await;
+        anyhow::Ok(())
     };
     // A panic in a scenario is the harness's fault; the cluster must go away and the other cells go on.
     let driven = std::panic::AssertUnwindSafe(tokio::time::timeout(CELL_LIMIT, driving)).catch_unwind().await;
@@ -193,6 +198,26 @@ async fn drive(rig: &Arc<Rig>, scenario: &Scenario, cell: Cell, recorder: &Recor
             Err(anyhow::anyhow!("the scenario panicked: {text}"))
         }
     }
+}
+
+/// A connection that broke although nothing was done to the cluster may be the first sign of a process that ended. Its
+/// end is told a moment later: a cell that ended before would not know why.
+async fn endings_are_told(recorder: &Recorder) {
+    let mut look = tokio::time::interval(Duration::from_millis(10));
+    let told = async {
+        while has_unexplained_break(&recorder.entries()) {
+            look.tick().await;
+        }
+    };
+    // When none is told, the hub broke the connection and lives on.
+    drop(tokio::time::timeout(ENDING_TOLD, told).await);
+}
+
+fn has_unexplained_break(entries: &[Entry]) -> bool {
+    let has = |wanted: fn(&What) -> bool| entries.iter().any(|entry| wanted(&entry.what));
+    has(|what| matches!(what, What::End { how: End::Cut { .. } | End::Refused { .. }, .. }))
+        && !has(|what| matches!(what, What::Fault(_)))
+        && !has(|what| matches!(what, What::Pod { change: PodChange::Terminated { .. }, .. }))
 }
 
 fn write_transcript(evidence: &Path, cell: Cell, transcript: &Transcript) -> std::io::Result<PathBuf> {

@@ -25,7 +25,7 @@ const TABLE: &[(&str, &str, &[&str])] = &[
     ("unknown-is-503", "unknown-session@streamable", &["never-issued-is-404"]),
     ("cuts-idle-streams", "scale-up@client-ip-streamable", &["streams-untouched"]),
     ("keeps-dead-streams", "owner-killed@off-streamable", &["orphans-told"]),
-    ("refuses-second-session", "rolling-update@off-sse", &["new-session-works"]),
+    ("refuses-second-session", "owner-killed@off-sse", &["new-session-works"]),
     ("executes-twice", "scale-down@off-sse", &["executed-once"]),
     ("executes-twice", "scale-down@off-streamable", &["executed-once"]),
     ("drops-calls-on-stop", "scale-down@off-sse", &["accepted-calls-kept"]),
