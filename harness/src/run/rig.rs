@@ -1,23 +1,22 @@
 //! What a run has to work with: the hub, where its replicas run, and what both offer.
 
+mod survey;
+
 use std::collections::BTreeMap;
 use std::net::ToSocketAddrs;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde_json::json;
-
 use super::Setup;
-use super::stage::outcome_text;
+use crate::cluster::Unmet;
 use crate::cluster::backend::{Address, Cluster};
 use crate::cluster::local::{Launch, Local, Spec, UpError};
 use crate::cluster::manifest::{ManifestError, Manifests, ProbeNumbers};
-use crate::cluster::{Condition, Unmet};
 use crate::plan::{Affinity, Cell, Need, Offers, Tool, Transport};
 use crate::timeouts::Timeouts;
 use crate::transcript::{FORMAT, Header, Path, Recorder, Secret};
-use crate::wire::{Client, Dialect, Outcome, Target};
+use crate::wire::{Dialect, Target};
 
 /// The image of the reference hub in the manifests of `kind/`.
 pub const REFERENCE_IMAGE: &str = "mcp-hub:dev";
@@ -28,9 +27,6 @@ const PROBES: ProbeNumbers =
 /// A replica that hangs leaves the Service before it is restarted: with equal thresholds either may come first.
 const LIVENESS_FAILURES: u32 = 10;
 const GRACE: Duration = Duration::from_secs(3);
-
-/// How often a hub may end by itself before the survey gives up on it.
-const ENDINGS: u32 = 2;
 
 /// The hub under test.
 pub enum Hub {
@@ -251,21 +247,6 @@ impl Rig {
         })
     }
 
-    /// Looks at the hub once, with one replica: which of these transports it speaks, and which tools it has.
-    ///
-    /// # Errors
-    ///
-    /// [`RigError`] when it does not start, is never ready, or speaks nothing that was wanted; when the transports were
-    /// asked for by name, also when it does not speak one of them.
-    pub async fn survey(&mut self, wanted: &[Transport], by_name: bool) -> Result<(), RigError> {
-        let recorder = Recorder::new(self.secrets());
-        let cluster = self.up(1, None, &Setup::ORDINARY, &recorder).await?;
-        let surveyed = self.survey_on(&cluster, wanted, by_name, &recorder).await;
-        cluster.down().await;
-        self.offers.has.extend(surveyed?);
-        Ok(())
-    }
-
     /// A cell's own cluster, not yet ready.
     pub(super) async fn cluster_up(
         &self,
@@ -366,57 +347,6 @@ impl Rig {
         };
         Ok(Cluster::Local(Local::up(spec, recorder.clone()).await?))
     }
-
-    async fn survey_on(
-        &self,
-        cluster: &Cluster,
-        wanted: &[Transport],
-        by_name: bool,
-        recorder: &Recorder,
-    ) -> Result<Vec<Need>, RigError> {
-        tokio::select! {
-            ready = cluster.wait(&Condition::Ready(1), self.timeouts.ready) => ready?,
-            // What ends as soon as it is started will not become ready, however long it is waited for.
-            () = keeps_ending(cluster) => {
-                let seen = cluster.wait(&Condition::Ready(1), Duration::ZERO).await;
-                return Err(RigError::KeepsEnding(seen.err().map(|unmet| unmet.last_seen).unwrap_or_default()));
-            }
-        }
-        let target = target(Path::Service, cluster.service());
-        let mut found = Vec::new();
-        let mut refused = Vec::new();
-        for transport in wanted {
-            let client = Client::new(
-                format!("survey-{transport}"),
-                cluster.client_address(found.len()),
-                recorder.clone(),
-                Arc::clone(&self.dialect),
-                Arc::clone(&self.timeouts),
-            );
-            match list_tools(&client, *transport, &target).await {
-                Ok(names) => {
-                    found.push(Need::Speaks(*transport));
-                    found.extend(self.parts(&names));
-                }
-                Err(why) if by_name => return Err(RigError::DoesNotSpeak { transport: *transport, why }),
-                Err(why) => refused.push(format!("{transport}: {why}")),
-            }
-        }
-        if found.is_empty() { Err(RigError::SpeaksNothing(refused.join("; "))) } else { Ok(found) }
-    }
-
-    /// The parts that these tools can play.
-    fn parts(&self, names: &[String]) -> Vec<Need> {
-        let has = |tool: &Tool| names.iter().any(|name| name == self.tool_name(*tool));
-        let mut needs: Vec<Need> = Tool::ALL.into_iter().filter(has).map(Need::Tool).collect();
-        if needs.iter().any(|need| matches!(need, Need::Tool(Tool::Tally | Tool::Sleep))) {
-            needs.push(Need::HeldCall);
-        }
-        if needs.contains(&Need::Tool(Tool::Whoami)) {
-            needs.push(Need::Routed);
-        }
-        needs
-    }
 }
 
 // === impl RigError ===
@@ -459,14 +389,6 @@ impl RigError {
 
 // === helpers ===
 
-/// Returns when the only replica has ended by itself several times.
-async fn keeps_ending(cluster: &Cluster) {
-    let mut look = tokio::time::interval(Duration::from_millis(100));
-    while cluster.replicas().iter().all(|replica| replica.restarts < ENDINGS) {
-        look.tick().await;
-    }
-}
-
 /// Where cluster and wire meet: an address of the one is a target of the other.
 pub(super) fn target(path: Path, address: Address) -> Target {
     Target { path, addr: address.addr, authority: address.authority, tls: address.tls }
@@ -474,22 +396,6 @@ pub(super) fn target(path: Path, address: Address) -> Target {
 
 fn reference_launch(binary: &std::path::Path) -> Launch {
     Launch { argv: vec![binary.display().to_string()], cwd: None }
-}
-
-async fn list_tools(client: &Client, transport: Transport, target: &Target) -> Result<Vec<String>, String> {
-    let session = client.open(transport, target).await.map_err(|outcome| outcome_text(&outcome))?;
-    let listed = session.request(target, "tools/list", json!({})).await;
-    let named = match &listed {
-        Outcome::Result(result) => {
-            let tools = result["tools"].as_array().into_iter().flatten();
-            Ok(tools.filter_map(|tool| tool["name"].as_str().map(str::to_owned)).collect())
-        }
-        // A server without tools says so; it still speaks the transport.
-        Outcome::Error { .. } if transport != Transport::Stateless => Ok(Vec::new()),
-        other => Err(outcome_text(other)),
-    };
-    session.end(target).await;
-    named
 }
 
 fn address(url: &str) -> Result<Address, RigError> {

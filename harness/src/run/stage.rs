@@ -1,12 +1,14 @@
 //! What a scenario may touch: clients, paths and replicas of its own cell. It drives; it never judges.
 
+mod load;
+mod luck;
+mod words;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use tokio::task::JoinSet;
-use tokio_util::sync::CancellationToken;
 
 use super::Rig;
 use super::rig::target;
@@ -15,14 +17,12 @@ use crate::cluster::backend::Cluster;
 use crate::plan::{Affinity, Cell, Need, Tool, Transport};
 use crate::transcript::history::History;
 use crate::transcript::normal::{SPARE, own_mark};
-use crate::transcript::{Body, End, Path, Recorder, Transcript, What};
+use crate::transcript::{Path, Recorder, Transcript, What};
 use crate::wire::{Client, Outcome, Pending, Progress, Session, Target};
 
-/// The probability below which luck is no longer a worry.
-pub const NO_LUCK: f64 = 1e-6;
-
-/// How many characters of a body are told in one phrase.
-const BODY_TOLD: usize = 120;
+pub use load::Load;
+pub use luck::{NO_LUCK, clients_to_spread, requests_without_luck};
+pub use words::outcome_text;
 
 /// One cell's cluster and recorder.
 pub struct Stage {
@@ -56,17 +56,6 @@ pub struct InFlight {
     /// The key it tallies under.
     pub key: String,
 }
-
-/// Calls that are kept in flight in the background.
-pub struct Load {
-    /// Whose sessions they are on: their streams stay open for as long as the load is there.
-    pub holders: Vec<Holder>,
-    workers: JoinSet<()>,
-    stop: CancellationToken,
-}
-
-/// How long each call of a [`Load`] is held: shorter than a replica has to end gracefully.
-const LOAD_HOLD: Duration = Duration::from_millis(600);
 
 impl Stage {
     pub(super) fn new(rig: Arc<Rig>, cell: Cell, cluster: Arc<Cluster>, recorder: Recorder) -> Self {
@@ -287,45 +276,6 @@ impl Stage {
         Some(InFlight { pending, key: key(holder) })
     }
 
-    /// Keeps calls in flight on a session of its own at each ready replica, until a replica begins to go or
-    /// [`Load::stop`]. They overlap, so that at any moment some call is in flight; how many there are differs from run to
-    /// run, so snapshots leave their clients out.
-    ///
-    /// # Errors
-    ///
-    /// When a replica cannot be reached.
-    pub async fn keep_calling(&self) -> anyhow::Result<Load> {
-        let mut load = Load { holders: Vec::new(), workers: JoinSet::new(), stop: CancellationToken::new() };
-        if !self.offers(Need::HeldCall) {
-            return Ok(load);
-        }
-        for replica in self.replicas() {
-            let target = self.at(&replica)?;
-            let Some(holder) = self.open(SPARE, &target).await else { continue };
-            for first in [LOAD_HOLD / 2, LOAD_HOLD] {
-                let (holder, target, replica) = (holder.clone(), target.clone(), replica.clone());
-                let (cluster, stop) = (Arc::clone(&self.cluster), load.stop.clone());
-                let calls = [first, LOAD_HOLD].map(|hold| (self.held_call(&holder, hold), hold));
-                load.workers.spawn(async move {
-                    let [(first, hold), again] = calls;
-                    let mut next = (first, hold);
-                    while !stop.is_cancelled() && cluster.replica(&replica).is_ok_and(|pod| !pod.terminating)
-                    {
-                        let (params, hold) = next;
-                        let call =
-                            holder.session.start(&target, "tools/call", params, hold, Progress::Asked).await;
-                        if call.outcome().await.result().is_none() {
-                            break;
-                        }
-                        next = again.clone();
-                    }
-                });
-            }
-            load.holders.push(holder);
-        }
-        Ok(load)
-    }
-
     /// Parameters of a call that is held for so long: `tally` where the hub has it, `sleep` otherwise.
     fn held_call(&self, holder: &Holder, hold: Duration) -> Value {
         let ms = u64::try_from(hold.as_millis()).unwrap_or(u64::MAX);
@@ -460,14 +410,6 @@ impl Holder {
     }
 }
 
-impl Load {
-    /// Starts no more calls and waits for those in flight.
-    pub async fn stop(&mut self) {
-        self.stop.cancel();
-        while self.workers.join_next().await.is_some() {}
-    }
-}
-
 // === helpers ===
 
 /// The key that a holder's calls are counted under.
@@ -475,61 +417,8 @@ fn key(holder: &Holder) -> String {
     format!("key {}", own_mark(holder.client.name()))
 }
 
-/// The number of clients after which every one of `replicas` has got one, but for a chance below [`NO_LUCK`]:
-/// the smallest k with N * ((N-1)/N)^k < 1e-6.
-pub fn clients_to_spread(replicas: usize) -> usize {
-    if replicas < 2 {
-        return 1;
-    }
-    let n = replicas as f64;
-    (1..).find(|k| n * ((n - 1.0) / n).powi(*k) < NO_LUCK).map_or(1, |k| usize::try_from(k).unwrap_or(1))
-}
-
-/// The number of requests that all reach one of `replicas` by luck with a chance below [`NO_LUCK`].
-pub fn requests_without_luck(replicas: usize) -> usize {
-    if replicas < 2 {
-        return 1;
-    }
-    let n = replicas as f64;
-    (1..).find(|k| (1.0 / n).powi(*k) < NO_LUCK).map_or(1, |k| usize::try_from(k).unwrap_or(1))
-}
-
 /// `a` to `z`, then `aa`, `ab`, ..
 pub fn client_name(idx: usize) -> String {
     let letter = char::from(b'a' + u8::try_from(idx % 26).unwrap_or(0));
     if idx < 26 { letter.to_string() } else { format!("{}{letter}", client_name(idx / 26 - 1)) }
-}
-
-/// What became of a request, in one phrase.
-pub fn outcome_text(outcome: &Outcome) -> String {
-    match outcome {
-        Outcome::Result(_) => "a result".to_owned(),
-        Outcome::Error { code, message } => format!("error {code}: {message}"),
-        Outcome::Http { status, body, .. } => format!("{status} {}", body_text(body)).trim_end().to_owned(),
-        Outcome::Accepted => "accepted without an answer".to_owned(),
-        Outcome::Ended(end) => format!("the connection ended: {}", end_text(end)),
-        Outcome::Silent => "silence".to_owned(),
-    }
-}
-
-/// A body in one line of bearable length.
-fn body_text(body: &Body) -> String {
-    let text = match body {
-        Body::Json(value) => value.to_string(),
-        Body::Text(text) => text.split_whitespace().collect::<Vec<_>>().join(" "),
-        Body::Long { length, .. } => format!("({length} bytes)"),
-    };
-    match text.char_indices().nth(BODY_TOLD) {
-        Some((end, _)) => format!("{}..", &text[..end]),
-        None => text,
-    }
-}
-
-fn end_text(end: &End) -> String {
-    match end {
-        End::Complete => "complete".to_owned(),
-        End::ClosedByClient => "closed by the client".to_owned(),
-        End::Refused { why } | End::Cut { why } | End::Malformed { why } => why.clone(),
-        End::TimedOut { waiting_for, limit_ms } => format!("no {waiting_for} within {limit_ms} ms"),
-    }
 }

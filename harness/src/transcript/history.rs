@@ -2,10 +2,15 @@
 //!
 //! Everything here is derived from entries alone, so that a verdict can be recomputed from a file.
 
+mod call;
+mod exchange;
+
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use call::{is_answer_to, is_progress_of, outcome, same_target};
+use exchange::exchanges;
 use serde_json::Value;
 
 use super::{Body, End, Entry, ExchangeId, Fault, Frame, Path, PodChange, Request, Transcript, What};
@@ -371,107 +376,6 @@ impl<'t> History<'t> {
     }
 }
 
-// === impl Exchange ===
-
-impl<'t> Exchange<'t> {
-    /// Whether the answer is an event stream.
-    pub fn is_event_stream(&self) -> bool {
-        self.head.is_some_and(|head| {
-            head.header("content-type").is_some_and(|value| media_type(value) == "text/event-stream")
-        })
-    }
-
-    /// The data of the `endpoint` event, when this is an HTTP+SSE stream that sent it.
-    pub fn endpoint(&self) -> Option<&'t str> {
-        self.frames
-            .iter()
-            .find(|(_, frame)| frame.event_type() == "endpoint")
-            .and_then(|(_, frame)| frame.data.as_deref())
-    }
-
-    /// The JSON-RPC messages that came, with their places.
-    pub fn messages(&self) -> Vec<(At, Value)> {
-        let framed = self
-            .frames
-            .iter()
-            .filter(|(_, frame)| frame.event_type() == "message")
-            .filter_map(|(at, frame)| Some((*at, serde_json::from_str(frame.data.as_deref()?).ok()?)));
-        let whole = self.body.iter().filter_map(|(at, body)| match body {
-            Body::Json(value) => Some((*at, value.clone())),
-            Body::Text(_) | Body::Long { .. } => None,
-        });
-        framed.chain(whole).collect()
-    }
-}
-
-impl Head<'_> {
-    /// The first header of this name.
-    pub fn header(&self, name: &str) -> Option<&str> {
-        find_header(self.headers, name)
-    }
-}
-
-impl Request {
-    /// The first header of this name.
-    pub fn header(&self, name: &str) -> Option<&str> {
-        find_header(&self.headers, name)
-    }
-
-    /// The JSON-RPC message it carries.
-    pub fn message(&self) -> Option<&Value> {
-        match &self.body {
-            Some(Body::Json(value)) => Some(value),
-            _ => None,
-        }
-    }
-}
-
-// === impl Call ===
-
-impl Call<'_> {
-    /// The result, when it was answered with one.
-    pub fn result(&self) -> Option<&Value> {
-        self.answers.first().and_then(|(_, message)| message.get("result"))
-    }
-
-    /// The text of the first content item of a tool's result.
-    pub fn text(&self) -> Option<&str> {
-        self.result()?.get("content")?.get(0)?.get("text")?.as_str()
-    }
-
-    /// The tool that it calls.
-    pub fn tool(&self) -> Option<&str> {
-        (self.method == "tools/call").then(|| self.params.get("name")?.as_str()).flatten()
-    }
-
-    /// An argument of the tool that it calls.
-    pub fn argument(&self, name: &str) -> Option<&Value> {
-        self.params.get("arguments")?.get(name)
-    }
-
-    /// How long the tool was asked to hold the call.
-    pub fn held(&self) -> Duration {
-        let ms = ["hold_ms", "ms"].iter().find_map(|name| self.argument(name)?.as_u64());
-        Duration::from_millis(ms.unwrap_or(0))
-    }
-
-    /// How long its outcome took; `None` when there was none.
-    pub fn took(&self) -> Option<Duration> {
-        let at = self.outcome.at()?;
-        Some(Duration::from_micros(at.us.saturating_sub(self.sent.us)))
-    }
-}
-
-impl Outcome<'_> {
-    /// When it came; `None` for silence.
-    pub fn at(&self) -> Option<At> {
-        match self {
-            Outcome::Answered { at } | Outcome::Refused { at, .. } | Outcome::Ended { at, .. } => Some(*at),
-            Outcome::Silent => None,
-        }
-    }
-}
-
 impl At {
     /// The time from this place to a later one.
     pub fn until(self, later: At) -> Duration {
@@ -484,117 +388,4 @@ impl Entry {
     pub fn place(&self) -> At {
         At { seq: self.seq, us: self.at_us }
     }
-}
-
-// === helpers ===
-
-fn exchanges(entries: &[Entry]) -> BTreeMap<ExchangeId, Exchange<'_>> {
-    let mut exchanges: BTreeMap<ExchangeId, Exchange<'_>> = BTreeMap::new();
-    let mut routed: BTreeMap<SocketAddr, &str> = BTreeMap::new();
-    for entry in entries {
-        let at = entry.place();
-        match &entry.what {
-            What::Request(request) => {
-                let replica = match &request.path {
-                    Path::Replica(name) => Some(name.as_str()),
-                    Path::Service => None,
-                };
-                let exchange = Exchange {
-                    id: request.exchange,
-                    at,
-                    request,
-                    from: None,
-                    replica,
-                    head: None,
-                    frames: Vec::new(),
-                    body: None,
-                    end: None,
-                };
-                exchanges.insert(request.exchange, exchange);
-            }
-            What::Connected { exchange, from } => {
-                if let Some(exchange) = exchanges.get_mut(exchange) {
-                    exchange.from = Some(*from);
-                }
-            }
-            What::Head { exchange, status, headers } => {
-                if let Some(exchange) = exchanges.get_mut(exchange) {
-                    exchange.head = Some(Head { at, status: *status, headers });
-                }
-            }
-            What::Frame { exchange, frame } => {
-                if let Some(exchange) = exchanges.get_mut(exchange) {
-                    exchange.frames.push((at, frame));
-                }
-            }
-            What::Body { exchange, body } => {
-                if let Some(exchange) = exchanges.get_mut(exchange) {
-                    exchange.body = Some((at, body));
-                }
-            }
-            What::End { exchange, how } => {
-                if let Some(exchange) = exchanges.get_mut(exchange) {
-                    exchange.end = Some((at, how));
-                }
-            }
-            What::Routed { from, replica } => {
-                routed.insert(*from, replica);
-            }
-            _ => {}
-        }
-    }
-    for exchange in exchanges.values_mut() {
-        if exchange.replica.is_none() {
-            exchange.replica = exchange.from.and_then(|from| routed.get(&from).copied());
-        }
-    }
-    exchanges
-}
-
-fn outcome<'t>(exchange: &Exchange<'t>, carriers: &[&Exchange<'t>], answers: &[(At, Value)]) -> Outcome<'t> {
-    if let Some((at, _)) = answers.first() {
-        return Outcome::Answered { at: *at };
-    }
-    if let Some(head) = exchange.head.filter(|head| head.status >= 300) {
-        return Outcome::Refused { at: head.at, status: head.status };
-    }
-    let broken = |how: &&End| !matches!(how, End::ClosedByClient | End::TimedOut { .. });
-    let own = exchange.end.filter(|(_, how)| broken(how));
-    // A POST of HTTP+SSE ends well with its 202; it is the stream that must not end before the answer.
-    let accepted_elsewhere = !carriers.iter().any(|carrier| carrier.id == exchange.id);
-    let own = own.filter(|(_, how)| !(accepted_elsewhere && **how == End::Complete));
-    let streams = carriers.iter().filter(|carrier| carrier.id != exchange.id);
-    let ended = streams.filter_map(|stream| stream.end.filter(|(_, how)| broken(how)));
-    match own.into_iter().chain(ended).min_by_key(|(at, _)| *at) {
-        Some((at, how)) => Outcome::Ended { at: at.max(exchange.at), how },
-        None => Outcome::Silent,
-    }
-}
-
-fn is_answer_to(message: &Value, id: &Value) -> bool {
-    message.get("id") == Some(id)
-        && message.get("method").is_none()
-        && (message.get("result").is_some() || message.get("error").is_some())
-}
-
-fn is_progress_of(message: &Value, token: &Value) -> bool {
-    message.get("method").and_then(Value::as_str) == Some("notifications/progress")
-        && message.get("params").and_then(|params| params.get("progressToken")) == Some(token)
-}
-
-/// Whether an `endpoint` event's URI leads to this request target.
-fn same_target(uri: &str, target: &str) -> bool {
-    let path = match uri.split_once("://") {
-        Some((_, rest)) => rest.find('/').map_or("/", |slash| &rest[slash..]),
-        None => uri,
-    };
-    target == path || (!path.starts_with('/') && target.ends_with(path))
-}
-
-fn find_header<'h>(headers: &'h [(String, String)], name: &str) -> Option<&'h str> {
-    headers.iter().find(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_str())
-}
-
-fn media_type(value: &str) -> String {
-    value.split(';').next().unwrap_or("").trim().to_ascii_lowercase()
 }

@@ -1,51 +1,29 @@
 //! HTTPS, with a root that this machine trusts because `SSL_CERT_FILE` says so.
 
-use std::process::Command;
+use std::path::PathBuf;
 use std::sync::Arc;
 
-use harness::transcript::End;
-use harness::wire::{Raw, Target};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
+use tokio::process::Command;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::ServerConfig;
 use tokio_rustls::rustls::crypto::ring;
 use tokio_rustls::rustls::pki_types::PrivateKeyDer;
 
-use crate::fake::{client, finished, target};
-
-const FILE: &str = "HUBCHECK_TEST_CERT";
-
-/// The client reads the variable once per process, so the conversation has a process of its own.
-#[test]
-fn a_root_from_ssl_cert_file_is_trusted_for_its_name_only() {
+/// The roots are read from the environment once per process, so the client has a process of its own.
+#[tokio::test]
+async fn a_root_from_ssl_cert_file_is_trusted_for_its_name_only() {
     let dir = tempfile::tempdir().unwrap();
     let key = rcgen::generate_simple_self_signed(["hub.example".to_owned()]).unwrap();
     let cert = dir.path().join("cert.pem");
     std::fs::write(&cert, key.cert.pem()).unwrap();
-    std::fs::write(dir.path().join("key.der"), key.signing_key.serialize_der()).unwrap();
-    std::fs::write(dir.path().join("cert.der"), key.cert.der()).unwrap();
-    let output = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "https::conversation", "--ignored", "--nocapture"])
-        .env("SSL_CERT_FILE", &cert)
-        .env(FILE, dir.path())
-        .output()
-        .unwrap();
-    let text = String::from_utf8_lossy(&output.stdout);
-    assert!(output.status.success() && text.contains("1 passed"), "{text}");
-}
-
-#[tokio::test]
-#[ignore = "run by the test above, in a process with another environment"]
-async fn conversation() {
-    let dir = std::path::PathBuf::from(std::env::var(FILE).unwrap());
-    let cert = std::fs::read(dir.join("cert.der")).unwrap();
-    let key = std::fs::read(dir.join("key.der")).unwrap();
+    let private = PrivateKeyDer::try_from(key.signing_key.serialize_der()).unwrap();
     let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
         .with_safe_default_protocol_versions()
         .unwrap()
         .with_no_client_auth()
-        .with_single_cert(vec![cert.into()], PrivateKeyDer::try_from(key).unwrap())
+        .with_single_cert(vec![key.cert.der().clone()], private)
         .unwrap();
     let acceptor = TlsAcceptor::from(Arc::new(config));
     let listener = TcpListener::bind("127.45.1.1:0").await.unwrap();
@@ -64,22 +42,21 @@ async fn conversation() {
             stream.shutdown().await.unwrap();
         }
     });
+    let output = Command::new(example("https_client"))
+        .args([&addr.to_string(), "hub.example", "other.example"])
+        .env("SSL_CERT_FILE", &cert)
+        .output()
+        .await
+        .unwrap();
+    let told = String::from_utf8(output.stdout).unwrap();
+    let lines: Vec<&str> = told.lines().collect();
+    assert_eq!(lines.len(), 2, "{told}");
+    assert_eq!(lines[0], "hub.example: Some(200) Complete");
+    assert!(lines[1].starts_with("other.example: None Refused { why: \"tls: "), "{told}");
+}
 
-    let (client, recorder) = client("127.45.1.2");
-    let named = |name: &str| Target {
-        authority: "hub.example".to_owned(),
-        tls: Some(name.to_owned()),
-        ..target(addr)
-    };
-    let raw = || Raw {
-        method: "GET".to_owned(),
-        target: "/".to_owned(),
-        headers: Vec::new(),
-        body: bytes::Bytes::new(),
-    };
-    let answer = client.exchange(&named("hub.example"), raw()).await;
-    assert_eq!((answer.status, answer.end), (Some(200), End::Complete));
-    let answer = client.exchange(&named("other.example"), raw()).await;
-    assert!(matches!(&answer.end, End::Refused { why } if why.starts_with("tls: ")), "{:?}", answer.end);
-    finished(&recorder).await;
+/// Cargo builds examples beside the tests' folder.
+fn example(name: &str) -> PathBuf {
+    let tests = std::env::current_exe().unwrap();
+    tests.parent().unwrap().parent().unwrap().join("examples").join(name)
 }

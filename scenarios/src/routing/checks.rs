@@ -1,14 +1,24 @@
 //! What the routing scenarios are judged by. Every check has a defect of the reference hub that it catches:
 //! `scenarios/tests/defects.rs`.
 
+mod orphan;
+mod scope;
+mod tally;
+mod words;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use harness::check::{Check, HUB_CONTRACT, Judgement, Level};
 use harness::plan::{Need, Tool, Transport};
-use harness::transcript::history::{At, Call, Departure, Exchange, History, Outcome, Session};
-use harness::transcript::{Body, End, Fault, Path, What};
+use harness::transcript::history::{Call, Departure, History, Outcome};
+use harness::transcript::{End, What};
 use serde_json::Value;
+
+use orphan::{judge_orphan, went_under};
+use scope::{header_of, is_ended, is_opening, is_promised, is_unknown, was_accepted};
+use tally::tallies;
+use words::{call_text, end_text, outcome_text, without_meta};
 
 use super::{REMEDY_CLIENT_IP, SESSIONS};
 
@@ -49,11 +59,7 @@ pub const CALLS_ANSWERED: Check = Check {
             let answered = matches!(call.outcome, Outcome::Answered { .. });
             if !answered || call.took().is_none_or(|took| took > limit) {
                 let expected = format!("an answer to {}", call_text(call));
-                judgement.breach(
-                    expected,
-                    outcome_text(history, call),
-                    call.outcome.at().unwrap_or(call.sent),
-                );
+                breach(&mut judgement, history, call, expected);
             }
         }
         judgement
@@ -89,11 +95,7 @@ pub const STRAYS_ANSWERED_FAST: Check = Check {
             let told = matches!(call.outcome, Outcome::Answered { .. } | Outcome::Refused { .. });
             if !told || !in_time {
                 let expected = format!("an answer or an HTTP error to {} within 5 s", call_text(call));
-                judgement.breach(
-                    expected,
-                    outcome_text(history, call),
-                    call.outcome.at().unwrap_or(call.sent),
-                );
+                breach(&mut judgement, history, call, expected);
             }
         }
         judgement
@@ -117,11 +119,7 @@ pub const UNKNOWN_REFUSED: Check = Check {
             let in_time = call.took().is_some_and(|took| took <= ANSWER + SLACK);
             if !(matches!(call.outcome, Outcome::Refused { .. }) && in_time) {
                 let expected = format!("an HTTP error to {}", call_text(call));
-                judgement.breach(
-                    expected,
-                    outcome_text(history, call),
-                    call.outcome.at().unwrap_or(call.sent),
-                );
+                breach(&mut judgement, history, call, expected);
             }
         }
         judgement
@@ -154,11 +152,7 @@ pub const TERMINATED_IS_404: Check = Check {
             for call in later.filter(|call| header_of(history, call, "mcp-session-id") == id) {
                 if !matches!(call.outcome, Outcome::Refused { status: 404, .. }) {
                     let expected = format!("404 to {}", call_text(call));
-                    judgement.breach(
-                        expected,
-                        outcome_text(history, call),
-                        call.outcome.at().unwrap_or(call.sent),
-                    );
+                    breach(&mut judgement, history, call, expected);
                 }
             }
         }
@@ -324,11 +318,7 @@ pub const ACCEPTED_CALLS_KEPT: Check = Check {
             judgement.judged();
             if !matches!(call.outcome, Outcome::Answered { .. }) {
                 let expected = format!("an answer to {}", call_text(call));
-                judgement.breach(
-                    expected,
-                    outcome_text(history, call),
-                    call.outcome.at().unwrap_or(call.sent),
-                );
+                breach(&mut judgement, history, call, expected);
             }
         }
         judgement
@@ -479,246 +469,7 @@ pub const ANSWERS_ALIKE: Check = Check {
     },
 };
 
-// === which calls a rule speaks of ===
-
-/// Whether an answer to this call was promised: its session is open, its owner and the replica it reached stay.
-fn is_promised(history: &History<'_>, call: &Call<'_>) -> bool {
-    let until = call.outcome.at().unwrap_or(history.end());
-    let reached_stayed = call.replica.is_none_or(|replica| !history.was_away(replica, call.sent, until));
-    if history.transport() == Some(Transport::Stateless) {
-        return reached_stayed;
-    }
-    let Some(session) = history.session_of(call) else {
-        return false;
-    };
-    let open = session.ended.is_none_or(|ended| ended.seq > call.sent.seq);
-    let owner_stayed = session
-        .owner
-        .and_then(|owner| left_during(history, session, owner))
-        .is_none_or(|(left, _)| left > until);
-    open && owner_stayed && reached_stayed
-}
-
-/// When and how the owner of a session went, after the session was opened.
-fn left_during(history: &History<'_>, session: &Session<'_>, owner: &str) -> Option<(At, Departure)> {
-    history.departure(owner).filter(|(left, _)| *left > session.opened)
-}
-
-/// A session whose owner went for good while it was open: the owner, when it began to go, when it was gone.
-fn went_under<'t>(history: &History<'t>, session: &Session<'t>) -> Option<(&'t str, At, At)> {
-    let owner = session.owner?;
-    let (left, how) = left_during(history, session, owner)?;
-    if session.ended.is_some_and(|ended| ended < left) {
-        return None;
-    }
-    let gone = match how {
-        Departure::Killed => left,
-        Departure::Graceful => history.process_ended(owner)?,
-        // A stopped process holds its connections: only the client can bound those.
-        Departure::Stopped => return None,
-    };
-    Some((owner, left, gone))
-}
-
-fn judge_orphan(
-    history: &History<'_>,
-    session: &Session<'_>,
-    owner: &str,
-    left: At,
-    gone: At,
-    judgement: &mut Judgement,
-) {
-    let limit = ORPHAN + SLACK;
-    for stream in history.streams_of(session).filter(|stream| stream.at < left) {
-        if stream.end.is_some_and(|(at, _)| at < left) {
-            continue;
-        }
-        judgement.judged();
-        // A stream that the client had to close was not ended by anyone who knew that its owner is gone.
-        let ended = stream.end.filter(|(_, how)| **how != End::ClosedByClient);
-        let told = ended.is_some_and(|(at, _)| at < gone || gone.until(at) <= limit);
-        if !told {
-            let expected = format!("the stream of client `{}` ends within 2 s of `{owner}`", session.client);
-            let actual = match ended {
-                Some((at, _)) => format!("it ended after {} ms", gone.until(at).as_millis()),
-                None => "it stayed open".to_owned(),
-            };
-            judgement.breach(expected, actual, ended.map_or(history.end(), |(at, _)| at));
-        }
-    }
-    let own = history.calls.iter().filter(|call| {
-        history.session_of(call).is_some_and(|other| std::ptr::eq(other, session))
-            && call.outcome.at().is_none_or(|at| at > left)
-    });
-    for call in own {
-        judgement.judged();
-        let since = gone.max(call.sent);
-        let told = call.outcome.at().is_some_and(|at| at < since || since.until(at) <= limit);
-        if !told {
-            let expected =
-                format!("an answer or an error to {} within 2 s of `{owner}` going", call_text(call));
-            judgement.breach(expected, outcome_text(history, call), call.outcome.at().unwrap_or(call.sent));
-        }
-    }
-}
-
-/// Whether a replica had taken the call on before it was told to go: it had reported progress, or answered the POST.
-fn was_accepted(history: &History<'_>, call: &Call<'_>, told_to_go: At) -> bool {
-    let head = history.exchanges.get(&call.exchange).and_then(|exchange| exchange.head);
-    let accepted = head.is_some_and(|head| head.status < 300 && head.at < told_to_go);
-    accepted || call.progress.first().is_some_and(|at| *at < told_to_go)
-}
-
-/// Whether the call names a session id that was made up.
-fn is_unknown(history: &History<'_>, call: &Call<'_>) -> bool {
-    let made_up = history.entries().iter().filter_map(|entry| match &entry.what {
-        What::UnknownId { id, .. } => Some(id.as_str()),
-        _ => None,
-    });
-    let Some(exchange) = history.exchanges.get(&call.exchange) else {
-        return false;
-    };
-    let request = exchange.request;
-    made_up.into_iter().any(|id| request.target.contains(id) || request.header("mcp-session-id") == Some(id))
-}
-
-/// Whether the call names a session that its client has ended.
-fn is_ended(history: &History<'_>, call: &Call<'_>) -> bool {
-    let ended = history.session_of(call).and_then(|session| session.ended);
-    // Where ending was refused (405 to DELETE) the session goes on.
-    let refused = history.exchanges.values().any(|exchange| {
-        exchange.request.method == "DELETE"
-            && exchange.request.client == call.client
-            && exchange.head.is_some_and(|head| head.status >= 300)
-    });
-    ended.is_some_and(|ended| ended < call.sent) && !refused
-}
-
-/// Whether an exchange is the first of a session, or a request of the stateless era.
-fn is_opening(history: &History<'_>, exchange: &Exchange<'_>) -> bool {
-    let initialize = exchange.request.message().is_some_and(|message| message["method"] == "initialize");
-    match history.transport() {
-        Some(Transport::Sse) => exchange.request.method == "GET",
-        Some(Transport::Stateless) => exchange.request.method == "POST",
-        Some(Transport::Streamable) | None => initialize,
-    }
-}
-
-fn header_of<'t>(history: &History<'t>, call: &Call<'_>, name: &str) -> Option<&'t str> {
-    history.exchanges.get(&call.exchange)?.request.header(name)
-}
-
-// === tallies ===
-
-/// How often the calls of one key were sent, and executed as far as that can be known.
-struct Count {
-    sent: u64,
-    executed: u64,
-    at: At,
-}
-
-fn tallies(history: &History<'_>) -> BTreeMap<String, Count> {
-    let mut counts: BTreeMap<String, Count> = BTreeMap::new();
-    // The highest count that each incarnation of each replica has told.
-    let mut told: BTreeMap<(String, String), u64> = BTreeMap::new();
-    for call in &history.calls {
-        let Some(key) = call.argument("key").and_then(Value::as_str) else {
-            continue;
-        };
-        let add = call.argument("add").and_then(Value::as_u64).unwrap_or(1);
-        let count = counts.entry(key.to_owned()).or_insert(Count { sent: 0, executed: 0, at: call.sent });
-        count.sent += add;
-        count.at = count.at.max(call.outcome.at().unwrap_or(call.sent));
-        let owner = history.session_of(call).and_then(|session| session.owner).or(call.replica);
-        let Some(owner) = owner else { continue };
-        let incarnation = incarnation(history, owner, call);
-        let told = told.entry((key.to_owned(), incarnation)).or_default();
-        let value = call.text().and_then(|text| text.trim().parse::<u64>().ok());
-        // Progress shows that it ran although its answer never came.
-        *told = (*told).max(value.unwrap_or(if call.progress.is_empty() { 0 } else { add }));
-    }
-    for ((key, _), executed) in told {
-        if let Some(count) = counts.get_mut(&key) {
-            count.executed += executed;
-        }
-    }
-    counts
-}
-
-/// A replica's process: its name, and how often it had been killed when the call was sent.
-fn incarnation(history: &History<'_>, replica: &str, call: &Call<'_>) -> String {
-    let killed = history.faults.iter().filter(|(at, fault)| {
-        *at < call.sent && matches!(fault, Fault::Kill { replica: killed } if killed == replica)
-    });
-    format!("{replica}#{}", killed.count())
-}
-
-// === words ===
-
-fn call_text(call: &Call<'_>) -> String {
-    let what = call.tool().map_or_else(|| call.method.to_owned(), |tool| format!("{} {tool}", call.method));
-    let path = match call.replica {
-        Some(replica) => format!("{} at replica `{replica}`", path_text(call)),
-        None => path_text(call),
-    };
-    format!("{what} (request {} of client `{}`) {path}", call.id, call.client)
-}
-
-fn path_text(call: &Call<'_>) -> String {
-    match call.path {
-        Path::Service => "through the service".to_owned(),
-        Path::Replica(_) => "aimed".to_owned(),
-    }
-}
-
-fn outcome_text(history: &History<'_>, call: &Call<'_>) -> String {
-    let owner = history.session_of(call).and_then(|session| session.owner);
-    let owned = owner.map(|owner| format!("; the session is on `{owner}`")).unwrap_or_default();
-    let exchange = history.exchanges.get(&call.exchange);
-    let what = match &call.outcome {
-        Outcome::Answered { .. } => {
-            let took = call.took().unwrap_or_default();
-            format!("an answer after {} ms", took.as_millis())
-        }
-        Outcome::Refused { status, .. } => {
-            let body = exchange.and_then(|exchange| exchange.body).map(|(_, body)| body_text(body));
-            format!("{status} {}", body.unwrap_or_default())
-        }
-        Outcome::Ended { how, .. } => end_text(how),
-        Outcome::Silent => match exchange.and_then(|exchange| exchange.head) {
-            Some(head) => format!("{} and then silence", head.status),
-            None => "silence".to_owned(),
-        },
-    };
-    format!("{}{owned}", what.trim_end())
-}
-
-fn body_text(body: &Body) -> String {
-    match body {
-        Body::Json(value) => value.to_string(),
-        Body::Text(text) => text.trim().to_owned(),
-        Body::Long { length, .. } => format!("({length} bytes)"),
-    }
-}
-
-fn end_text(end: &End) -> String {
-    match end {
-        End::Complete => "the stream ended".to_owned(),
-        End::ClosedByClient => "the client closed it".to_owned(),
-        End::Refused { why } => format!("no connection: {why}"),
-        End::Cut { why } => format!("cut: {why}"),
-        End::Malformed { why } => format!("not HTTP: {why}"),
-        End::TimedOut { waiting_for, limit_ms } => format!("no {waiting_for} within {limit_ms} ms"),
-    }
-}
-
-fn without_meta(value: &Value) -> Value {
-    match value {
-        Value::Object(fields) => fields
-            .iter()
-            .filter(|(key, _)| *key != "_meta")
-            .map(|(key, field)| (key.clone(), without_meta(field)))
-            .collect(),
-        other => other.clone(),
-    }
+/// Notes that a call did not come to what was expected.
+fn breach(judgement: &mut Judgement, history: &History<'_>, call: &Call<'_>, expected: String) {
+    judgement.breach(expected, outcome_text(history, call), call.outcome.at().unwrap_or(call.sent));
 }

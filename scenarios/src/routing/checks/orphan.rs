@@ -1,0 +1,67 @@
+//! Sessions whose owner went: who must be told, and by when.
+
+use harness::check::Judgement;
+use harness::transcript::End;
+use harness::transcript::history::{At, Departure, History, Session};
+
+use super::scope::left_during;
+use super::words::{call_text, outcome_text};
+use super::{ORPHAN, SLACK};
+
+/// A session whose owner went for good while it was open: the owner, when it began to go, when it was gone.
+pub(super) fn went_under<'t>(history: &History<'t>, session: &Session<'t>) -> Option<(&'t str, At, At)> {
+    let owner = session.owner?;
+    let (left, how) = left_during(history, session, owner)?;
+    if session.ended.is_some_and(|ended| ended < left) {
+        return None;
+    }
+    let gone = match how {
+        Departure::Killed => left,
+        Departure::Graceful => history.process_ended(owner)?,
+        // A stopped process holds its connections: only the client can bound those.
+        Departure::Stopped => return None,
+    };
+    Some((owner, left, gone))
+}
+
+pub(super) fn judge_orphan(
+    history: &History<'_>,
+    session: &Session<'_>,
+    owner: &str,
+    left: At,
+    gone: At,
+    judgement: &mut Judgement,
+) {
+    let limit = ORPHAN + SLACK;
+    for stream in history.streams_of(session).filter(|stream| stream.at < left) {
+        if stream.end.is_some_and(|(at, _)| at < left) {
+            continue;
+        }
+        judgement.judged();
+        // A stream that the client had to close was not ended by anyone who knew that its owner is gone.
+        let ended = stream.end.filter(|(_, how)| **how != End::ClosedByClient);
+        let told = ended.is_some_and(|(at, _)| at < gone || gone.until(at) <= limit);
+        if !told {
+            let expected = format!("the stream of client `{}` ends within 2 s of `{owner}`", session.client);
+            let actual = match ended {
+                Some((at, _)) => format!("it ended after {} ms", gone.until(at).as_millis()),
+                None => "it stayed open".to_owned(),
+            };
+            judgement.breach(expected, actual, ended.map_or(history.end(), |(at, _)| at));
+        }
+    }
+    let own = history.calls.iter().filter(|call| {
+        history.session_of(call).is_some_and(|other| std::ptr::eq(other, session))
+            && call.outcome.at().is_none_or(|at| at > left)
+    });
+    for call in own {
+        judgement.judged();
+        let since = gone.max(call.sent);
+        let told = call.outcome.at().is_some_and(|at| at < since || since.until(at) <= limit);
+        if !told {
+            let expected =
+                format!("an answer or an error to {} within 2 s of `{owner}` going", call_text(call));
+            judgement.breach(expected, outcome_text(history, call), call.outcome.at().unwrap_or(call.sent));
+        }
+    }
+}

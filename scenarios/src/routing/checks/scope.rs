@@ -1,0 +1,78 @@
+//! Which calls a rule speaks of: what was promised, to whom, and for how long.
+
+use harness::plan::Transport;
+use harness::transcript::What;
+use harness::transcript::history::{At, Call, Departure, Exchange, History, Session};
+
+/// Whether an answer to this call was promised: its session is open, its owner and the replica it reached stay.
+pub(super) fn is_promised(history: &History<'_>, call: &Call<'_>) -> bool {
+    let until = call.outcome.at().unwrap_or(history.end());
+    let reached_stayed = call.replica.is_none_or(|replica| !history.was_away(replica, call.sent, until));
+    if history.transport() == Some(Transport::Stateless) {
+        return reached_stayed;
+    }
+    let Some(session) = history.session_of(call) else {
+        return false;
+    };
+    let open = session.ended.is_none_or(|ended| ended.seq > call.sent.seq);
+    let owner_stayed = session
+        .owner
+        .and_then(|owner| left_during(history, session, owner))
+        .is_none_or(|(left, _)| left > until);
+    open && owner_stayed && reached_stayed
+}
+
+/// When and how the owner of a session went, after the session was opened.
+pub(super) fn left_during(
+    history: &History<'_>,
+    session: &Session<'_>,
+    owner: &str,
+) -> Option<(At, Departure)> {
+    history.departure(owner).filter(|(left, _)| *left > session.opened)
+}
+
+/// Whether a replica had taken the call on before it was told to go: it had reported progress, or answered the POST.
+pub(super) fn was_accepted(history: &History<'_>, call: &Call<'_>, told_to_go: At) -> bool {
+    let head = history.exchanges.get(&call.exchange).and_then(|exchange| exchange.head);
+    let accepted = head.is_some_and(|head| head.status < 300 && head.at < told_to_go);
+    accepted || call.progress.first().is_some_and(|at| *at < told_to_go)
+}
+
+/// Whether the call names a session id that was made up.
+pub(super) fn is_unknown(history: &History<'_>, call: &Call<'_>) -> bool {
+    let made_up = history.entries().iter().filter_map(|entry| match &entry.what {
+        What::UnknownId { id, .. } => Some(id.as_str()),
+        _ => None,
+    });
+    let Some(exchange) = history.exchanges.get(&call.exchange) else {
+        return false;
+    };
+    let request = exchange.request;
+    made_up.into_iter().any(|id| request.target.contains(id) || request.header("mcp-session-id") == Some(id))
+}
+
+/// Whether the call names a session that its client has ended.
+pub(super) fn is_ended(history: &History<'_>, call: &Call<'_>) -> bool {
+    let ended = history.session_of(call).and_then(|session| session.ended);
+    // Where ending was refused (405 to DELETE) the session goes on.
+    let refused = history.exchanges.values().any(|exchange| {
+        exchange.request.method == "DELETE"
+            && exchange.request.client == call.client
+            && exchange.head.is_some_and(|head| head.status >= 300)
+    });
+    ended.is_some_and(|ended| ended < call.sent) && !refused
+}
+
+/// Whether an exchange is the first of a session, or a request of the stateless era.
+pub(super) fn is_opening(history: &History<'_>, exchange: &Exchange<'_>) -> bool {
+    let initialize = exchange.request.message().is_some_and(|message| message["method"] == "initialize");
+    match history.transport() {
+        Some(Transport::Sse) => exchange.request.method == "GET",
+        Some(Transport::Stateless) => exchange.request.method == "POST",
+        Some(Transport::Streamable) | None => initialize,
+    }
+}
+
+pub(super) fn header_of<'t>(history: &History<'t>, call: &Call<'_>, name: &str) -> Option<&'t str> {
+    history.exchanges.get(&call.exchange)?.request.header(name)
+}
