@@ -193,7 +193,8 @@ fn a_hub_that_is_not_there_is_told() {
 
 #[test]
 fn a_hub_that_is_already_running_is_checked_as_it_is() {
-    let hub = harness::run::reference::build().expect("the reference hub builds");
+    let hub = harness::run::reference::build(harness::run::reference::Messages::Quiet)
+        .expect("the reference hub builds");
     let taken = TcpListener::bind("127.0.0.1:0").expect("some port is free");
     let port = taken.local_addr().expect("it has an address").port().to_string();
     drop(taken);

@@ -197,7 +197,10 @@ fn local_hub(args: &RunArgs) -> Result<LocalHub, CommandError> {
         .map_err(|error| CommandError::inconclusive(format!("finding this executable: {error}")))?;
     let hub = LocalHub::new(manifests, command, launches, ready_path, env, supervisor).map_err(rig_error)?;
     hub.with_reference(
-        || reference::build().map_err(|error| CommandError::usage(error.to_string())),
+        || {
+            reference::build(reference::Messages::Shown)
+                .map_err(|error| CommandError::usage(error.to_string()))
+        },
         rig_error,
     )
 }

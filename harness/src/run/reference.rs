@@ -38,19 +38,32 @@ pub enum ReferenceError {
     },
 }
 
+/// Whether cargo's own messages are shown while it builds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Messages {
+    /// A user waits for it.
+    Shown,
+    /// Errors only.
+    Quiet,
+}
+
 /// Builds the hub in the profile of this executable and returns the binary's path; without a workspace, finds the one
 /// beside this executable and refuses one of another version.
 ///
 /// # Errors
 ///
 /// [`ReferenceError`]; a stale or missing binary is never used silently.
-pub fn build() -> Result<PathBuf, ReferenceError> {
+pub fn build(messages: Messages) -> Result<PathBuf, ReferenceError> {
     let executable = std::env::current_exe().map_err(ReferenceError::NoExecutable)?;
     let folder = executable.parent().unwrap_or(Path::new("."));
     // A test's executable is in `deps` below the profile's folder.
     let profile_dir = if folder.ends_with("deps") { folder.parent().unwrap_or(folder) } else { folder };
     let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap_or(Path::new("."));
-    if is_of_workspace(profile_dir, workspace) { build_in(workspace, profile_dir) } else { beside(folder) }
+    if is_of_workspace(profile_dir, workspace) {
+        build_in(workspace, profile_dir, messages)
+    } else {
+        beside(folder)
+    }
 }
 
 /// Whether this executable was built in a target folder of the workspace whose sources are still there.
@@ -61,7 +74,7 @@ fn is_of_workspace(profile_dir: &Path, workspace: &Path) -> bool {
     sources && target
 }
 
-fn build_in(workspace: &Path, profile_dir: &Path) -> Result<PathBuf, ReferenceError> {
+fn build_in(workspace: &Path, profile_dir: &Path, messages: Messages) -> Result<PathBuf, ReferenceError> {
     let profile = match profile_dir.file_name().and_then(|name| name.to_str()) {
         Some("debug") | None => "dev",
         Some(name) => name,
@@ -70,9 +83,10 @@ fn build_in(workspace: &Path, profile_dir: &Path) -> Result<PathBuf, ReferenceEr
     let target_dir = profile_dir.parent().unwrap_or(profile_dir);
     let mut command = Command::new(cargo);
     command
-        .args(["build", "--quiet", "--locked", "--package", "hub", "--bin", "hub", "--profile", profile])
+        .args(["build", "--locked", "--package", "hub", "--bin", "hub", "--profile", profile])
         .arg("--target-dir")
         .arg(target_dir)
+        .args((messages == Messages::Quiet).then_some("--quiet"))
         .current_dir(workspace)
         .stdin(Stdio::null());
     let text = format!("cargo build --package hub --profile {profile}");

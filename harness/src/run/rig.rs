@@ -44,8 +44,8 @@ pub struct LocalHub {
     launches: Vec<(String, Launch)>,
     env: Vec<(String, String)>,
     supervisor: PathBuf,
-    /// Whether the readiness probe was chosen by somebody who knows the hub. Ours for an unknown one only sees that its
-    /// port accepts, which a hanging process does too.
+    /// Whether the readiness probe asks the hub itself. Ours for an unknown one only sees that its port accepts, which
+    /// a hanging process does too.
     asks: bool,
     /// Whether the manifests are the user's: then what is not simulated is worth a note.
     theirs: bool,
@@ -148,10 +148,10 @@ impl LocalHub {
         } else if theirs {
             name = manifests.image().unwrap_or("the manifests' hub").to_owned();
         }
-        let asks = ready_path.is_some() || manifests.has_readiness_probe();
         if ready_path.is_some() || !manifests.has_readiness_probe() {
             manifests.set_ready_path(ready_path.as_deref());
         }
+        let asks = manifests.readiness_asks();
         manifests.set_probe_numbers(PROBES);
         manifests.set_liveness_failures(LIVENESS_FAILURES);
         manifests.set_grace_period(GRACE);

@@ -24,7 +24,7 @@ pub(crate) fn workspace() -> &'static Path {
 /// The reference hub's binary, built once.
 pub(crate) fn hub_binary() -> &'static Path {
     static BINARY: OnceLock<PathBuf> = OnceLock::new();
-    BINARY.get_or_init(|| reference::build().expect("the reference hub must build"))
+    BINARY.get_or_init(|| reference::build(reference::Messages::Quiet).expect("the reference hub must build"))
 }
 
 /// Two replicas of the reference hub with these environment variables, surveyed.

@@ -10,6 +10,18 @@ impl Manifests {
         self.first_container().is_some_and(|container| container.readiness_probe.is_some())
     }
 
+    /// Whether the readiness probe asks the hub itself: by HTTP or by a command. An accepting port says nothing about a
+    /// process that hangs, and other probes are not simulated.
+    pub fn readiness_asks(&self) -> bool {
+        let probe = self.first_container().and_then(|container| container.readiness_probe.as_ref());
+        probe.is_some_and(|probe| {
+            let plain =
+                |scheme: Option<&str>| scheme.is_none_or(|scheme| scheme.eq_ignore_ascii_case("http"));
+            let by_http = probe.http_get.as_ref().is_some_and(|get| plain(get.scheme.as_deref()));
+            by_http || probe.exec.is_some()
+        })
+    }
+
     /// Whether the container names its own command.
     pub fn has_command(&self) -> bool {
         self.first_container().is_some_and(|container| container.command.is_some())
