@@ -3,6 +3,7 @@
 pub mod bad_input;
 mod expected;
 mod explain;
+mod kind;
 mod run;
 
 use std::path::PathBuf;
@@ -45,6 +46,10 @@ struct Cli {
 enum Command {
     /// Run cells: start replicas, drive them, inject faults, judge
     Run(Box<RunArgs>),
+    /// Make the KIND cluster and bring the hub's image into it, for `run --backend kind`
+    Up(KindArgs),
+    /// Remove the KIND cluster and everything else that hubcheck left in Docker
+    Down,
     /// List the scenarios and their cells
     List(ListArgs),
     /// Say what a scenario does, why, which sentence it enforces and what mends a failure
@@ -57,6 +62,14 @@ enum Command {
         /// A file that a run wrote
         transcript: PathBuf,
     },
+}
+
+/// What the KIND cluster is for.
+#[derive(Debug, Args)]
+pub(crate) struct KindArgs {
+    /// The hub's image in place of the reference hub's
+    #[arg(long)]
+    pub(crate) image: Option<String>,
 }
 
 /// Which cells to list.
@@ -84,6 +97,12 @@ pub(crate) struct RunArgs {
     /// A hub that is already running; only cells that need no control of its cluster apply
     #[arg(long, conflicts_with_all = ["command", "manifests", "image_command"], help_heading = "Where")]
     pub(crate) url: Option<String>,
+    /// Leave the KIND cluster that the run made
+    #[arg(long, help_heading = "Where")]
+    pub(crate) keep: bool,
+    /// The hub's image, for the KIND backend
+    #[arg(long, help_heading = "Where")]
+    pub(crate) image: Option<String>,
     /// How many replicas a cell begins with; with `--url`, how many stand behind it
     #[arg(long, help_heading = "Where")]
     pub(crate) replicas: Option<usize>,
@@ -155,6 +174,8 @@ pub(crate) struct RunArgs {
 pub(crate) enum BackendArg {
     /// An embedded cluster of processes (Linux)
     Local,
+    /// A KIND cluster on this machine's Docker
+    Kind,
 }
 
 /// Runs `hubcheck` with this catalogue.
@@ -163,6 +184,9 @@ pub fn main(catalog: &'static [&'static Scenario]) -> ExitCode {
     let mut args = std::env::args_os().skip(1);
     if args.next().is_some_and(|command| command == "supervise") {
         return supervisor::main(args);
+    }
+    if let Ok(filter) = tracing_subscriber::EnvFilter::try_from_env("HUBCHECK_LOG") {
+        tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
     }
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
@@ -175,6 +199,8 @@ pub fn main(catalog: &'static [&'static Scenario]) -> ExitCode {
     };
     let result = match cli.command {
         Command::Run(args) => run::run(catalog, &args),
+        Command::Up(args) => kind::up(&args),
+        Command::Down => kind::down(),
         Command::List(args) => explain::list(catalog, &args.filters, args.family.as_deref(), args.cells),
         Command::Explain { scenario } => explain::explain(catalog, &scenario),
         Command::Check { transcript } => explain::check(catalog, &transcript),

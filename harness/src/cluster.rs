@@ -12,6 +12,8 @@ use std::time::Duration;
 pub mod backend;
 mod balancer;
 mod environment;
+pub mod kind;
+pub mod kubernetes;
 mod lease;
 pub mod local;
 pub mod manifest;
@@ -109,6 +111,9 @@ pub enum FaultError {
     /// The manifests cannot be run here.
     #[error(transparent)]
     Manifests(#[from] Unrunnable),
+    /// The Kubernetes API refused.
+    #[error("{0}")]
+    Refused(String),
     /// The cluster is down.
     #[error("the cluster is down")]
     Down,

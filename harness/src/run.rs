@@ -1,5 +1,6 @@
 //! Runs cells: where cluster, wire and check meet, and who owns what is torn down.
 
+pub mod kind_hub;
 pub mod reference;
 pub mod rig;
 pub mod stage;

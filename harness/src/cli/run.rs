@@ -13,6 +13,7 @@ use crate::plan::{self, Selection, Tool, Transport};
 use crate::report::json::Json;
 use crate::report::terminal::Terminal;
 use crate::report::{About, Fan, RunEvent, Sink, Summary};
+use crate::run::kind_hub::{Hurry, Keep, KindHub};
 use crate::run::rig::{Hub, LocalHub, Rig, RigError};
 use crate::run::{Scenario, reference, run_cells};
 use crate::timeouts::Timeouts;
@@ -63,21 +64,35 @@ pub(super) fn run(catalog: &'static [&'static Scenario], args: &RunArgs) -> Resu
     let jobs = args.jobs.unwrap_or_else(|| default_jobs(args)).max(1);
     let mut reports = Vec::new();
     let finished = runtime.block_on(async {
+        // Surveyed by itself first: what it made must be there to be ended when the run is interrupted.
+        sink.event(&RunEvent::Surveying { hub: &about.hub });
+        let explicit = !args.transport.is_empty();
+        let wanted = if explicit { args.transport.clone() } else { Transport::ALL.to_vec() };
+        let surveyed = tokio::select! {
+            done = rig.survey(&wanted, explicit) => Some(done),
+            () = interrupted() => None,
+        };
+        let rig = Arc::new(rig);
         let work = async {
-            sink.event(&RunEvent::Surveying { hub: &about.hub });
-            let explicit = !args.transport.is_empty();
-            let wanted = if explicit { args.transport.clone() } else { Transport::ALL.to_vec() };
-            rig.survey(&wanted, explicit).await.map_err(rig_error)?;
             let planned = plan::plan(&outlines, &selection, &rig.offers)
                 .map_err(|error| CommandError::usage(error.to_string()))?;
             sink.event(&RunEvent::Started { planned: &planned, about: &about });
-            run_cells(&Arc::new(rig), catalog, &planned, jobs, &mut sink, &mut reports).await;
+            run_cells(&rig, catalog, &planned, jobs, &mut sink, &mut reports).await;
             Ok::<_, CommandError>(())
         };
-        tokio::select! {
-            done = work => Some(done),
-            () = interrupted() => None,
+        let worked = match surveyed {
+            Some(Ok(())) => tokio::select! {
+                done = work => Some(done),
+                () = interrupted() => None,
+            },
+            Some(Err(error)) => Some(Err(rig_error(error))),
+            None => None,
+        };
+        let hurry = if worked.is_some() { Hurry::No } else { Hurry::Yes };
+        if let Err(error) = rig.finish(hurry).await {
+            tracing::warn!("cleaning up: {error}");
         }
+        worked
     });
     // Whatever is still up ends with its supervisors, which see their pipes close.
     runtime.shutdown_timeout(Duration::from_millis(500));
@@ -146,6 +161,7 @@ fn rig(args: &RunArgs, run_name: &str) -> Result<Rig, CommandError> {
     let evidence = args.evidence.join(run_name);
     let hub = match url {
         Some(url) => Hub::Url(url),
+        None if args.backend == BackendArg::Kind => Hub::Kind(Box::new(kind_hub(args, run_name)?)),
         None => Hub::Local(Box::new(local_hub(args)?)),
     };
     Rig::new(hub, replicas, dialect, timeouts, tools, evidence).map_err(rig_error)
@@ -167,9 +183,24 @@ fn url_and_paths(args: &RunArgs) -> (Option<String>, String, String) {
     }
 }
 
+fn kind_hub(args: &RunArgs, run_name: &str) -> Result<KindHub, CommandError> {
+    if args.command.is_some() || !args.image_command.is_empty() {
+        return Err(CommandError::usage("`--backend kind` runs images, not command lines")
+            .hint("give `--image IMAGE`, or leave out `--backend kind`"));
+    }
+    let manifests = args.manifests.as_ref().map(|folder| Manifests::read(std::slice::from_ref(folder)));
+    let manifests = manifests.transpose().map_err(|error| CommandError::usage(error.to_string()))?;
+    let ready_path = args.ready_path.as_deref().map(|path| path_arg("--ready-path", path)).transpose()?;
+    let env = args.env.iter().map(|given| name_value("--env", given)).collect::<Result<Vec<_>, _>>()?;
+    let keep = if args.keep { Keep::Cluster } else { Keep::Found };
+    KindHub::new(manifests, args.image.clone(), ready_path.as_deref(), env, run_name.to_owned(), keep)
+        .map_err(rig_error)
+}
+
 fn local_hub(args: &RunArgs) -> Result<LocalHub, CommandError> {
     match args.backend {
         BackendArg::Local if cfg!(target_os = "linux") => {}
+        BackendArg::Kind => {}
         BackendArg::Local => {
             return Err(CommandError::usage(
                 "`--backend local` runs replicas as Linux processes, and this is not Linux",
@@ -289,7 +320,7 @@ fn sinks(reports: &[String]) -> Result<(Fan, Option<Failed>), CommandError> {
 }
 
 /// A short name that no other run is likely to have.
-fn run_name() -> String {
+pub(super) fn run_name() -> String {
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
     format!("{:08x}", (since.as_millis() as u64 ^ (u64::from(std::process::id()) << 20)) & 0xffff_ffff)
 }
@@ -326,7 +357,7 @@ fn rerun() -> String {
     words.join(" ")
 }
 
-async fn interrupted() {
+pub(super) async fn interrupted() {
     let ctrl_c = async {
         if tokio::signal::ctrl_c().await.is_err() {
             std::future::pending::<()>().await;

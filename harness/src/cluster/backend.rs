@@ -3,6 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
+use super::kubernetes::Kubernetes;
 use super::local::Local;
 use super::{Condition, FaultError, Replica, Unmet};
 
@@ -10,6 +11,8 @@ use super::{Condition, FaultError, Replica, Unmet};
 pub enum Cluster {
     /// The embedded one.
     Local(Local),
+    /// A namespace of a real one.
+    Kubernetes(Box<Kubernetes>),
     /// A hub that is already running, at one address. Nothing of it is ours to change.
     Fixed(Address),
 }
@@ -25,11 +28,15 @@ pub struct Address {
     pub tls: Option<String>,
 }
 
+/// A plan admits no fault on a hub that is not ours; should one come, it is refused like one on a cluster that is down.
 impl Cluster {
     /// The path through the Service.
     pub fn service(&self) -> Address {
         match self {
             Cluster::Local(local) => Address::plain(local.service()),
+            Cluster::Kubernetes(cell) => {
+                Address { addr: cell.service(), authority: cell.authority(), tls: None }
+            }
             Cluster::Fixed(address) => address.clone(),
         }
     }
@@ -43,6 +50,7 @@ impl Cluster {
     pub fn replicas(&self) -> Vec<Replica> {
         match self {
             Cluster::Local(local) => local.replicas(),
+            Cluster::Kubernetes(cell) => cell.replicas(),
             Cluster::Fixed(_) => Vec::new(),
         }
     }
@@ -67,6 +75,7 @@ impl Cluster {
     pub fn client_address(&self, number: usize) -> Option<IpAddr> {
         match self {
             Cluster::Local(local) => Some(local.client_address(number)),
+            Cluster::Kubernetes(cell) => Some(cell.client_address(number)),
             Cluster::Fixed(_) => None,
         }
     }
@@ -79,6 +88,7 @@ impl Cluster {
     pub async fn wait(&self, condition: &Condition, limit: Duration) -> Result<(), Unmet> {
         match self {
             Cluster::Local(local) => local.wait(condition, limit).await,
+            Cluster::Kubernetes(cell) => cell.wait(condition, limit).await,
             Cluster::Fixed(_) => Ok(()),
         }
     }
@@ -89,7 +99,11 @@ impl Cluster {
     ///
     /// [`FaultError`].
     pub async fn kill(&self, replica: &str) -> Result<(), FaultError> {
-        self.local()?.kill(replica).await
+        match self {
+            Cluster::Local(local) => local.kill(replica).await,
+            Cluster::Kubernetes(cell) => cell.kill(replica).await,
+            Cluster::Fixed(_) => Err(FaultError::Down),
+        }
     }
 
     /// Stops a replica's process, which keeps its connections and says nothing.
@@ -98,7 +112,11 @@ impl Cluster {
     ///
     /// [`FaultError`].
     pub async fn stop(&self, replica: &str) -> Result<(), FaultError> {
-        self.local()?.stop(replica).await
+        match self {
+            Cluster::Local(local) => local.stop(replica).await,
+            Cluster::Kubernetes(cell) => cell.stop(replica).await,
+            Cluster::Fixed(_) => Err(FaultError::Down),
+        }
     }
 
     /// Deletes a pod; without a grace period, with the pod's own.
@@ -107,7 +125,11 @@ impl Cluster {
     ///
     /// [`FaultError`].
     pub async fn delete(&self, replica: &str, grace: Option<Duration>) -> Result<(), FaultError> {
-        self.local()?.delete(replica, grace).await
+        match self {
+            Cluster::Local(local) => local.delete(replica, grace).await,
+            Cluster::Kubernetes(cell) => cell.delete(replica, grace).await,
+            Cluster::Fixed(_) => Err(FaultError::Down),
+        }
     }
 
     /// Scales the Deployment.
@@ -116,7 +138,11 @@ impl Cluster {
     ///
     /// [`FaultError`].
     pub async fn scale(&self, replicas: usize) -> Result<(), FaultError> {
-        self.local()?.scale(replicas).await
+        match self {
+            Cluster::Local(local) => local.scale(replicas).await,
+            Cluster::Kubernetes(cell) => cell.scale(replicas).await,
+            Cluster::Fixed(_) => Err(FaultError::Down),
+        }
     }
 
     /// Replaces every pod, as `kubectl rollout restart` does.
@@ -125,23 +151,19 @@ impl Cluster {
     ///
     /// [`FaultError`].
     pub async fn roll(&self) -> Result<(), FaultError> {
-        self.local()?.roll().await
+        match self {
+            Cluster::Local(local) => local.roll().await,
+            Cluster::Kubernetes(cell) => cell.roll().await,
+            Cluster::Fixed(_) => Err(FaultError::Down),
+        }
     }
 
     /// Ends everything that is ours.
     pub async fn down(self) {
         match self {
             Cluster::Local(local) => local.down().await,
+            Cluster::Kubernetes(cell) => cell.down().await,
             Cluster::Fixed(_) => {}
-        }
-    }
-
-    /// A plan admits no fault on a hub that is not ours; should one come, it is refused like one on a cluster that is
-    /// down.
-    fn local(&self) -> Result<&Local, FaultError> {
-        match self {
-            Cluster::Local(local) => Ok(local),
-            Cluster::Fixed(_) => Err(FaultError::Down),
         }
     }
 }

@@ -9,8 +9,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::Setup;
+use super::kind_hub::{Hurry, KindHub};
 use crate::cluster::Unmet;
 use crate::cluster::backend::{Address, Cluster};
+use crate::cluster::kind::KindError;
+use crate::cluster::kubernetes;
 use crate::cluster::local::{Launch, Local, Spec, UpError};
 use crate::cluster::manifest::{ManifestError, Manifests, ProbeNumbers};
 use crate::plan::{Affinity, Cell, Need, Offers, Tool, Transport};
@@ -32,6 +35,8 @@ const GRACE: Duration = Duration::from_secs(3);
 pub enum Hub {
     /// Replicas that we run as processes.
     Local(Box<LocalHub>),
+    /// Replicas that are pods of a KIND cluster.
+    Kind(Box<KindHub>),
     /// A hub that is already running.
     Url(String),
 }
@@ -70,6 +75,7 @@ pub struct Rig {
 
 enum Place {
     Local(Box<LocalHub>),
+    Kind(Box<KindHub>),
     Url(Address),
 }
 
@@ -96,6 +102,9 @@ pub enum RigError {
     /// The cluster could not be started.
     #[error("starting the cluster: {0}")]
     Up(#[from] UpError),
+    /// The cell could not be started on Kubernetes.
+    #[error(transparent)]
+    Kubernetes(#[from] kubernetes::UpError),
     /// The hub did not become ready.
     #[error("the hub did not become ready: {0}")]
     NotReady(#[from] Unmet),
@@ -152,9 +161,7 @@ impl LocalHub {
             manifests.set_ready_path(ready_path.as_deref());
         }
         let asks = manifests.readiness_asks();
-        manifests.set_probe_numbers(PROBES);
-        manifests.set_liveness_failures(LIVENESS_FAILURES);
-        manifests.set_grace_period(GRACE);
+        shorten(&mut manifests);
         Ok(Self { name, manifests, launches, env, supervisor, asks, theirs })
     }
 
@@ -218,11 +225,17 @@ impl Rig {
         names.extend(tools);
         let (name, place) = match hub {
             Hub::Local(local) => (local.name.clone(), Place::Local(local)),
+            Hub::Kind(hub) => (hub.name.clone(), Place::Kind(hub)),
             Hub::Url(url) => (url.clone(), Place::Url(address(&url)?)),
         };
         let mut offers = Offers { replicas, ..Offers::default() };
-        if let Place::Local(local) = &place {
-            offers.has.extend(local.asks.then_some(Need::ReadinessAsks));
+        let asks = match &place {
+            Place::Local(local) => local.asks,
+            Place::Kind(hub) => hub.asks,
+            Place::Url(_) => false,
+        };
+        offers.has.extend(asks.then_some(Need::ReadinessAsks));
+        if !matches!(place, Place::Url(_)) {
             offers.has.extend([
                 Need::Aim,
                 Need::Affinity,
@@ -271,6 +284,9 @@ impl Rig {
             let given = local.env.iter().filter(|(name, _)| telling(name)).cloned();
             secrets.extend(given.map(|(name, value)| Secret { name, value }));
         }
+        if let Place::Kind(hub) = &self.place {
+            secrets.extend(hub.secret_values());
+        }
         secrets
     }
 
@@ -299,13 +315,30 @@ impl Rig {
     pub fn backend_name(&self) -> &'static str {
         match &self.place {
             Place::Local(_) => "local",
+            Place::Kind(_) => "kind",
             Place::Url(_) => "url",
+        }
+    }
+
+    /// Ends what the run made beside its cells.
+    ///
+    /// # Errors
+    ///
+    /// [`KindError`] when something of it stays.
+    pub async fn finish(&self, hurry: Hurry) -> Result<(), KindError> {
+        match &self.place {
+            Place::Kind(hub) => hub.finish(hurry).await,
+            Place::Local(_) | Place::Url(_) => Ok(()),
         }
     }
 
     /// The typed edits of the manifests, and the fields that are not simulated, in a few lines.
     pub fn notes(&self) -> Vec<String> {
-        let Place::Local(local) = &self.place else { return Vec::new() };
+        let local = match &self.place {
+            Place::Local(local) => Some(local),
+            Place::Kind(_) => None,
+            Place::Url(_) => return Vec::new(),
+        };
         let mut notes = vec![format!(
             "edits for short cells: probes every {} s, {} s each, not ready after {} failures, restarted after \
              {LIVENESS_FAILURES}; grace period {} s",
@@ -314,6 +347,7 @@ impl Rig {
             PROBES.failures,
             GRACE.as_secs(),
         )];
+        let Some(local) = local else { return notes };
         let ignored = local.manifests.not_simulated();
         if local.theirs && !ignored.is_empty() {
             notes.push(format!("not simulated on local: {}", ignored.join(", ")));
@@ -330,6 +364,12 @@ impl Rig {
     ) -> Result<Cluster, RigError> {
         let local = match &self.place {
             Place::Local(local) => local,
+            Place::Kind(hub) => {
+                let timeout = Duration::from_secs(u64::from(setup.affinity_timeout_s));
+                let affinity = (affinity == Some(Affinity::ClientIp)).then_some(timeout);
+                let cell = hub.cell(replicas, affinity, recorder.clone()).await?;
+                return Ok(Cluster::Kubernetes(Box::new(cell)));
+            }
             Place::Url(address) => return Ok(Cluster::Fixed(address.clone())),
         };
         let mut manifests = local.manifests.clone();
@@ -362,6 +402,7 @@ impl RigError {
             | RigError::KeepsEnding(_)
             | RigError::SpeaksNothing(_)
             | RigError::DoesNotSpeak { .. } => true,
+            RigError::Kubernetes(_) => false,
             RigError::Up(error) => matches!(error, UpError::NotLinux | UpError::Manifests(_)),
         }
     }
@@ -382,12 +423,19 @@ impl RigError {
                 Some("`--sse-path` and `--mcp-path` say where the hub offers its transports".to_owned())
             }
             RigError::Url { .. } => Some("write it as http://HOST:PORT".to_owned()),
-            RigError::Up(_) | RigError::Manifests(_) => None,
+            RigError::Up(_) | RigError::Kubernetes(_) | RigError::Manifests(_) => None,
         }
     }
 }
 
 // === helpers ===
+
+/// Gives the manifests the numbers of short cells.
+pub(super) fn shorten(manifests: &mut Manifests) {
+    manifests.set_probe_numbers(PROBES);
+    manifests.set_liveness_failures(LIVENESS_FAILURES);
+    manifests.set_grace_period(GRACE);
+}
 
 /// Where cluster and wire meet: an address of the one is a target of the other.
 pub(super) fn target(path: Path, address: Address) -> Target {

@@ -15,6 +15,11 @@ use super::{Body, Connection, End, Fault, Frame, Path, PodChange, Transcript, Wh
 /// The role of a client that was opened only to find one that reaches the wanted replica.
 pub const SPARE: &str = "spare";
 
+/// Reasons of events of every pod's ordinary life that only a real cluster has: it schedules, pulls images, and corrects
+/// itself when two controllers write at once.
+const BACKGROUND: [&str; 6] =
+    ["Scheduled", "Pulling", "Pulled", "Created", "FailedToUpdateEndpoint", "FailedToUpdateEndpointSlices"];
+
 /// Marks a payload or key as a client's own, in a form that snapshots know by the part the client plays.
 pub fn own_mark(client: &str) -> String {
     format!("of client `{client}`")
@@ -344,6 +349,7 @@ fn event_reasons(history: &History<'_>) -> BTreeSet<String> {
         .entries()
         .iter()
         .filter_map(|entry| match &entry.what {
+            What::Event { reason, .. } if BACKGROUND.contains(&reason.as_str()) => None,
             What::Event { reason, .. } if reason != "Unhealthy" || unhealthy => Some(reason.clone()),
             _ => None,
         })

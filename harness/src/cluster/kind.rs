@@ -1,0 +1,449 @@
+//! A KIND cluster on this machine's Docker: made, reused, given images, and looked into where Kubernetes does not look.
+//!
+//! The only place that names `bollard`. Knows Docker and nodes; what runs on them is [`super::kubernetes`]' business.
+//! A cluster is ours when its nodes have a mount that only we give them, from their creation on: others are never
+//! touched.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use bollard::Docker;
+use bollard::query_parameters::{
+    InspectContainerOptions, ListContainersOptionsBuilder, ListImagesOptionsBuilder,
+    RemoveContainerOptionsBuilder, RemoveImageOptionsBuilder,
+};
+use futures_util::future::join_all;
+
+use self::cli::Cli;
+use self::exits::Exits;
+use self::node::{Node, Tracker};
+use self::relay::Relays;
+use super::kubernetes::{LABEL_MANAGED_BY, LABEL_RUN, MANAGER};
+use super::process::Signal;
+use crate::transcript::Recorder;
+
+mod archive;
+mod cli;
+mod exits;
+mod gate;
+mod image;
+mod load;
+mod node;
+mod relay;
+mod state;
+
+pub use gate::{Gate, GateError};
+pub use image::{Binaries, Image, ImageError};
+pub use load::Loaded;
+pub use state::RunLock;
+
+/// The cluster's name.
+pub const CLUSTER: &str = "hubcheck";
+
+/// How long the nodes of a new cluster may take to be ready.
+const NODES_READY: Duration = Duration::from_secs(120);
+
+/// Between two looks at the nodes of a new cluster.
+const LOOK_AGAIN: Duration = Duration::from_millis(500);
+
+/// A KIND cluster that is healthy.
+pub struct Kind {
+    docker: Docker,
+    run: String,
+    kubeconfig: String,
+    nodes: Vec<Arc<Node>>,
+    relays: Arc<Relays>,
+    /// By node.
+    exits: Vec<(String, Exits)>,
+    /// Whether the nodes' rules can be read: kube-proxy writes them for iptables by default.
+    rules_are_readable: bool,
+    /// Whether this run made the cluster.
+    pub is_new: bool,
+}
+
+/// What Docker, `kind` or a node said.
+#[derive(Debug, thiserror::Error)]
+pub enum KindError {
+    /// There is no Docker, or it refused.
+    #[error("{doing}: {error}")]
+    Docker {
+        /// What was asked.
+        doing: String,
+        /// The answer.
+        error: Box<bollard::errors::Error>,
+    },
+    /// The `kind` command cannot be started.
+    #[error("starting `kind`: {0}; see https://kind.sigs.k8s.io for how to install it")]
+    NoCli(std::io::Error),
+    /// The `kind` command failed.
+    #[error("`kind {command}` failed: {said}")]
+    Cli {
+        /// What was run.
+        command: String,
+        /// The end of what it said.
+        said: String,
+    },
+    /// A cluster of our name that somebody else made.
+    #[error("there is a KIND cluster `{CLUSTER}` that hubcheck did not make, which is not touched")]
+    NotOurs,
+    /// The nodes of a new cluster did not become ready.
+    #[error("the nodes of the new cluster are not ready after {} s", NODES_READY.as_secs())]
+    NodesNotReady,
+    /// A command on a node failed.
+    #[error("`{command}` on {node} failed with {code}: {said}")]
+    OnNode {
+        /// The node.
+        node: String,
+        /// The command.
+        command: String,
+        /// Its exit code.
+        code: i64,
+        /// What it said.
+        said: String,
+    },
+    /// A process that is not there.
+    #[error("no process of container {0} on its node")]
+    NoProcess(String),
+    /// A node that is not there.
+    #[error("no node is called `{0}`")]
+    NoNode(String),
+    /// A file of ours.
+    #[error("{path}: {error}", path = path.display())]
+    File {
+        /// Which.
+        path: std::path::PathBuf,
+        /// What the operating system said.
+        error: std::io::Error,
+    },
+    /// The image.
+    #[error(transparent)]
+    Image(#[from] ImageError),
+}
+
+/// What became of the cluster that was there.
+enum Found {
+    Nothing,
+    Healthy { kubeconfig: String, nodes: Vec<Arc<Node>> },
+    Unfit(String),
+}
+
+// === impl Kind ===
+
+impl Kind {
+    /// Reuses the cluster when it is healthy, makes it when there is none, and makes it anew when it is not.
+    ///
+    /// # Errors
+    ///
+    /// [`KindError`]; [`KindError::NotOurs`] when somebody else made it. `is_making` says whether it is half made.
+    pub async fn up(
+        run: &str,
+        is_making: &AtomicBool,
+        say: &(dyn Fn(&str) + Send + Sync),
+    ) -> Result<Self, KindError> {
+        let docker = connect().await?;
+        let cli = Cli::new()?;
+        let is_new = match found(&docker, &cli).await? {
+            Found::Healthy { kubeconfig, nodes } => {
+                return Self::of(docker, run, kubeconfig, nodes, false).await;
+            }
+            Found::Nothing => true,
+            Found::Unfit(why) => {
+                say(&format!("recreating cluster {CLUSTER}: {why}"));
+                cli.delete().await?;
+                true
+            }
+        };
+        say(&format!("creating cluster {CLUSTER}"));
+        is_making.store(true, Ordering::Relaxed);
+        cli.create().await?;
+        let (kubeconfig, nodes) = ready(&docker, &cli).await?;
+        is_making.store(false, Ordering::Relaxed);
+        Self::of(docker, run, kubeconfig, nodes, is_new).await
+    }
+
+    /// Removes everything of ours from Docker: the cluster, relays, images.
+    ///
+    /// # Errors
+    ///
+    /// [`KindError`].
+    pub async fn remove() -> Result<(), KindError> {
+        let docker = connect().await?;
+        let cli = Cli::new()?;
+        match found(&docker, &cli).await {
+            Ok(Found::Healthy { .. } | Found::Unfit(_)) => cli.delete().await?,
+            Ok(Found::Nothing) | Err(KindError::NotOurs) => {}
+            Err(error) => return Err(error),
+        }
+        remove_relays(&docker, |_| true).await?;
+        remove_images(&docker, None).await?;
+        cli.forget();
+        Ok(())
+    }
+
+    async fn of(
+        docker: Docker,
+        run: &str,
+        kubeconfig: String,
+        nodes: Vec<Arc<Node>>,
+        is_new: bool,
+    ) -> Result<Self, KindError> {
+        let rules = match nodes.first() {
+            Some(node) => node.sh("iptables-save -t nat | grep -c KUBE-SERVICES").await,
+            None => Err(KindError::NoNode(CLUSTER.to_owned())),
+        };
+        let network = nodes.first().map(|node| node.network.clone()).unwrap_or_default();
+        let relays = Arc::new(Relays::new(docker.clone(), network, run.to_owned()));
+        let rules_are_readable = rules.is_ok();
+        let exits = nodes.iter().map(|node| async { (node.name.clone(), Exits::start(node).await) });
+        let exits = join_all(exits).await;
+        Ok(Self { docker, run: run.to_owned(), kubeconfig, nodes, relays, exits, rules_are_readable, is_new })
+    }
+
+    /// The kubeconfig, as YAML.
+    pub fn kubeconfig(&self) -> &str {
+        &self.kubeconfig
+    }
+
+    /// Where the kubeconfig is written, for whoever wants to use `kubectl`.
+    pub fn kubeconfig_path() -> std::path::PathBuf {
+        state::folder().unwrap_or_default().join("kubeconfig")
+    }
+
+    /// Brings an image into every node that runs pods of ours and lacks it.
+    ///
+    /// # Errors
+    ///
+    /// [`KindError`].
+    pub async fn load(&self, image: &Image) -> Result<Loaded, KindError> {
+        load::into_nodes(&self.docker, &self.nodes_for_pods(), image).await
+    }
+
+    /// Builds the reference hub's image, or finds that it was built already.
+    ///
+    /// # Errors
+    ///
+    /// [`KindError`].
+    pub async fn build(&self, binaries: &Binaries) -> Result<Image, KindError> {
+        Ok(image::reference(&self.docker, binaries).await?)
+    }
+
+    /// Lets wire clients into the cluster: relays run this image from now on.
+    pub fn open_relays(&self, image: &Image) {
+        self.relays.open(image.reference.clone());
+    }
+
+    /// A way for wire clients to a node port, for the cell of this number.
+    ///
+    /// # Errors
+    ///
+    /// [`GateError`] when it cannot listen.
+    pub async fn gate(
+        &self,
+        cell: usize,
+        node_port: u16,
+        recorder: Recorder,
+        name_of: impl Fn(IpAddr) -> Option<String> + Send + Sync + 'static,
+    ) -> Result<Gate, GateError> {
+        // One node for all clients of a cell: kube-proxy remembers clients per node.
+        let nodes = self.nodes_for_pods();
+        let node = nodes.get(cell % nodes.len().max(1)).ok_or(GateError::NoNode)?;
+        let tracker: Arc<Tracker> = node.tracker().await;
+        Gate::open(node, node_port, Arc::clone(&self.relays), tracker, recorder, Box::new(name_of)).await
+    }
+
+    /// The process id, on its node, of a container's main process.
+    ///
+    /// # Errors
+    ///
+    /// [`KindError::NoProcess`] when it is gone.
+    pub async fn pid(&self, node: &str, container: &str) -> Result<u32, KindError> {
+        self.node(node)?.pid(container).await
+    }
+
+    /// Signals a process of a node.
+    ///
+    /// # Errors
+    ///
+    /// [`KindError`].
+    pub(crate) async fn signal(&self, node: &str, pid: u32, signal: Signal) -> Result<(), KindError> {
+        let name = match signal {
+            Signal::Term => "TERM",
+            Signal::Kill => "KILL",
+            Signal::Stop => "STOP",
+            Signal::Continue => "CONT",
+        };
+        self.node(node)?.sh(&format!("kill -{name} {pid}")).await.map(drop)
+    }
+
+    /// How a container of a node ended, in its runtime's words; when it was seen.
+    pub fn exit_code(&self, node: &str, container: &str) -> Option<i32> {
+        self.exits.iter().find(|(name, _)| name == node)?.1.code(container)
+    }
+
+    /// Whether the node gives a Service's connections (`namespace/name`) to exactly these pods.
+    pub async fn routes(&self, node: &str, service: &str, pods: &[IpAddr]) -> bool {
+        if !self.rules_are_readable {
+            return true;
+        }
+        match self.node(node) {
+            Ok(node) => node.routes(service).await.is_ok_and(|routed| {
+                routed.len() == pods.len() && pods.iter().all(|pod| routed.contains(pod))
+            }),
+            Err(_) => false,
+        }
+    }
+
+    /// Whether connections can be told apart by the replica that they reached.
+    pub async fn tells_routes(&self) -> bool {
+        let looks = self.nodes.iter().map(|node| node.sh("command -v conntrack"));
+        join_all(looks).await.iter().all(Result::is_ok)
+    }
+
+    /// Removes what this run made in Docker beside the cluster.
+    pub async fn finish(&self) {
+        self.relays.close().await;
+        let run = self.run.clone();
+        if let Err(error) = remove_relays(&self.docker, move |of| *of == run).await {
+            tracing::warn!("removing relays: {error}");
+        }
+    }
+
+    /// Removes the relays of runs that are over.
+    ///
+    /// # Errors
+    ///
+    /// [`KindError`].
+    pub async fn reap(&self, is_alive: impl Fn(&str) -> bool) -> Result<(), KindError> {
+        remove_relays(&self.docker, |run| *run != self.run && !is_alive(run)).await
+    }
+
+    /// Removes the images that we built, but for the one that is used.
+    ///
+    /// # Errors
+    ///
+    /// [`KindError`].
+    pub async fn remove_old_images(&self, used: Option<&Image>) -> Result<(), KindError> {
+        remove_images(&self.docker, used).await
+    }
+
+    /// The workers; of a cluster without workers, every node.
+    fn nodes_for_pods(&self) -> Vec<Arc<Node>> {
+        let workers: Vec<Arc<Node>> = self.nodes.iter().filter(|node| node.is_worker).cloned().collect();
+        if workers.is_empty() { self.nodes.clone() } else { workers }
+    }
+
+    fn node(&self, name: &str) -> Result<&Arc<Node>, KindError> {
+        let found = self.nodes.iter().find(|node| node.name == name);
+        found.ok_or_else(|| KindError::NoNode(name.to_owned()))
+    }
+}
+
+impl KindError {
+    fn docker(doing: impl Into<String>) -> impl FnOnce(bollard::errors::Error) -> Self {
+        let doing = doing.into();
+        |error| Self::Docker { doing, error: Box::new(error) }
+    }
+}
+
+// === helpers ===
+
+async fn connect() -> Result<Docker, KindError> {
+    let docker = Docker::connect_with_defaults().map_err(KindError::docker("finding Docker"))?;
+    docker.negotiate_version().await.map_err(KindError::docker("asking Docker"))
+}
+
+/// Looks at the cluster of our name.
+async fn found(docker: &Docker, cli: &Cli) -> Result<Found, KindError> {
+    let nodes = nodes(docker).await?;
+    if nodes.is_empty() {
+        return Ok(Found::Nothing);
+    }
+    if !nodes.iter().all(|node| node.is_ours) {
+        return Err(KindError::NotOurs);
+    }
+    if let Some(stopped) = nodes.iter().find(|node| !node.is_running) {
+        return Ok(Found::Unfit(format!("node {} does not run", stopped.name)));
+    }
+    if let Some(wanted) = cli.node_image()
+        && let Some(other) = nodes.iter().find(|node| node.image != wanted)
+    {
+        return Ok(Found::Unfit(format!("its nodes are {}, wanted is {wanted}", other.image)));
+    }
+    if nodes.len() != cli.node_count() {
+        return Ok(Found::Unfit(format!("it has {} nodes, wanted are {}", nodes.len(), cli.node_count())));
+    }
+    if !node::all_ready(&nodes).await {
+        return Ok(Found::Unfit("its nodes are not ready".to_owned()));
+    }
+    Ok(Found::Healthy { kubeconfig: cli.kubeconfig().await?, nodes })
+}
+
+/// Waits for the nodes of a cluster that was just made.
+async fn ready(docker: &Docker, cli: &Cli) -> Result<(String, Vec<Arc<Node>>), KindError> {
+    let nodes = nodes(docker).await?;
+    let mut look = tokio::time::interval(LOOK_AGAIN);
+    let all_ready = async {
+        while !node::all_ready(&nodes).await {
+            look.tick().await;
+        }
+    };
+    tokio::time::timeout(NODES_READY, all_ready).await.map_err(|_| KindError::NodesNotReady)?;
+    Ok((cli.kubeconfig().await?, nodes))
+}
+
+async fn nodes(docker: &Docker) -> Result<Vec<Arc<Node>>, KindError> {
+    let of_cluster = [format!("{}={CLUSTER}", node::LABEL_CLUSTER)];
+    let found = labelled(docker, &of_cluster).await?;
+    let inspected = found.into_iter().map(|(id, _)| async move {
+        let inspected = docker.inspect_container(&id, None::<InspectContainerOptions>).await;
+        inspected.map(|inspected| Arc::new(Node::of(docker.clone(), inspected)))
+    });
+    let nodes: Result<Vec<_>, _> = join_all(inspected).await.into_iter().collect();
+    let mut nodes = nodes.map_err(KindError::docker("inspecting a node"))?;
+    nodes.sort_by(|left, right| left.name.cmp(&right.name));
+    Ok(nodes)
+}
+
+/// The containers with these labels, running or not, and the run that each is of.
+async fn labelled(docker: &Docker, labels: &[String]) -> Result<Vec<(String, String)>, KindError> {
+    let filters = [("label".to_owned(), labels.to_vec())].into();
+    let options = ListContainersOptionsBuilder::new().all(true).filters(&filters).build();
+    let found = docker.list_containers(Some(options)).await;
+    let found = found.map_err(KindError::docker("listing containers"))?;
+    let run = |labels: Option<std::collections::HashMap<String, String>>| {
+        labels.and_then(|mut labels| labels.remove(LABEL_RUN)).unwrap_or_default()
+    };
+    Ok(found.into_iter().filter_map(|found| Some((found.id?, run(found.labels)))).collect())
+}
+
+async fn remove_relays(docker: &Docker, of: impl Fn(&String) -> bool) -> Result<(), KindError> {
+    let found = labelled(docker, &[format!("{LABEL_MANAGED_BY}={MANAGER}")]).await?;
+    let removed = found.into_iter().filter(|(_, run)| of(run)).map(|(id, _)| async move {
+        let options = RemoveContainerOptionsBuilder::new().force(true).v(true).build();
+        // It may be on its way already.
+        if let Err(error) = docker.remove_container(&id, Some(options)).await {
+            tracing::debug!("removing relay {id}: {error}");
+        }
+    });
+    join_all(removed).await;
+    Ok(())
+}
+
+async fn remove_images(docker: &Docker, used: Option<&Image>) -> Result<(), KindError> {
+    let ours = [("label".to_owned(), vec![format!("{LABEL_MANAGED_BY}={MANAGER}")])].into();
+    let options = ListImagesOptionsBuilder::new().filters(&ours).build();
+    let found = docker.list_images(Some(options)).await.map_err(KindError::docker("listing images"))?;
+    for image in found {
+        if used.is_some_and(|used| image.repo_tags.contains(&used.reference)) {
+            continue;
+        }
+        let options = RemoveImageOptionsBuilder::new().force(true).build();
+        // One that another run uses stays.
+        if let Err(error) = docker.remove_image(&image.id, Some(options), None).await {
+            tracing::debug!("removing image {}: {error}", image.id);
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,119 @@
+//! The `kind` command, which knows how to make a cluster.
+
+use std::path::PathBuf;
+use std::process::Stdio;
+
+use serde_json::{Value, json};
+use tokio::io::AsyncWriteExt;
+use tokio::process::Command;
+
+use super::node::MARK;
+use super::{CLUSTER, KindError, state};
+use crate::cluster::manifest::Manifests;
+
+/// Names the node image; without it `kind` has its own.
+const NODE_IMAGE: &str = "KIND_NODE_IMAGE";
+
+/// Kubelets of many short cells ask the API more often than those of a quiet node. With the 5 questions a second that
+/// they may ask by default before 1.27, pods stay on record for most of a minute; and a Secret that is watched instead of
+/// read gives a `Failed` event whenever its watch takes longer than a second to begin.
+const KUBELET: &str = "kind: KubeletConfiguration\nkubeAPIQPS: 100\nkubeAPIBurst: 200\n\
+                       configMapAndSecretChangeDetectionStrategy: Get\n";
+
+/// How much of what a failed command said is told.
+const SAID: usize = 2000;
+
+pub(super) struct Cli {
+    state: PathBuf,
+    node_image: Option<String>,
+    definition: Value,
+}
+
+// === impl Cli ===
+
+impl Cli {
+    pub(super) fn new() -> Result<Self, KindError> {
+        let node_image = std::env::var(NODE_IMAGE).ok().filter(|image| !image.is_empty());
+        let state = state::folder()?;
+        // It is ours, and a test reads it.
+        let mut definition: Value = serde_saphyr::from_str(Manifests::CLUSTER).unwrap_or_default();
+        let mark = state.join("made-by-hubcheck");
+        std::fs::create_dir_all(&mark).map_err(|error| KindError::File { path: mark.clone(), error })?;
+        for node in definition["nodes"].as_array_mut().into_iter().flatten() {
+            node["extraMounts"] = json!([{ "hostPath": mark, "containerPath": MARK, "readOnly": true }]);
+        }
+        definition["kubeadmConfigPatches"] = json!([KUBELET]);
+        Ok(Self { state, node_image, definition })
+    }
+
+    /// The image that nodes must have, when the user wants a certain one.
+    pub(super) fn node_image(&self) -> Option<&str> {
+        self.node_image.as_deref()
+    }
+
+    /// How many nodes the definition has.
+    pub(super) fn node_count(&self) -> usize {
+        self.definition["nodes"].as_array().map_or(1, Vec::len)
+    }
+
+    /// Makes the cluster; the user's own kubeconfig is left alone.
+    pub(super) async fn create(&self) -> Result<(), KindError> {
+        let kubeconfig = self.kubeconfig_path();
+        let mut args = vec!["create", "cluster", "--name", CLUSTER, "--config", "-", "--kubeconfig"];
+        let path = kubeconfig.display().to_string();
+        args.push(&path);
+        if let Some(image) = &self.node_image {
+            args.extend(["--image", image]);
+        }
+        self.run(&args, self.definition.to_string()).await.map(drop)
+    }
+
+    pub(super) async fn delete(&self) -> Result<(), KindError> {
+        let path = self.kubeconfig_path().display().to_string();
+        let args = ["delete", "cluster", "--name", CLUSTER, "--kubeconfig", &path];
+        self.run(&args, String::new()).await.map(drop)
+    }
+
+    /// The kubeconfig as it is now; written down too, for whoever wants to use `kubectl`.
+    pub(super) async fn kubeconfig(&self) -> Result<String, KindError> {
+        let kubeconfig = self.run(&["get", "kubeconfig", "--name", CLUSTER], String::new()).await?;
+        let path = self.kubeconfig_path();
+        state::write_private(&path, &kubeconfig).map_err(|error| KindError::File { path, error })?;
+        Ok(kubeconfig)
+    }
+
+    /// Where the kubeconfig is written.
+    pub(super) fn kubeconfig_path(&self) -> PathBuf {
+        self.state.join("kubeconfig")
+    }
+
+    /// Removes what was written.
+    pub(super) fn forget(&self) {
+        for name in ["kubeconfig", "kubeconfig.lock"] {
+            let _ = std::fs::remove_file(self.state.join(name));
+        }
+        let _ = std::fs::remove_dir(self.state.join("made-by-hubcheck"));
+        let _ = std::fs::remove_dir(self.state.join("runs"));
+        let _ = std::fs::remove_dir(&self.state);
+    }
+
+    async fn run(&self, args: &[&str], input: String) -> Result<String, KindError> {
+        let mut command = Command::new("kind");
+        command.args(args).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        // Docker is the provider that everything here speaks to.
+        command.env("KIND_EXPERIMENTAL_PROVIDER", "docker").kill_on_drop(true);
+        let mut child = command.spawn().map_err(KindError::NoCli)?;
+        if let Some(mut stdin) = child.stdin.take() {
+            // When it does not read, its exit code says why.
+            let _ = stdin.write_all(input.as_bytes()).await;
+        }
+        let output = child.wait_with_output().await.map_err(KindError::NoCli)?;
+        if output.status.success() {
+            return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
+        }
+        let said = String::from_utf8_lossy(&output.stderr);
+        let said = said.trim();
+        let from = said.char_indices().rev().nth(SAID).map_or(0, |(at, _)| at);
+        Err(KindError::Cli { command: args[..2].join(" "), said: said[from..].to_owned() })
+    }
+}

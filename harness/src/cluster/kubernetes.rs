@@ -1,0 +1,359 @@
+//! The backend that drives a real Kubernetes: typed objects by server-side apply, watches, and the cluster's own words.
+//!
+//! Every cell has a namespace of its own, which is deleted in the background: see [`Site`]. The only place that names
+//! `kube`. What needs more than the Kubernetes API (the nodes' processes, clients with addresses of their own) is
+//! asked of [`super::kind`]. Works from Kubernetes 1.20.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::core::v1::{Pod, Service};
+use kube::api::DeleteParams;
+use tokio::sync::{Mutex, watch};
+use tokio_util::task::AbortOnDropHandle;
+
+use self::logs::Logs;
+use self::objects::Objects;
+use self::view::View;
+use super::kind::{Gate, GateError, KindError};
+use super::manifest::Manifests;
+use super::process::Signal;
+use super::{Condition, FaultError, Replica, Unmet};
+use crate::transcript::{Fault, Recorder, What};
+
+mod forward;
+mod logs;
+mod objects;
+mod seen;
+mod site;
+mod view;
+mod watching;
+
+pub use site::{LABEL_MANAGED_BY, LABEL_RUN, MANAGER, Site, install_crypto};
+
+/// How long what was just changed may take to be seen by our own watch.
+const SEEN: Duration = Duration::from_secs(10);
+
+/// Between two looks at what the nodes route, which nothing tells by itself.
+const LOOK_AGAIN: Duration = Duration::from_millis(250);
+
+/// A running cell.
+pub struct Kubernetes {
+    site: Arc<Site>,
+    objects: Objects,
+    manifests: Mutex<Manifests>,
+    view: watch::Receiver<Arc<View>>,
+    logs: Arc<Logs>,
+    recorder: Recorder,
+    gate: Gate,
+    watching: AbortOnDropHandle<()>,
+    /// Deletes the namespace when this is dropped without [`Kubernetes::down`].
+    leave: site::Leave,
+}
+
+/// Why there is no cluster, or no cell on it.
+#[derive(Debug, thiserror::Error)]
+pub enum UpError {
+    /// The Kubernetes API refused or did not answer.
+    #[error("{doing}: {error}")]
+    Api {
+        /// What was asked.
+        doing: String,
+        /// The answer.
+        error: Box<kube::Error>,
+    },
+    /// The kubeconfig cannot be used.
+    #[error("the kubeconfig: {0}")]
+    Config(String),
+    /// The namespace never got its service account.
+    #[error("namespace {0} has no service account after {s} s", s = SEEN.as_secs())]
+    NoServiceAccount(String),
+    /// The Service got no node port.
+    #[error("service {0} has no node port")]
+    NoNodePort(String),
+    /// The clients' way into the cluster.
+    #[error(transparent)]
+    Gate(#[from] GateError),
+    /// What KIND or Docker said.
+    #[error(transparent)]
+    Kind(#[from] KindError),
+}
+
+// === impl Kubernetes ===
+
+impl Kubernetes {
+    /// Makes a namespace and applies the manifests in it. Pods may not be ready yet: [`Kubernetes::wait`] for them.
+    ///
+    /// # Errors
+    ///
+    /// [`UpError`] when the cluster does not take them.
+    pub async fn up(site: Arc<Site>, manifests: Manifests, recorder: Recorder) -> Result<Self, UpError> {
+        let leave = site.namespace().await?;
+        let objects = Objects::new(site.client().clone(), leave.name().to_owned(), &manifests);
+        let logs = Arc::new(Logs::new(site.client().clone(), leave.name().to_owned(), recorder.clone()));
+        let (view, watching) = watching::start(&site, &objects, Arc::clone(&logs), recorder.clone());
+        let watching = AbortOnDropHandle::new(watching);
+        objects.service_account().await?;
+        let node_port = objects.apply(&manifests, None).await?;
+        let pods = view.clone();
+        let name_of = move |ip: IpAddr| pods.borrow().pod_at(ip);
+        let gate = site.kind().gate(leave.number(), node_port, recorder.clone(), name_of).await?;
+        let manifests = Mutex::new(manifests);
+        Ok(Self { site, objects, manifests, view, logs, recorder, gate, watching, leave })
+    }
+
+    /// Where clients connect to reach the Service: their address decides through which relay they enter.
+    pub fn service(&self) -> SocketAddr {
+        self.gate.addr()
+    }
+
+    /// What a client that enters the cluster at a node calls the Service: `NODE:NODEPORT`.
+    pub fn authority(&self) -> String {
+        self.gate.to().to_string()
+    }
+
+    /// A source address for the client of this number.
+    pub fn client_address(&self, number: usize) -> IpAddr {
+        self.gate.client_address(number)
+    }
+
+    /// The pods, in the order of their creation.
+    pub fn replicas(&self) -> Vec<Replica> {
+        self.view.borrow().replicas()
+    }
+
+    /// Waits until the condition holds in the API and the nodes route by it, and records that.
+    ///
+    /// # Errors
+    ///
+    /// [`Unmet`] when it does not within the limit.
+    pub async fn wait(&self, condition: &Condition, limit: Duration) -> Result<(), Unmet> {
+        let began = Instant::now();
+        let met = tokio::time::timeout(limit, self.met(condition)).await.is_ok();
+        let last_seen = (!met).then(|| self.recorder.mask(&self.last_seen()));
+        self.recorder.record(What::Awaited {
+            condition: condition.to_string(),
+            took_ms: u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX),
+            unmet: last_seen.clone(),
+        });
+        match last_seen {
+            None => Ok(()),
+            Some(last_seen) => Err(Unmet { condition: condition.to_string(), limit, last_seen }),
+        }
+    }
+
+    /// Sends SIGKILL to the replica's main process, from its node: the same pod is restarted.
+    ///
+    /// # Errors
+    ///
+    /// [`FaultError`] when there is no such replica or its container does not run; so for the other signals.
+    pub async fn kill(&self, replica: &str) -> Result<(), FaultError> {
+        self.signal(replica, Signal::Kill, Fault::Kill { replica: replica.to_owned() }).await
+    }
+
+    /// Sends SIGSTOP to the replica's main process, from its node: PID 1 ignores it from inside.
+    ///
+    /// # Errors
+    ///
+    /// As [`Kubernetes::kill`].
+    pub async fn stop(&self, replica: &str) -> Result<(), FaultError> {
+        self.signal(replica, Signal::Stop, Fault::Stop { replica: replica.to_owned() }).await
+    }
+
+    /// Sends SIGCONT to the replica's main process.
+    ///
+    /// # Errors
+    ///
+    /// As [`Kubernetes::kill`].
+    pub async fn cont(&self, replica: &str) -> Result<(), FaultError> {
+        self.signal(replica, Signal::Continue, Fault::Continue { replica: replica.to_owned() }).await
+    }
+
+    /// Deletes the pod; its Deployment makes another. Without a grace period the pod's own holds.
+    ///
+    /// A grace period of zero ends the process at once, as it says: a kubelet would still give it 2 s.
+    ///
+    /// # Errors
+    ///
+    /// [`FaultError`] when there is no such replica.
+    pub async fn delete(&self, replica: &str, grace: Option<Duration>) -> Result<(), FaultError> {
+        let own = {
+            let view = self.view.borrow();
+            view.pod(replica).ok_or_else(|| FaultError::NoReplica(replica.to_owned()))?.grace_s
+        };
+        let process = match grace {
+            // One whose container does not run has none, and needs none to be ended.
+            Some(Duration::ZERO) => self.process(replica).await.ok(),
+            _ => None,
+        };
+        let grace_s = grace.map_or(own, |grace| grace.as_secs());
+        self.recorder.record(What::Fault(Fault::Delete { replica: replica.to_owned(), grace_s }));
+        let params = match grace {
+            Some(grace) => DeleteParams::default().grace_period(u32::try_from(grace.as_secs()).unwrap_or(0)),
+            None => DeleteParams::default(),
+        };
+        let pods = self.objects.api::<Pod>();
+        pods.delete(replica, &params).await.map_err(|error| refused("deleting a pod", error))?;
+        if let Some((node, pid)) = process
+            && let Err(error) = self.site.kind().signal(&node, pid, Signal::Kill).await
+        {
+            tracing::debug!("killing {replica}: {error}");
+        }
+        self.seen(|view| view.pod(replica).is_none_or(|pod| pod.is_terminating())).await;
+        Ok(())
+    }
+
+    /// Scales the Deployment.
+    ///
+    /// # Errors
+    ///
+    /// [`FaultError`] when the API refuses.
+    pub async fn scale(&self, replicas: usize) -> Result<(), FaultError> {
+        let mut manifests = self.manifests().await?;
+        let fault = Fault::Scale { from: manifests.replicas(), to: replicas };
+        manifests.set_replicas(replicas);
+        self.change(manifests, Some(fault)).await
+    }
+
+    /// Replaces every pod, as `kubectl rollout restart` does.
+    ///
+    /// # Errors
+    ///
+    /// [`FaultError`] when the API refuses.
+    pub async fn roll(&self) -> Result<(), FaultError> {
+        let mut manifests = self.manifests().await?;
+        manifests.restart();
+        self.change(manifests, Some(Fault::Roll)).await
+    }
+
+    /// Makes these the manifests; what changed in the pod template rolls the Deployment.
+    ///
+    /// # Errors
+    ///
+    /// [`FaultError`] when the API refuses.
+    pub async fn apply(&self, manifests: Manifests) -> Result<(), FaultError> {
+        self.change(manifests, None).await
+    }
+
+    /// The manifests as they are now, to be edited and applied.
+    ///
+    /// # Errors
+    ///
+    /// None; the other backend has one.
+    pub async fn manifests(&self) -> Result<Manifests, FaultError> {
+        Ok(self.manifests.lock().await.clone())
+    }
+
+    /// The last lines that the replica printed, those of its earlier containers first; of a deleted one too.
+    pub fn logs(&self, replica: &str) -> Vec<String> {
+        self.logs.kept(replica)
+    }
+
+    /// Records the events that came last, and lets the namespace go in the background.
+    pub async fn down(self) {
+        let Self { site: _, objects, gate, watching, leave, .. } = self;
+        watching::last_events(&objects, &self.recorder).await;
+        drop(watching);
+        drop(gate);
+        leave.now().await;
+    }
+
+    /// The condition holds in what the API tells, and the nodes' rules agree with it.
+    async fn met(&self, condition: &Condition) {
+        let mut view = self.view.clone();
+        let mut look = tokio::time::interval(LOOK_AGAIN);
+        look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            if view.wait_for(|view| view.meets(condition)).await.is_err() {
+                return std::future::pending().await;
+            }
+            let ready = view.borrow().ready_ips();
+            let service = self.objects.service();
+            let routed = self.site.kind().routes(self.gate.node(), &service, &ready).await;
+            if routed && view.borrow().meets(condition) {
+                return;
+            }
+            look.tick().await;
+        }
+    }
+
+    fn last_seen(&self) -> String {
+        let view = self.view.borrow().clone();
+        let mut text = view.to_string();
+        for pod in view.pods.iter().filter(|pod| !pod.seen.is_ready) {
+            let lines = self.logs.last(&pod.name, 5);
+            if !lines.is_empty() {
+                text += &format!("; last output of {}: {}", pod.name, lines.join(" | "));
+            }
+        }
+        text
+    }
+
+    async fn signal(&self, replica: &str, signal: Signal, fault: Fault) -> Result<(), FaultError> {
+        let (node, pid) = self.process(replica).await?;
+        self.recorder.record(What::Fault(fault));
+        let signalled = self.site.kind().signal(&node, pid, signal).await;
+        signalled.map_err(|error| cannot_signal(replica, &error))
+    }
+
+    /// The replica's node, and its main process there.
+    async fn process(&self, replica: &str) -> Result<(String, u32), FaultError> {
+        let (node, container) = {
+            let view = self.view.borrow();
+            let pod = view.pod(replica).ok_or_else(|| FaultError::NoReplica(replica.to_owned()))?;
+            let place = pod.node.clone().zip(pod.seen.running.clone());
+            place.ok_or_else(|| FaultError::NotRunning(replica.to_owned()))?
+        };
+        let pid = self.site.kind().pid(&node, &container).await;
+        Ok((node, pid.map_err(|error| cannot_signal(replica, &error))?))
+    }
+
+    async fn change(&self, manifests: Manifests, fault: Option<Fault>) -> Result<(), FaultError> {
+        let mut current = self.manifests.lock().await;
+        if let Some(fault) = fault {
+            self.recorder.record(What::Fault(fault));
+        }
+        let applied = self.objects.apply(&manifests, Some(&current)).await;
+        applied.map_err(|error| FaultError::Refused(error.to_string()))?;
+        let generation = self.objects.generation().await.unwrap_or_default();
+        *current = manifests;
+        self.seen(|view| view.rollout.generation >= generation).await;
+        Ok(())
+    }
+
+    /// Returns when our own watch has seen it, so that a wait that follows is not met by what was before.
+    async fn seen(&self, it: impl FnMut(&View) -> bool) {
+        let mut it = it;
+        let mut view = self.view.clone();
+        let seen = view.wait_for(|view| it(view));
+        if tokio::time::timeout(SEEN, seen).await.is_err() {
+            tracing::warn!("a change was not seen within {} s", SEEN.as_secs());
+        }
+    }
+}
+
+impl UpError {
+    fn api(doing: impl Into<String>) -> impl FnOnce(kube::Error) -> Self {
+        let doing = doing.into();
+        |error| Self::Api { doing, error: Box::new(error) }
+    }
+}
+
+fn cannot_signal(replica: &str, error: &KindError) -> FaultError {
+    FaultError::Signal { replica: replica.to_owned(), error: std::io::Error::other(error.to_string()) }
+}
+
+fn refused(doing: &str, error: kube::Error) -> FaultError {
+    FaultError::Refused(format!("{doing}: {error}"))
+}
+
+/// The names under which objects of a cell are found.
+fn deployment_name(deployment: &Deployment) -> String {
+    deployment.metadata.name.clone().unwrap_or_default()
+}
+
+fn service_name(service: &Service) -> String {
+    service.metadata.name.clone().unwrap_or_default()
+}

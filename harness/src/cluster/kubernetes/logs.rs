@@ -1,0 +1,114 @@
+//! What replicas print, followed from the start of each container.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use futures_util::{AsyncBufReadExt, TryStreamExt};
+use k8s_openapi::api::core::v1::Pod;
+use kube::Client;
+use kube::api::{Api, LogParams};
+use tokio::task::JoinSet;
+
+use crate::transcript::{Recorder, What};
+
+/// How many lines of a pod are kept for [`Logs::kept`].
+const KEPT: usize = 200;
+
+/// How many lines of a pod are recorded: one that prints without end must not fill the transcript.
+const RECORDED: usize = 1000;
+
+/// The lines of every pod that there ever was.
+pub(super) struct Logs {
+    pods: Api<Pod>,
+    recorder: Recorder,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    lines: BTreeMap<String, Lines>,
+    tasks: JoinSet<()>,
+}
+
+#[derive(Default)]
+struct Lines {
+    kept: VecDeque<String>,
+    recorded: usize,
+    /// How often the container had been restarted whose lines were read last.
+    followed: Option<u32>,
+}
+
+// === impl Logs ===
+
+impl Logs {
+    pub(super) fn new(client: Client, namespace: String, recorder: Recorder) -> Self {
+        let pods = Api::namespaced(client, &namespace);
+        Self { pods, recorder, state: Mutex::default() }
+    }
+
+    /// Follows the container that runs now; its end ends it.
+    pub(super) fn follow(self: &Arc<Self>, pod: &str, restarts: u32) {
+        self.lock().lines.entry(pod.to_owned()).or_default().followed = Some(restarts);
+        self.read(pod, LogParams { follow: true, ..LogParams::default() });
+    }
+
+    /// Reads what a container printed that ended before it could be followed.
+    pub(super) fn ended(self: &Arc<Self>, pod: &str, restarts: u32) {
+        let followed = self.lock().lines.get(pod).and_then(|lines| lines.followed);
+        // The count may have been raised for the container that follows.
+        if followed.is_none_or(|followed| followed + 1 < restarts) {
+            self.lock().lines.entry(pod.to_owned()).or_default().followed = Some(restarts);
+            self.read(pod, LogParams { previous: restarts > 0, ..LogParams::default() });
+        }
+    }
+
+    /// The last lines, at most so many.
+    pub(super) fn last(&self, pod: &str, count: usize) -> Vec<String> {
+        let state = self.lock();
+        let Some(lines) = state.lines.get(pod) else { return Vec::new() };
+        lines.kept.iter().skip(lines.kept.len().saturating_sub(count)).cloned().collect()
+    }
+
+    /// Every line that is kept.
+    pub(super) fn kept(&self, pod: &str) -> Vec<String> {
+        self.last(pod, KEPT)
+    }
+
+    fn read(self: &Arc<Self>, pod: &str, params: LogParams) {
+        let logs = Arc::downgrade(self);
+        let pods = self.pods.clone();
+        let pod = pod.to_owned();
+        let mut state = self.lock();
+        // What has ended is forgotten here, where there is always a next time.
+        while state.tasks.try_join_next().is_some() {}
+        state.tasks.spawn(async move {
+            let stream = match pods.log_stream(&pod, &params).await {
+                Ok(stream) => stream,
+                Err(error) => return tracing::debug!("logs of {pod}: {error}"),
+            };
+            let mut lines = stream.lines();
+            while let Ok(Some(line)) = lines.try_next().await {
+                let Some(logs) = logs.upgrade() else { return };
+                logs.push(&pod, &line);
+            }
+        });
+    }
+
+    fn push(&self, pod: &str, line: &str) {
+        let line = self.recorder.mask(line);
+        let mut state = self.lock();
+        let lines = state.lines.entry(pod.to_owned()).or_default();
+        if lines.recorded < RECORDED {
+            lines.recorded += 1;
+            self.recorder.record(What::Log { pod: pod.to_owned(), line: line.clone() });
+        }
+        if lines.kept.len() == KEPT {
+            lines.kept.pop_front();
+        }
+        lines.kept.push_back(line);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

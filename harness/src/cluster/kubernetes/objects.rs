@@ -1,0 +1,186 @@
+//! A cell's objects: made to fit its namespace, and applied.
+
+use std::collections::BTreeSet;
+
+use futures_util::StreamExt;
+use k8s_openapi::ByteString;
+use k8s_openapi::NamespaceResourceScope;
+use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::core::v1::{Secret, Service, ServiceAccount};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::api::{Api, DeleteParams, Patch, PatchParams};
+use kube::runtime::watcher;
+use kube::{Client, Resource};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::{MANAGER, SEEN, UpError, deployment_name, service_name};
+use crate::cluster::manifest::Manifests;
+
+/// The protocol of a port that names none.
+const TCP: &str = "TCP";
+
+/// Applies objects in one namespace.
+pub(super) struct Objects {
+    client: Client,
+    namespace: String,
+    deployment: String,
+    service: String,
+}
+
+// === impl Objects ===
+
+impl Objects {
+    pub(super) fn new(client: Client, namespace: String, manifests: &Manifests) -> Self {
+        let deployment = deployment_name(&manifests.deployment);
+        let service = service_name(&manifests.service);
+        Self { client, namespace, deployment, service }
+    }
+
+    pub(super) fn api<K>(&self) -> Api<K>
+    where
+        K: Resource<Scope = NamespaceResourceScope>,
+        K::DynamicType: Default,
+    {
+        Api::namespaced(self.client.clone(), &self.namespace)
+    }
+
+    /// `namespace/service`, as kube-proxy calls it.
+    pub(super) fn service(&self) -> String {
+        format!("{}/{}", self.namespace, self.service)
+    }
+
+    pub(super) fn service_name(&self) -> &str {
+        &self.service
+    }
+
+    pub(super) fn deployment_name(&self) -> &str {
+        &self.deployment
+    }
+
+    /// Waits until pods can be made: without the namespace's service account their creation fails at first.
+    pub(super) async fn service_account(&self) -> Result<(), UpError> {
+        let only = watcher::Config::default().fields("metadata.name=default");
+        let mut events = watcher(self.api::<ServiceAccount>(), only).boxed();
+        let there = async {
+            while let Some(event) = events.next().await {
+                if let Ok(watcher::Event::Apply(_) | watcher::Event::InitApply(_)) = event {
+                    return;
+                }
+            }
+        };
+        let waited = tokio::time::timeout(SEEN, there).await;
+        waited.map_err(|_| UpError::NoServiceAccount(self.namespace.clone()))
+    }
+
+    /// Applies everything, and deletes what was there before and is no longer; the Service's node port.
+    pub(super) async fn apply(
+        &self,
+        manifests: &Manifests,
+        before: Option<&Manifests>,
+    ) -> Result<u16, UpError> {
+        for secret in &manifests.secrets {
+            self.put(encoded(secret.clone())).await?;
+        }
+        for config_map in &manifests.config_maps {
+            self.put(config_map.clone()).await?;
+        }
+        if let Some(before) = before {
+            self.remove(&before.secrets, &manifests.secrets).await?;
+            self.remove(&before.config_maps, &manifests.config_maps).await?;
+        }
+        let service = self.put(reachable(manifests.service.clone())).await?;
+        self.put(keyed(manifests.deployment.clone())).await?;
+        let ports = service.spec.and_then(|spec| spec.ports).unwrap_or_default();
+        let port = ports.first().and_then(|port| u16::try_from(port.node_port?).ok());
+        port.ok_or_else(|| UpError::NoNodePort(self.service.clone()))
+    }
+
+    /// The Deployment's generation: what was applied last.
+    pub(super) async fn generation(&self) -> Option<i64> {
+        self.api::<Deployment>().get_metadata(&self.deployment).await.ok()?.metadata.generation
+    }
+
+    async fn put<K>(&self, mut object: K) -> Result<K, UpError>
+    where
+        K: Resource<Scope = NamespaceResourceScope> + Clone + std::fmt::Debug + Serialize + DeserializeOwned,
+        K::DynamicType: Default,
+    {
+        let meta: &mut ObjectMeta = object.meta_mut();
+        meta.namespace = Some(self.namespace.clone());
+        let name = meta.name.clone().unwrap_or_default();
+        let params = PatchParams::apply(MANAGER).force();
+        let applied = self.api::<K>().patch(&name, &params, &Patch::Apply(&object)).await;
+        applied.map_err(UpError::api(format!(
+            "applying {} {name}",
+            K::kind(&K::DynamicType::default()).to_lowercase()
+        )))
+    }
+
+    async fn remove<K>(&self, before: &[K], now: &[K]) -> Result<(), UpError>
+    where
+        K: Resource<Scope = NamespaceResourceScope> + Clone + std::fmt::Debug + DeserializeOwned,
+        K::DynamicType: Default,
+    {
+        let kept: BTreeSet<_> = now.iter().map(|object| object.meta().name.clone()).collect();
+        for object in before.iter().filter(|object| !kept.contains(&object.meta().name)) {
+            let name = object.meta().name.clone().unwrap_or_default();
+            let deleted = self.api::<K>().delete(&name, &DeleteParams::default()).await;
+            deleted.map_err(UpError::api(format!("deleting {name}")))?;
+        }
+        Ok(())
+    }
+}
+
+// === helpers ===
+
+/// `stringData` as `data`: only then does server-side apply see that a key was removed.
+fn encoded(mut secret: Secret) -> Secret {
+    let plain = secret.string_data.take().unwrap_or_default();
+    let data = secret.data.get_or_insert_default();
+    data.extend(plain.into_iter().map(|(key, value)| (key, ByteString(value.into_bytes()))));
+    secret
+}
+
+/// The Service with a node port of its own, whatever the manifests say: two namespaces cannot have the same one.
+fn reachable(mut service: Service) -> Service {
+    let spec = service.spec.get_or_insert_default();
+    spec.type_ = Some("NodePort".to_owned());
+    (spec.cluster_ip, spec.cluster_ips, spec.load_balancer_ip) = (None, None, None);
+    for port in spec.ports.iter_mut().flatten() {
+        port.node_port = None;
+        port.protocol.get_or_insert_with(|| TCP.to_owned());
+    }
+    service
+}
+
+/// The Deployment with the protocols of its ports, which are keys: before 1.21 server-side apply demands them.
+fn keyed(mut deployment: Deployment) -> Deployment {
+    let pod = deployment.spec.as_mut().and_then(|spec| spec.template.spec.as_mut());
+    let containers = pod.into_iter().flat_map(|pod| &mut pod.containers);
+    for port in containers.flat_map(|container| container.ports.iter_mut().flatten()) {
+        port.protocol.get_or_insert_with(|| TCP.to_owned());
+    }
+    deployment
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn plain_secret_data_is_encoded() {
+        let manifests = Manifests::embedded().unwrap();
+        let secret = encoded(manifests.secrets[0].clone());
+        assert_eq!(secret.string_data, None);
+        assert!(secret.data.unwrap().contains_key("SESSION_KEY"));
+    }
+
+    #[test]
+    fn the_node_port_is_left_to_the_cluster() {
+        let service = reachable(Manifests::embedded().unwrap().service);
+        let spec = service.spec.unwrap();
+        assert_eq!(spec.type_.as_deref(), Some("NodePort"));
+        assert!(spec.ports.unwrap().iter().all(|port| port.node_port.is_none()));
+    }
+}

@@ -1,0 +1,320 @@
+//! The one task of a cell that hears what the API tells, records it, and keeps the view.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use futures_util::StreamExt;
+use futures_util::stream::{BoxStream, select_all};
+use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::core::v1::{Endpoints, Event as Told, Pod};
+use k8s_openapi::api::discovery::v1::EndpointSlice;
+use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
+use kube::api::{Api, ListParams};
+use kube::runtime::WatchStreamExt;
+use kube::runtime::watcher::{self, Event, watcher};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+use super::forward::Forward;
+use super::logs::Logs;
+use super::objects::Objects;
+use super::seen::Seen;
+use super::site::Site;
+use super::view::{PodView, Rollout, View};
+use crate::cluster::kind::Kind;
+use crate::transcript::{PodChange, Recorder, What};
+
+/// The port of a container that names none.
+const PORT: u16 = 8000;
+
+/// What the API tells.
+#[expect(clippy::large_enum_variant, reason = "there is one at a time, and it is taken at once")]
+enum News {
+    Pod(Event<Pod>),
+    Told(Event<Told>),
+    Slice(Event<EndpointSlice>),
+    Endpoints(Event<Endpoints>),
+    Deployment(Event<Deployment>),
+    /// A watch broke; it is made again.
+    Broken(watcher::Error),
+}
+
+struct Watching {
+    pods: Api<Pod>,
+    kind: Arc<Kind>,
+    recorder: Recorder,
+    logs: Arc<Logs>,
+    known: View,
+    /// Kept to the end: a pod whose record is gone may still serve what it has.
+    forwards: Vec<Forward>,
+    /// Pods that a new listing has named so far.
+    listed: Option<BTreeSet<String>>,
+    /// Events that were recorded, with their messages.
+    told: BTreeMap<String, String>,
+    /// The ready pods of each slice.
+    slices: BTreeMap<String, BTreeSet<String>>,
+    view: watch::Sender<Arc<View>>,
+}
+
+/// Starts to watch the namespace.
+pub(super) fn start(
+    site: &Site,
+    objects: &Objects,
+    logs: Arc<Logs>,
+    recorder: Recorder,
+) -> (watch::Receiver<Arc<View>>, JoinHandle<()>) {
+    let everything = watcher::Config::default;
+    let service = objects.service_name();
+    let mut streams: Vec<BoxStream<'static, News>> = vec![
+        news(objects.api::<Pod>(), everything(), News::Pod),
+        news(objects.api::<Told>(), everything(), News::Told),
+        news(
+            objects.api::<Deployment>(),
+            everything().fields(&format!("metadata.name={}", objects.deployment_name())),
+            News::Deployment,
+        ),
+    ];
+    streams.push(if site.has_slices() {
+        let of_service = everything().labels(&format!("kubernetes.io/service-name={service}"));
+        news(objects.api::<EndpointSlice>(), of_service, News::Slice)
+    } else {
+        let of_service = everything().fields(&format!("metadata.name={service}"));
+        news(objects.api::<Endpoints>(), of_service, News::Endpoints)
+    });
+    let (view, seen) = watch::channel(Arc::default());
+    let watching = Watching {
+        pods: objects.api(),
+        kind: Arc::clone(site.kind()),
+        recorder,
+        logs,
+        known: View::default(),
+        forwards: Vec::new(),
+        listed: None,
+        told: BTreeMap::new(),
+        slices: BTreeMap::new(),
+        view,
+    };
+    (seen, tokio::spawn(watching.run(select_all(streams))))
+}
+
+/// Records the events that a watch may not have told yet.
+pub(super) async fn last_events(objects: &Objects, recorder: &Recorder) {
+    let events = match objects.api::<Told>().list(&ListParams::default()).await {
+        Ok(events) => events,
+        Err(error) => return tracing::warn!("listing the last events: {error}"),
+    };
+    let entries = recorder.entries();
+    let known: BTreeSet<(&str, &str, &str)> = entries
+        .iter()
+        .filter_map(|entry| match &entry.what {
+            What::Event { object, reason, message } => {
+                Some((object.as_str(), reason.as_str(), message.as_str()))
+            }
+            _ => None,
+        })
+        .collect();
+    for event in events {
+        let (object, reason, message) = words(&event);
+        if !known.contains(&(object.as_str(), reason.as_str(), recorder.mask(&message).as_str())) {
+            recorder.record(What::Event { object, reason, message });
+        }
+    }
+}
+
+// === impl Watching ===
+
+impl Watching {
+    async fn run(mut self, mut news: impl futures_util::Stream<Item = News> + Unpin) {
+        while let Some(news) = news.next().await {
+            match news {
+                News::Pod(event) => self.pod_event(event),
+                News::Told(Event::Apply(told) | Event::InitApply(told)) => self.told(&told),
+                News::Slice(event) => self.slice_event(event),
+                News::Endpoints(Event::Apply(endpoints) | Event::InitApply(endpoints)) => {
+                    self.slices.insert(String::new(), ready_of(&endpoints));
+                    self.endpoints_changed();
+                }
+                News::Endpoints(Event::Delete(_)) => {
+                    self.slices.clear();
+                    self.endpoints_changed();
+                }
+                News::Deployment(Event::Apply(deployment) | Event::InitApply(deployment)) => {
+                    self.known.rollout = rollout(&deployment);
+                }
+                News::Told(_) | News::Endpoints(_) | News::Deployment(_) => continue,
+                News::Broken(error) => {
+                    tracing::debug!("a watch broke: {error}");
+                    continue;
+                }
+            }
+            self.view.send_replace(Arc::new(self.known.clone()));
+        }
+    }
+
+    fn pod_event(&mut self, event: Event<Pod>) {
+        match event {
+            Event::Apply(pod) => self.pod(&pod),
+            Event::Delete(pod) => {
+                self.pod(&pod);
+                self.pod_gone(&pod.metadata.name.unwrap_or_default());
+            }
+            Event::Init => self.listed = Some(BTreeSet::new()),
+            Event::InitApply(pod) => {
+                if let Some(listed) = &mut self.listed {
+                    listed.insert(pod.metadata.name.clone().unwrap_or_default());
+                }
+                self.pod(&pod);
+            }
+            Event::InitDone => {
+                let Some(listed) = self.listed.take() else { return };
+                let missed = self.known.pods.iter().map(|pod| pod.name.clone());
+                let missed: Vec<String> = missed.filter(|name| !listed.contains(name)).collect();
+                missed.iter().for_each(|name| self.pod_gone(name));
+            }
+        }
+    }
+
+    fn pod(&mut self, pod: &Pod) {
+        let name = pod.metadata.name.clone().unwrap_or_default();
+        let mut seen = Seen::of(pod);
+        let spec = pod.spec.as_ref();
+        let before = self.known.pods.iter().position(|known| known.name == name);
+        if let Some(known) = before.map(|idx| &self.known.pods[idx]) {
+            let code = |container: &str| self.kind.exit_code(known.node.as_deref()?, container);
+            seen.find_out(&known.seen, code);
+        }
+        let restarts = seen.restarts;
+        let changes = seen.changes_since(before.map(|idx| &self.known.pods[idx].seen));
+        let node = spec.and_then(|spec| spec.node_name.clone());
+        match before {
+            Some(idx) => {
+                let known = &mut self.known.pods[idx];
+                (known.seen, known.node) = (seen, node);
+            }
+            None => {
+                let forward = match Forward::open(self.pods.clone(), name.clone(), port(pod)) {
+                    Ok(forward) => forward,
+                    Err(error) => return tracing::warn!("no port to forward to {name} from: {error}"),
+                };
+                let grace_s = spec.and_then(|spec| spec.termination_grace_period_seconds);
+                let grace_s = u64::try_from(grace_s.unwrap_or(30)).unwrap_or(30);
+                let view = PodView { name: name.clone(), forward: forward.addr(), node, grace_s, seen };
+                self.forwards.push(forward);
+                self.known.pods.push(view);
+            }
+        }
+        let ran = changes.iter().any(|change| matches!(change, PodChange::Running { .. }));
+        for change in changes {
+            if matches!(change, PodChange::Terminated { .. }) {
+                // It may have been too short-lived to be seen running.
+                self.logs.ended(&name, restarts);
+            }
+            self.recorder.record(What::Pod { pod: name.clone(), change });
+        }
+        if ran {
+            self.logs.follow(&name, restarts);
+        }
+    }
+
+    fn pod_gone(&mut self, name: &str) {
+        let before = self.known.pods.len();
+        self.known.pods.retain(|pod| pod.name != name);
+        if self.known.pods.len() < before {
+            self.recorder.record(What::Pod { pod: name.to_owned(), change: PodChange::Deleted });
+        }
+    }
+
+    fn told(&mut self, event: &Told) {
+        let name = event.metadata.name.clone().unwrap_or_default();
+        let (object, reason, message) = words(event);
+        if self.told.insert(name, message.clone()).as_ref() != Some(&message) {
+            self.recorder.record(What::Event { object, reason, message });
+        }
+    }
+
+    fn slice_event(&mut self, event: Event<EndpointSlice>) {
+        match event {
+            Event::Apply(slice) | Event::InitApply(slice) => {
+                let name = slice.metadata.name.clone().unwrap_or_default();
+                self.slices.insert(name, ready_of_slice(&slice));
+            }
+            Event::Delete(slice) => {
+                self.slices.remove(&slice.metadata.name.unwrap_or_default());
+            }
+            Event::Init => self.slices.clear(),
+            Event::InitDone => {}
+        }
+        self.endpoints_changed();
+    }
+
+    fn endpoints_changed(&mut self) {
+        let ready: BTreeSet<String> = self.slices.values().flatten().cloned().collect();
+        let ready: Vec<String> = ready.into_iter().collect();
+        if ready != self.known.endpoints {
+            self.recorder.record(What::Endpoints { ready: ready.clone() });
+            self.known.endpoints = ready;
+        }
+    }
+}
+
+// === helpers ===
+
+fn news<K>(
+    api: Api<K>,
+    config: watcher::Config,
+    wrap: impl Fn(Event<K>) -> News + Send + 'static,
+) -> BoxStream<'static, News>
+where
+    K: kube::Resource + Clone + serde::de::DeserializeOwned + std::fmt::Debug + Send + 'static,
+{
+    let events = watcher(api, config).default_backoff();
+    events.map(move |event| event.map_or_else(News::Broken, &wrap)).boxed()
+}
+
+fn words(event: &Told) -> (String, String, String) {
+    let about = &event.involved_object;
+    let object = format!(
+        "{}/{}",
+        about.kind.as_deref().unwrap_or_default(),
+        about.name.as_deref().unwrap_or_default()
+    );
+    (object, event.reason.clone().unwrap_or_default(), event.message.clone().unwrap_or_default())
+}
+
+fn ready_of(endpoints: &Endpoints) -> BTreeSet<String> {
+    let subsets = endpoints.subsets.iter().flatten();
+    let addresses = subsets.flat_map(|subset| subset.addresses.iter().flatten());
+    addresses.filter_map(|address| address.target_ref.as_ref()?.name.clone()).collect()
+}
+
+fn ready_of_slice(slice: &EndpointSlice) -> BTreeSet<String> {
+    let is_ready = |endpoint: &&k8s_openapi::api::discovery::v1::Endpoint| {
+        endpoint.conditions.as_ref().and_then(|conditions| conditions.ready) != Some(false)
+    };
+    let ready = slice.endpoints.iter().filter(is_ready);
+    ready.filter_map(|endpoint| endpoint.target_ref.as_ref()?.name.clone()).collect()
+}
+
+fn rollout(deployment: &Deployment) -> Rollout {
+    let generation = deployment.metadata.generation.unwrap_or_default();
+    let desired = deployment.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(1);
+    let status = deployment.status.clone().unwrap_or_default();
+    let all = |count: Option<i32>| count.unwrap_or_default() == desired;
+    let is_complete = status.observed_generation.unwrap_or_default() >= generation
+        && all(status.replicas)
+        && all(status.updated_replicas)
+        && all(status.available_replicas);
+    Rollout { generation, desired: usize::try_from(desired).unwrap_or(0), is_complete }
+}
+
+/// The port at which the replica listens.
+fn port(pod: &Pod) -> u16 {
+    let container = pod.spec.as_ref().and_then(|spec| spec.containers.first());
+    let named = container.and_then(|container| container.ports.as_ref()?.first());
+    let probed = || match container?.readiness_probe.as_ref()?.http_get.as_ref()?.port {
+        IntOrString::Int(port) => u16::try_from(port).ok(),
+        IntOrString::String(_) => None,
+    };
+    let named = named.and_then(|port| u16::try_from(port.container_port).ok());
+    named.or_else(probed).unwrap_or(PORT)
+}

@@ -1,0 +1,198 @@
+//! A hub whose replicas are pods of a KIND cluster: the cluster, the image and the relays, made once per run.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use tokio::sync::OnceCell;
+
+use super::rig::{REFERENCE_IMAGE, RigError, shorten};
+use crate::cluster::kind::{Binaries, Image, Kind, KindError, RunLock};
+use crate::cluster::kubernetes::{Kubernetes, Site, UpError};
+use crate::cluster::manifest::Manifests;
+use crate::transcript::{Recorder, Secret};
+
+/// What stays when a run is over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Keep {
+    /// A cluster that this run made goes with it; one that was there stays.
+    Found,
+    /// The cluster stays.
+    Cluster,
+}
+
+/// Whether somebody waits for the end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hurry {
+    /// The run was interrupted.
+    Yes,
+    /// It is over.
+    No,
+}
+
+/// A hub whose replicas are pods.
+pub struct KindHub {
+    pub(super) name: String,
+    pub(super) manifests: Manifests,
+    /// Whether the readiness probe asks the hub itself.
+    pub(super) asks: bool,
+    image: Option<String>,
+    run: String,
+    keep: Keep,
+    /// Whether the cluster is being made.
+    is_making: AtomicBool,
+    up: OnceCell<Up>,
+}
+
+/// Hears what is being done.
+pub type Say<'s> = &'s (dyn Fn(&str) + Send + Sync);
+
+/// What is there once the cluster is up.
+struct Up {
+    site: Arc<Site>,
+    image: Image,
+    _lock: RunLock,
+}
+
+// === impl KindHub ===
+
+impl KindHub {
+    /// A hub from what the user gave: manifests or ours, an image or the reference hub's.
+    ///
+    /// # Errors
+    ///
+    /// When the manifests of `kind/` cannot be read, which would be a bug.
+    pub fn new(
+        manifests: Option<Manifests>,
+        image: Option<String>,
+        ready_path: Option<&str>,
+        env: Vec<(String, String)>,
+        run: String,
+        keep: Keep,
+    ) -> Result<Self, RigError> {
+        let theirs = manifests.is_some();
+        let mut manifests = match manifests {
+            Some(manifests) => manifests,
+            None => Manifests::embedded()?,
+        };
+        let own = manifests.image().unwrap_or_default().to_owned();
+        // Only the reference hub's image is ours to build.
+        let image = image.or_else(|| (own != REFERENCE_IMAGE).then_some(own));
+        let name = match &image {
+            Some(image) => image.clone(),
+            None if theirs => REFERENCE_IMAGE.to_owned(),
+            None => "the reference hub".to_owned(),
+        };
+        if ready_path.is_some() || !manifests.has_readiness_probe() {
+            manifests.set_ready_path(ready_path);
+        }
+        let asks = manifests.readiness_asks();
+        shorten(&mut manifests);
+        for (name, value) in &env {
+            manifests.set_env(name, value);
+        }
+        let is_making = AtomicBool::new(false);
+        Ok(Self { name, manifests, asks, image, run, keep, is_making, up: OnceCell::new() })
+    }
+
+    /// Brings up the cluster, the image and the relays, unless they are.
+    ///
+    /// # Errors
+    ///
+    /// [`UpError`].
+    pub async fn prepare(&self, say: Say<'_>) -> Result<(), UpError> {
+        self.up(say).await.map(drop)
+    }
+
+    /// What must not be recorded.
+    pub(super) fn secret_values(&self) -> Vec<Secret> {
+        self.manifests.secret_values()
+    }
+
+    /// A cell's own namespace with so many replicas.
+    pub(super) async fn cell(
+        &self,
+        replicas: usize,
+        affinity: Option<Duration>,
+        recorder: Recorder,
+    ) -> Result<Kubernetes, UpError> {
+        let up = self.up(&|line| tracing::info!("{line}")).await?;
+        let mut manifests = self.manifests.clone();
+        manifests.set_image(&up.image.reference);
+        manifests.set_replicas(replicas);
+        manifests.set_affinity(affinity);
+        Kubernetes::up(Arc::clone(&up.site), manifests, recorder).await
+    }
+
+    /// Ends what the run made: namespaces, relays, and the cluster when it is not kept. Waits for the namespaces, unless
+    /// somebody is in a hurry: they go by themselves.
+    ///
+    /// # Errors
+    ///
+    /// [`KindError`] when the cluster cannot be removed.
+    pub async fn finish(&self, hurry: Hurry) -> Result<(), KindError> {
+        let Some(up) = self.up.get() else {
+            // Cut off in the middle of making it, it would be of no use to anyone.
+            return if self.is_making.load(Ordering::Relaxed) { Kind::remove().await } else { Ok(()) };
+        };
+        let kind = up.site.kind();
+        if kind.is_new && self.keep == Keep::Found {
+            return Kind::remove().await;
+        }
+        let began = Instant::now();
+        let namespaces = async {
+            match hurry {
+                Hurry::Yes => up.site.let_go().await,
+                Hurry::No => {
+                    for name in up.site.finish().await {
+                        tracing::warn!("namespace {name} does not go");
+                    }
+                }
+            }
+        };
+        tokio::join!(kind.finish(), namespaces);
+        tracing::info!("namespaces and relays went within {:?}", began.elapsed());
+        Ok(())
+    }
+
+    async fn up(&self, say: Say<'_>) -> Result<&Up, UpError> {
+        self.up
+            .get_or_try_init(|| async {
+                let lock = RunLock::take(&self.run)?;
+                let began = Instant::now();
+                let after = || format!("{:.1} s", began.elapsed().as_secs_f64());
+                // Making a cluster takes a minute, building the binaries for the first time three.
+                let (kind, binaries) =
+                    tokio::join!(Kind::up(&self.run, &self.is_making, say), Binaries::build());
+                let kind = Arc::new(kind?);
+                say(&format!("cluster up after {}", after()));
+                kind.reap(RunLock::is_held).await?;
+                // Relays are of our image, whoever's hub is tested.
+                let ours = match binaries {
+                    Ok(binaries) => kind.build(&binaries).await,
+                    Err(error) => Err(error.into()),
+                };
+                say(&format!("image built after {}", after()));
+                if let Ok(ours) = &ours {
+                    kind.open_relays(ours);
+                    kind.remove_old_images(Some(ours)).await?;
+                }
+                let image = match (&self.image, ours) {
+                    (None, ours) => ours?,
+                    (Some(theirs), Ok(_)) => Image { reference: theirs.clone() },
+                    (Some(theirs), Err(_)) => {
+                        let theirs = Image { reference: theirs.clone() };
+                        kind.open_relays(&theirs);
+                        theirs
+                    }
+                };
+                let loaded = kind.load(&image).await?;
+                say(&format!("image loaded into {} of {} nodes after {}", loaded.into, loaded.of, after()));
+                let site = Arc::new(Site::of_kind(kind, self.run.clone()).await?);
+                site.reap(RunLock::is_held).await;
+                say(&format!("ready for cells after {}", after()));
+                Ok(Up { site, image, _lock: lock })
+            })
+            .await
+    }
+}
