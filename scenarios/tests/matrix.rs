@@ -1,4 +1,4 @@
-//! Every cell on the embedded cluster: the reference hub passes, and what happened equals the cell's snapshot.
+//! Every cell, on the embedded cluster or (HUBCHECK_BACKEND=kind) on a real one: the reference hub passes, and what happened equals the cell's snapshot.
 //!
 //! Run one: `cargo test --test matrix owner_killed`. After a change that is meant to change what happens:
 //! `just bless`, then read `git diff snapshots/`.
@@ -6,7 +6,7 @@
 mod support;
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use harness::check::Verdict;
 use harness::plan::{Affinity, Cell, Transport};
@@ -14,6 +14,7 @@ use harness::run::{Rig, Scenario};
 use harness::transcript::normal::normalise;
 use rstest::rstest;
 use scenarios::routing::{change, owner, session, spread, stray};
+use tokio::runtime::Runtime;
 use tokio::sync::OnceCell;
 
 use A::{ClientIp, Off};
@@ -40,12 +41,11 @@ macro_rules! matrix {
     ($($name:ident => $scenario:expr, [$($affinity:expr),+] x [$($transport:expr),+];)+) => {
         $(
             #[rstest]
-            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-            async fn $name(
+            fn $name(
                 #[values($($affinity),+)] affinity: A,
                 #[values($($transport),+)] transport: T,
             ) {
-                conforms($scenario, affinity, transport).await;
+                RUNTIME.block_on(conforms($scenario, affinity, transport));
             }
         )+
 
@@ -81,9 +81,9 @@ matrix! {
     stateless_any_replica => &spread::STATELESS_ANY_REPLICA, [A::Any] x [Stateless];
 }
 
-#[tokio::test]
-async fn every_cell_has_a_test_and_the_plan_is_as_committed() {
-    let rig = rig().await;
+#[test]
+fn every_cell_has_a_test_and_the_plan_is_as_committed() {
+    let rig = RUNTIME.block_on(rig());
     let planned = support::planned(&rig, &[]);
     let cells: BTreeSet<String> = planned.iter().map(|plan| plan.cell.to_string()).collect();
     assert_eq!(listed(), cells, "the tests of this file must be the cells of the catalogue");
@@ -153,8 +153,13 @@ fn snapshot(family: &str, name: &str, content: &str) {
     settings.bind(|| insta::assert_snapshot!(name, content));
 }
 
+/// One runtime for all tests: connections to a real cluster are shared, and end with the runtime that made them.
+static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| {
+    tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime can be made")
+});
+
 /// One survey for all cells of this executable.
 async fn rig() -> Arc<Rig> {
     static RIG: OnceCell<Arc<Rig>> = OnceCell::const_new();
-    Arc::clone(RIG.get_or_init(|| support::rig(&[])).await)
+    Arc::clone(RIG.get_or_init(support::rig_on_backend).await)
 }

@@ -312,7 +312,7 @@ pub const ACCEPTED_CALLS_KEPT: Check = Check {
                 continue;
             };
             let in_flight = call.sent < told_to_go && call.outcome.at().is_none_or(|at| at > told_to_go);
-            if !in_flight || !was_accepted(history, call, told_to_go) {
+            if !in_flight || !was_accepted(history, call) {
                 continue;
             }
             judgement.judged();

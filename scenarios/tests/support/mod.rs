@@ -7,6 +7,7 @@ use std::sync::{Arc, OnceLock};
 
 use harness::plan::{Cell, Planned, Selection, Transport, plan};
 use harness::report::Silence;
+use harness::run::kind_hub::{Keep, KindHub};
 use harness::run::rig::{Hub, LocalHub};
 use harness::run::{CellReport, Rig, reference, run_cell, run_cells};
 use harness::timeouts::Timeouts;
@@ -38,6 +39,23 @@ pub(crate) async fn rig(env: &[(&str, &str)]) -> Arc<Rig> {
 pub(crate) fn rig_like(other: &Rig, env: &[(&str, &str)]) -> Arc<Rig> {
     let mut rig = unsurveyed(env);
     rig.offers = other.offers.clone();
+    Arc::new(rig)
+}
+
+/// Two replicas of the reference hub on the backend that HUBCHECK_BACKEND names: `local` unless it says `kind`.
+pub(crate) async fn rig_on_backend() -> Arc<Rig> {
+    let mut rig = match std::env::var("HUBCHECK_BACKEND").as_deref() {
+        Err(_) | Ok("local") => unsurveyed(&[]),
+        Ok("kind") => {
+            let run = format!("test{}", std::process::id());
+            let hub = KindHub::new(None, None, None, Vec::new(), run, Keep::Cluster);
+            let hub = Hub::Kind(Box::new(hub.expect("our manifests are readable")));
+            Rig::new(hub, 2, Dialect::default(), Timeouts::default(), Vec::new(), evidence())
+                .expect("a rig on KIND needs no address")
+        }
+        Ok(other) => panic!("HUBCHECK_BACKEND is `{other}`: this matrix runs on `local` and `kind`"),
+    };
+    rig.survey(&Transport::ALL, true).await.expect("the reference hub speaks every transport");
     Arc::new(rig)
 }
 

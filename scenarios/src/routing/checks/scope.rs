@@ -31,11 +31,10 @@ pub(super) fn left_during(
     history.departure(owner).filter(|(left, _)| *left > session.opened)
 }
 
-/// Whether a replica had taken the call on before it was told to go: it had reported progress, or answered the POST.
-pub(super) fn was_accepted(history: &History<'_>, call: &Call<'_>, told_to_go: At) -> bool {
+/// Whether a replica took the call on: it reported progress, or answered the POST.
+pub(super) fn was_accepted(history: &History<'_>, call: &Call<'_>) -> bool {
     let head = history.exchanges.get(&call.exchange).and_then(|exchange| exchange.head);
-    let accepted = head.is_some_and(|head| head.status < 300 && head.at < told_to_go);
-    accepted || call.progress.first().is_some_and(|at| *at < told_to_go)
+    head.is_some_and(|head| head.status < 300) || !call.progress.is_empty()
 }
 
 /// Whether the call names a session id that was made up.
