@@ -22,6 +22,12 @@ test-many times="20":
     cargo test --no-run -p scenarios --test matrix
     for run in $(seq {{times}}); do INSTA_UPDATE=no cargo test -q -p scenarios --test matrix; done
 
+# The same matrix and the same snapshots on a real cluster (KIND: needs Docker and `kind`)
+e2e:
+    cargo run --release -- up
+    HUBCHECK_BACKEND=kind INSTA_UPDATE=no cargo test -p scenarios --test matrix || { cargo run --release -- down; exit 1; }
+    cargo run --release -- down
+
 # === snapshots ===
 
 # Rewrite the snapshots; then read `git diff snapshots/`

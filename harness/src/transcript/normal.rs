@@ -17,8 +17,15 @@ pub const SPARE: &str = "spare";
 
 /// Reasons of events of every pod's ordinary life that only a real cluster has: it schedules, pulls images, and corrects
 /// itself when two controllers write at once.
-const BACKGROUND: [&str; 6] =
-    ["Scheduled", "Pulling", "Pulled", "Created", "FailedToUpdateEndpoint", "FailedToUpdateEndpointSlices"];
+const BACKGROUND: [&str; 7] = [
+    "Scheduled",
+    "Pulling",
+    "Pulled",
+    "Created",
+    "FailedToUpdateEndpoint",
+    "FailedToUpdateEndpointSlices",
+    "FailedKillPod",
+];
 
 /// Marks a payload or key as a client's own, in a form that snapshots know by the part the client plays.
 pub fn own_mark(client: &str) -> String {
