@@ -47,6 +47,18 @@ fn too_many_replicas_are_refused() {
 }
 
 #[test]
+fn a_command_line_is_no_image() {
+    assert_snapshot!(told(&["run", "--backend", "kind", "--command", "hub"]), @"
+    exit code: 2
+    ----- stdout -----
+    ----- stderr -----
+    error: `--backend kind` runs images, not command lines
+
+    hint: give `--image IMAGE`, or leave out `--backend kind`
+    ");
+}
+
+#[test]
 fn a_header_without_a_value_is_not_repeated() {
     assert_snapshot!(told(&["run", "--header", "Authorization: hush"]), @"
     exit code: 2
