@@ -30,7 +30,6 @@ const MOST_REPLICAS: usize = 8;
 
 /// Runs cells and returns the exit code.
 pub(super) fn run(catalog: &'static [&'static Scenario], args: &RunArgs) -> Result<u8, CommandError> {
-    let began = Instant::now();
     let outlines: Vec<_> = catalog.iter().map(|scenario| scenario.outline).collect();
     let selection = Selection {
         filters: args.filters.clone(),
@@ -49,6 +48,8 @@ pub(super) fn run(catalog: &'static [&'static Scenario], args: &RunArgs) -> Resu
     let (mut sink, report_failed) = sinks(&args.report)?;
     let run_name = run_name();
     let mut rig = rig(args, &run_name)?;
+    // From here on: what building the hub took is cargo's to tell.
+    let began = Instant::now();
     let about = About {
         backend: rig.backend_name().to_owned(),
         hub: rig.hub.clone(),
