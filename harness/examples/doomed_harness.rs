@@ -1,4 +1,4 @@
-//! A harness for a test to kill: runs two replicas that leave processes behind, says `ready`, and waits.
+//! A harness for a test to kill: runs two replicas that leave processes behind, says `ready`, and waits for SIGINT.
 //!
 //! Arguments: a variable for every process and its value, the supervisor, the server; then, when it is not to wait to be
 //! killed, `panic`: it panics as soon as its standard input ends.
@@ -23,10 +23,13 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     spec.env.push((name, value));
     let cluster = Local::up(spec, Recorder::new([])).await?;
     cluster.wait(&Condition::Ready(2), Duration::from_secs(10)).await?;
+    // Heard from before anyone is told to go on, and also where a shell started us with SIGINT ignored.
+    let mut interrupt = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::interrupt())?;
     writeln!(std::io::stdout(), "ready")?;
     if args.next().as_deref() == Some("panic") {
         std::io::read_to_string(std::io::stdin())?;
         panic!("as it was asked to");
     }
-    std::future::pending().await
+    interrupt.recv().await;
+    Ok(())
 }

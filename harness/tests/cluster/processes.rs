@@ -78,7 +78,12 @@ async fn nothing_outlives(test: &str, death: Death) {
     }
     until("it has ended", LIMIT, || harness.try_wait().expect("it can be asked").is_some()).await;
     let status = harness.wait().expect("it ends");
-    assert_eq!(status.code(), (death == Death::Panicked).then_some(101));
+    let code = match death {
+        Death::Killed => None,
+        Death::Interrupted => Some(0),
+        Death::Panicked => Some(101),
+    };
+    assert_eq!(status.code(), code);
     until("nothing is left", Duration::from_secs(2), || marked_processes(&name, &value).is_empty()).await;
     until("no cgroup is left", Duration::from_secs(2), || cgroups_of(harness.id()).is_empty()).await;
 }
