@@ -2,7 +2,7 @@
 
 use std::io::{BufRead, BufReader};
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use harness::cluster::Condition;
@@ -48,9 +48,20 @@ async fn nothing_outlives_a_harness_that_panics() {
     nothing_outlives("panicked", Death::Panicked).await;
 }
 
+/// A harness of ours; a test that fails must not leave it behind.
+struct Doomed(Child);
+
+impl Drop for Doomed {
+    fn drop(&mut self) {
+        // One that has ended cannot be killed, which is as well.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
 async fn nothing_outlives(test: &str, death: Death) {
     let (name, value) = marker(test);
-    let mut harness = Command::new(example("doomed_harness"))
+    let harness = Command::new(example("doomed_harness"))
         .args([&name, &value])
         .args([example("supervisor"), example("tiny_server")])
         .args((death == Death::Panicked).then_some("panic"))
@@ -59,6 +70,8 @@ async fn nothing_outlives(test: &str, death: Death) {
         .stderr(Stdio::null())
         .spawn()
         .expect("the harness starts");
+    let mut doomed = Doomed(harness);
+    let harness = &mut doomed.0;
     let mut line = String::new();
     let stdout = harness.stdout.take().expect("its output is piped");
     BufReader::new(stdout).read_line(&mut line).expect("it says something");
@@ -71,7 +84,7 @@ async fn nothing_outlives(test: &str, death: Death) {
     match death {
         Death::Killed => harness.kill().expect("it can be killed"),
         Death::Interrupted => {
-            let pid = rustix::process::Pid::from_child(&harness);
+            let pid = rustix::process::Pid::from_child(harness);
             rustix::process::kill_process(pid, rustix::process::Signal::INT).expect("it can be signalled");
         }
         Death::Panicked => drop(harness.stdin.take()),
