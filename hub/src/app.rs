@@ -9,11 +9,12 @@ use axum::middleware::{Next, from_fn_with_state};
 use axum::routing::{any, get, post};
 use http::StatusCode;
 
+use crate::cli::Toolset;
 use crate::forward::Forwarder;
+use crate::handler::Handler;
 use crate::origin::Origins;
 use crate::replica::Replica;
 use crate::reply::{self, Reply};
-use crate::tools::Tools;
 use crate::{sse, streamable};
 
 const NOWHERE: &str =
@@ -26,7 +27,7 @@ pub struct App {
     /// The way to other replicas.
     pub forwarder: Arc<Forwarder>,
     /// What clients can call.
-    pub tools: Arc<Tools>,
+    pub handler: Arc<Handler>,
     /// rmcp, for `/mcp`.
     pub mcp: streamable::Service,
     /// Who may call from a browser.
@@ -35,10 +36,10 @@ pub struct App {
 
 impl App {
     /// Everything that answers requests for `replica`.
-    pub fn new(replica: Arc<Replica>, origins: Origins) -> Self {
-        let tools = Arc::new(Tools::new(replica.name.clone(), replica.defects));
-        let mcp = streamable::service(replica.clone(), tools.clone());
-        Self { replica, forwarder: Arc::default(), tools, mcp, origins }
+    pub fn new(replica: Arc<Replica>, toolset: Toolset, origins: Origins) -> Self {
+        let handler = Arc::new(Handler::new(&replica, toolset));
+        let mcp = streamable::service(replica.clone(), handler.clone());
+        Self { replica, forwarder: Arc::default(), handler, mcp, origins }
     }
 
     /// The paths.

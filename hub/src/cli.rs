@@ -27,6 +27,9 @@ pub struct Args {
     /// Where sessions live
     #[arg(long, env = "SESSIONS", default_value = "forward")]
     pub sessions: Sessions,
+    /// What clients can call
+    #[arg(long, env = "TOOLSET", default_value = "reference")]
+    pub toolset: Toolset,
     /// Seal session ids with a random key: for a single replica only
     #[arg(long)]
     pub ephemeral_key: bool,
@@ -72,6 +75,15 @@ pub enum Sessions {
     Forward,
     /// In the memory of one process
     Memory,
+}
+
+/// What clients can call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Toolset {
+    /// The tools that the README asks of any hub
+    Reference,
+    /// Also the tools, prompts and resources that the official conformance suite expects
+    Official,
 }
 
 /// A duration as people write it: `500ms`, `2s`, `30m`, `1h`.

@@ -72,7 +72,7 @@ async fn run(args: Args) -> Result<(), (u8, String)> {
     });
     let mode = if args.sessions == Sessions::Forward { "forward" } else { "memory" };
     log!("listening on {bound} as {} (sessions: {mode})", replica.name);
-    let app = Arc::new(App::new(replica.clone(), Origins::new(args.allow_origin)));
+    let app = Arc::new(App::new(replica.clone(), args.toolset, Origins::new(args.allow_origin)));
     tokio::spawn(app.forwarder.clone().sweep());
     tokio::spawn(replica.clone().sweep());
     tokio::spawn(stopped(stop, replica, args.drain_delay.0, args.grace.0));

@@ -15,8 +15,10 @@ use bytes::Bytes;
 use rmcp::RoleServer;
 use rmcp::model::{
     CancelledNotification, CancelledNotificationParam, ClientJsonRpcMessage, ClientNotification,
-    ClientRequest, GetMeta, ProgressToken, RequestId, ServerJsonRpcMessage, ServerNotification,
+    ClientRequest, GetExtensions, GetMeta, ProgressToken, RequestId, ServerJsonRpcMessage,
+    ServerNotification,
 };
+use rmcp::service::OriginatingRequestId;
 use rmcp::transport::Transport;
 use rmcp::transport::streamable_http_server::session::ServerSseMessage;
 use tokio::sync::mpsc;
@@ -234,7 +236,7 @@ impl Session {
                 let route = match pending {
                     Some(pending) => pending.reply,
                     None if is_answer => None,
-                    None => self.progress_route(&message).or_else(|| lock(common).clone()),
+                    None => self.call_route(&message).or_else(|| lock(common).clone()),
                 };
                 if let Some(route) = route {
                     let _ = route.send(ServerSseMessage::from_message(message)).await;
@@ -243,18 +245,24 @@ impl Session {
         }
     }
 
-    fn progress_route(&self, message: &ServerJsonRpcMessage) -> Option<mpsc::Sender<ServerSseMessage>> {
-        let ServerJsonRpcMessage::Notification(notification) = message else {
-            return None;
+    /// The stream of the call that a message belongs to: a request or a log line says which, progress has a token.
+    fn call_route(&self, message: &ServerJsonRpcMessage) -> Option<mpsc::Sender<ServerSseMessage>> {
+        let origin = match message {
+            ServerJsonRpcMessage::Request(request) => request.request.extensions(),
+            ServerJsonRpcMessage::Notification(notification) => match &notification.notification {
+                ServerNotification::ProgressNotification(progress) => {
+                    let token = &progress.params.progress_token;
+                    let pending = lock(&self.pending);
+                    let call = pending.values().find(|pending| pending.progress.as_ref() == Some(token));
+                    return call.and_then(|call| call.reply.clone());
+                }
+                ServerNotification::LoggingMessageNotification(line) => &line.extensions,
+                _ => return None,
+            },
+            ServerJsonRpcMessage::Response(_) | ServerJsonRpcMessage::Error(_) => return None,
         };
-        let ServerNotification::ProgressNotification(progress) = &notification.notification else {
-            return None;
-        };
-        let token = &progress.params.progress_token;
-        lock(&self.pending)
-            .values()
-            .find(|pending| pending.progress.as_ref() == Some(token))
-            .and_then(|pending| pending.reply.clone())
+        let OriginatingRequestId(id) = origin.get()?;
+        lock(&self.pending).get(id).and_then(|call| call.reply.clone())
     }
 }
 

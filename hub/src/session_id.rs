@@ -20,6 +20,7 @@ const START: usize = 8;
 /// What separates a seal from a forwarding mark, which is made with the same key.
 const SEAL: &[u8] = b"hubcheck session";
 const MARK: &[u8] = b"hubcheck forwarded ";
+const NOTE: &[u8] = b"hubcheck note ";
 
 /// Which run of a process: a new process at the same address has another one.
 pub type StartNonce = [u8; START];
@@ -176,6 +177,18 @@ impl Keyring {
         };
         let aad = [MARK, id.as_bytes()].concat();
         self.0.iter().any(|key| key.decrypt(&bytes, &aad).is_some())
+    }
+
+    /// Seals a note that a client carries, for any replica to read later; `what` says what it is about.
+    pub fn seal_note(&self, what: &str, note: &[u8]) -> String {
+        self.0[0].encrypt(&[], note, &[NOTE, what.as_bytes()].concat())
+    }
+
+    /// Reads a note about `what`; `None` when no replica made it, or it was changed.
+    pub fn open_note(&self, what: &str, sealed: &str) -> Option<Vec<u8>> {
+        let bytes = URL_SAFE_NO_PAD.decode(sealed).ok()?;
+        let aad = [NOTE, what.as_bytes()].concat();
+        self.0.iter().find_map(|key| key.decrypt(&bytes, &aad))
     }
 }
 

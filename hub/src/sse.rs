@@ -25,11 +25,11 @@ use crate::body;
 use crate::defect::Defect;
 use crate::drain::Call;
 use crate::forward::MARK;
+use crate::handler::Handler;
 use crate::replica::Place;
 use crate::reply::{self, Reply};
 use crate::session::{CHANNEL, Frame, Out, Pending, Refused, Session, Sessions, Tamper};
 use crate::session_id::is_plausible;
-use crate::tools::Tools;
 
 /// How often an idle stream carries a comment, so that proxies and dead clients are noticed.
 pub const KEEP_ALIVE: Duration = Duration::from_secs(15);
@@ -59,7 +59,7 @@ pub async fn open(app: Arc<App>, request: Request<Body>) -> Reply {
     let (outgoing, frames) = mpsc::channel(CHANNEL);
     let (session, pipe) = Session::new(replica.mint(), Out::Stream(outgoing), replica.limits.queue, tamper);
     replica.sessions.insert(session.clone());
-    let service = serve_directly_with_ct(app.tools.for_session(), pipe, None, session.ended().clone());
+    let service = serve_directly_with_ct(app.handler.for_session(), pipe, None, session.ended().clone());
     let endpoint = format!("event: endpoint\ndata: {MESSAGES}?session_id={}\n\n", session.id());
     stream_reply(Body::new(Stream {
         first: Some(endpoint.into()),
@@ -167,7 +167,7 @@ struct Stream {
     has_ended: bool,
     session: Arc<Session>,
     sessions: Arc<Sessions>,
-    _service: RunningService<RoleServer, Tools>,
+    _service: RunningService<RoleServer, Handler>,
 }
 
 impl http_body::Body for Stream {

@@ -27,12 +27,12 @@ use crate::app::App;
 use crate::body::{self, Counted};
 use crate::defect::Defect;
 use crate::forward::MARK;
+use crate::handler::Handler;
 use crate::lock;
 use crate::replica::{Place, Replica};
 use crate::reply::{self, Reply};
 use crate::session::{CHANNEL, Out, Pending, Pipe, Refused, Session, Tamper};
 use crate::sse::{KEEP_ALIVE, is_json, stream_reply};
-use crate::tools::Tools;
 
 const SESSION: &str = "mcp-session-id";
 const VERSION: &str = "mcp-protocol-version";
@@ -40,10 +40,10 @@ const VERSION: &str = "mcp-protocol-version";
 const CUT_AFTER: Duration = Duration::from_secs(1);
 
 /// rmcp's service with our sessions.
-pub type Service = StreamableHttpService<Tools, Table>;
+pub type Service = StreamableHttpService<Handler, Table>;
 
 /// The service of this replica.
-pub fn service(replica: Arc<Replica>, tools: Arc<Tools>) -> Service {
+pub fn service(replica: Arc<Replica>, handler: Arc<Handler>) -> Service {
     let config = StreamableHttpServerConfig::default()
         // Any name of the Service may be in `Host`; origins and sizes are checked for every path alike, before.
         .disable_allowed_hosts()
@@ -55,7 +55,7 @@ pub fn service(replica: Arc<Replica>, tools: Arc<Tools>) -> Service {
         // Only 2026-07-28 asks: an answer without progress is plain JSON (a stream again where a defect needs one).
         .with_json_response(!replica.defects.has(Defect::AnswersTwice))
         .with_cancellation_token(replica.drain.closing().clone());
-    StreamableHttpService::new(move || Ok(tools.for_session()), Arc::new(Table(replica)), config)
+    StreamableHttpService::new(move || Ok(handler.for_session()), Arc::new(Table(replica)), config)
 }
 
 tokio::task_local! {

@@ -10,8 +10,8 @@ use std::time::Duration;
 use rmcp::model::{
     CallToolRequestParams, CallToolResponse, CallToolResult, ContentBlock, CustomRequest, CustomResult,
     ErrorCode, ErrorData, Implementation, InitializeRequestParams, InitializeResult, JsonObject,
-    ListToolsResult, PaginatedRequestParams, ProgressNotificationParam, ServerCapabilities, ServerConfig,
-    Tool,
+    ListToolsResult, PaginatedRequestParams, ProgressNotificationParam, ProtocolVersion, ServerCapabilities,
+    ServerConfig, Tool,
 };
 use rmcp::service::RequestContext;
 use rmcp::{RoleServer, ServerHandler};
@@ -203,7 +203,8 @@ async fn progress(context: &RequestContext<RoleServer>, done: u32, total: u32) {
     }
 }
 
-async fn wait_until(begun: Instant, after: Duration) {
+/// Waits until `after` has passed since `begun`; without end when that is too long to count.
+pub(crate) async fn wait_until(begun: Instant, after: Duration) {
     match begun.checked_add(after) {
         Some(due) if !after.is_zero() => sleep_until(due).await,
         Some(_) => {}
@@ -324,10 +325,17 @@ impl ServerHandler for Tools {
     async fn on_custom_request(
         &self,
         request: CustomRequest,
-        _context: RequestContext<RoleServer>,
+        context: RequestContext<RoleServer>,
     ) -> Result<CustomResult, ErrorData> {
+        // 2026-07-28 has no `initialize`, whatever its parameters.
+        let version = context.protocol_version();
+        let has_initialize =
+            version.is_none_or(|version| version.as_str() < ProtocolVersion::V_2026_07_28.as_str());
         // rmcp reads a known method with unreadable parameters as one that it does not know.
         Err(match &*request.method {
+            "initialize" if !has_initialize => {
+                ErrorData::new(ErrorCode::METHOD_NOT_FOUND, "Method not found", None)
+            }
             "initialize" | "tools/call" | "tools/list" => {
                 ErrorData::invalid_params(format!("Invalid params for {}", request.method), None)
             }
