@@ -49,7 +49,7 @@ enum Command {
     /// Make the KIND cluster and bring the hub's image into it, for `run --backend kind`
     Up(KindArgs),
     /// Remove the KIND cluster and everything else that hubcheck left in Docker
-    Down,
+    Down(Place),
     /// List the scenarios and their cells
     List(ListArgs),
     /// Say what a scenario does, why, which sentence it enforces and what mends a failure
@@ -70,6 +70,23 @@ pub(crate) struct KindArgs {
     /// The hub's image in place of the reference hub's
     #[arg(long)]
     pub(crate) image: Option<String>,
+    #[command(flatten)]
+    pub(crate) place: Place,
+}
+
+/// Which KIND cluster.
+#[derive(Debug, Args)]
+pub(crate) struct Place {
+    /// The KIND cluster's name
+    #[arg(
+        long,
+        value_name = "NAME",
+        env = "HUBCHECK_CLUSTER",
+        default_value = crate::cluster::kind::CLUSTER,
+        value_parser = kind::cluster_name,
+        help_heading = "Where"
+    )]
+    pub(crate) cluster: String,
 }
 
 /// Which cells to list.
@@ -100,6 +117,8 @@ pub(crate) struct RunArgs {
     /// Leave the KIND cluster that the run made
     #[arg(long, help_heading = "Where")]
     pub(crate) keep: bool,
+    #[command(flatten)]
+    pub(crate) place: Place,
     /// The hub's image, for the KIND backend
     #[arg(long, help_heading = "Where")]
     pub(crate) image: Option<String>,
@@ -200,7 +219,7 @@ pub fn main(catalog: &'static [&'static Scenario]) -> ExitCode {
     let result = match cli.command {
         Command::Run(args) => run::run(catalog, &args),
         Command::Up(args) => kind::up(&args),
-        Command::Down => kind::down(),
+        Command::Down(place) => kind::down(&place),
         Command::List(args) => explain::list(catalog, &args.filters, args.family.as_deref(), args.cells),
         Command::Explain { scenario } => explain::explain(catalog, &scenario),
         Command::Check { transcript } => explain::check(catalog, &transcript),

@@ -3,37 +3,54 @@
 use std::io::{self, Write};
 
 use super::bad_input::CommandError;
-use super::{KindArgs, exit};
-use crate::cluster::kind::{Kind, KindError, RunLock};
+use super::{KindArgs, Place, exit};
+use crate::cluster::kind::{Kind, KindError};
 use crate::run::kind_hub::{Hurry, Keep, KindHub};
 
 /// Makes the cluster and brings the hub's image into it.
 pub(super) fn up(args: &KindArgs) -> Result<u8, CommandError> {
     let run = super::run::run_name();
     let hub = KindHub::new(None, args.image.clone(), None, Vec::new(), run, Keep::Cluster);
-    let hub = hub.map_err(|error| CommandError::usage(error.to_string()))?;
+    let hub = hub.map_err(|error| CommandError::usage(error.to_string()))?.on(&args.place.cluster);
     block_on(async {
-        let prepared = hub.prepare(&say).await;
-        // Relays are of a run.
+        let prepared = tokio::select! {
+            prepared = hub.prepare(&say) => prepared.map_err(|error| CommandError::inconclusive(error.to_string())),
+            () = super::run::interrupted() => Err(interrupted()),
+        };
+        // Relays are of a run; a cluster that is half made is of no use.
         let finished = hub.finish(Hurry::No).await;
-        prepared.map_err(|error| CommandError::inconclusive(error.to_string()))?;
+        prepared?;
         finished.map_err(failed)?;
-        say(&format!("the cluster is up: kubectl --kubeconfig {}", Kind::kubeconfig_path().display()));
+        let kubeconfig = Kind::kubeconfig_path(&args.place.cluster).map_err(failed)?;
+        say(&format!("the cluster is up: kubectl --kubeconfig {}", kubeconfig.display()));
         Ok(exit::CONFORMS)
     })
 }
 
-/// Removes the cluster, and everything else that is ours.
-pub(super) fn down() -> Result<u8, CommandError> {
+/// Removes the cluster, and everything else of ours that nobody uses.
+pub(super) fn down(place: &Place) -> Result<u8, CommandError> {
     block_on(async {
-        if let Some(run) = RunLock::any() {
-            let message = format!("run {run} is going on");
-            return Err(CommandError::usage(message).hint("interrupt it first; it cleans up by itself"));
-        }
-        Kind::remove().await.map_err(failed)?;
-        say("the cluster and everything else of ours is gone");
+        let removed = tokio::select! {
+            removed = Kind::remove(&place.cluster, None) => removed,
+            () = super::run::interrupted() => return Err(interrupted()),
+        };
+        removed.map_err(|error| match &error {
+            KindError::InUse { .. } => CommandError::usage(error.to_string())
+                .hint("interrupt that run first; it cleans up by itself"),
+            _ => failed(error),
+        })?;
+        say(&format!("cluster {} and everything else of ours is gone", place.cluster));
         Ok(exit::CONFORMS)
     })
+}
+
+/// The name of a KIND cluster, as `kind` takes it.
+pub(super) fn cluster_name(given: &str) -> Result<String, String> {
+    let fits = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b".-".contains(&byte);
+    if given.is_empty() || !given.bytes().all(fits) {
+        return Err("a cluster's name is made of a to z, 0 to 9, `.` and `-`".to_owned());
+    }
+    Ok(given.to_owned())
 }
 
 fn block_on<T>(work: impl Future<Output = Result<T, CommandError>>) -> Result<T, CommandError> {
@@ -41,16 +58,11 @@ fn block_on<T>(work: impl Future<Output = Result<T, CommandError>>) -> Result<T,
         .enable_all()
         .build()
         .map_err(|error| CommandError::inconclusive(format!("starting the runtime: {error}")))?;
-    runtime.block_on(async {
-        tokio::select! {
-            done = work => done,
-            () = super::run::interrupted() => Err(CommandError {
-                message: "interrupted".to_owned(),
-                hint: None,
-                code: exit::INTERRUPTED,
-            }),
-        }
-    })
+    runtime.block_on(work)
+}
+
+fn interrupted() -> CommandError {
+    CommandError { message: "interrupted".to_owned(), hint: None, code: exit::INTERRUPTED }
 }
 
 fn failed(error: KindError) -> CommandError {

@@ -194,8 +194,9 @@ fn kind_hub(args: &RunArgs, run_name: &str) -> Result<KindHub, CommandError> {
     let ready_path = args.ready_path.as_deref().map(|path| path_arg("--ready-path", path)).transpose()?;
     let env = args.env.iter().map(|given| name_value("--env", given)).collect::<Result<Vec<_>, _>>()?;
     let keep = if args.keep { Keep::Cluster } else { Keep::Found };
-    KindHub::new(manifests, args.image.clone(), ready_path.as_deref(), env, run_name.to_owned(), keep)
-        .map_err(rig_error)
+    let hub =
+        KindHub::new(manifests, args.image.clone(), ready_path.as_deref(), env, run_name.to_owned(), keep);
+    Ok(hub.map_err(rig_error)?.on(&args.place.cluster))
 }
 
 fn local_hub(args: &RunArgs) -> Result<LocalHub, CommandError> {

@@ -10,17 +10,15 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bollard::Docker;
-use bollard::query_parameters::{
-    InspectContainerOptions, ListContainersOptionsBuilder, ListImagesOptionsBuilder,
-    RemoveContainerOptionsBuilder, RemoveImageOptionsBuilder,
-};
+use bollard::query_parameters::InspectContainerOptions;
 use futures_util::future::join_all;
 
 use self::cli::Cli;
 use self::exits::Exits;
+use self::leftovers::{in_use, labelled, remove_images, remove_relays, user_of};
 use self::node::{Node, Tracker};
 use self::relay::Relays;
-use super::kubernetes::{LABEL_MANAGED_BY, LABEL_RUN, MANAGER};
+use self::state::{Matter, Turn};
 use super::process::Signal;
 use crate::transcript::Recorder;
 
@@ -29,6 +27,7 @@ mod cli;
 mod exits;
 mod gate;
 mod image;
+mod leftovers;
 mod load;
 mod node;
 mod relay;
@@ -39,11 +38,14 @@ pub use image::{Binaries, Image, ImageError};
 pub use load::Loaded;
 pub use state::RunLock;
 
-/// The cluster's name.
+/// The cluster's name, unless another is chosen.
 pub const CLUSTER: &str = "hubcheck";
 
 /// How long the nodes of a new cluster may take to be ready.
 const NODES_READY: Duration = Duration::from_secs(120);
+
+/// How long the nodes of a cluster that is there may take: they may have been started again just now.
+const NODES_AGAIN: Duration = Duration::from_secs(30);
 
 /// Between two looks at the nodes of a new cluster.
 const LOOK_AGAIN: Duration = Duration::from_millis(500);
@@ -51,7 +53,7 @@ const LOOK_AGAIN: Duration = Duration::from_millis(500);
 /// A KIND cluster that is healthy.
 pub struct Kind {
     docker: Docker,
-    run: String,
+    lock: Arc<RunLock>,
     kubeconfig: String,
     nodes: Vec<Arc<Node>>,
     relays: Arc<Relays>,
@@ -59,8 +61,6 @@ pub struct Kind {
     exits: Vec<(String, Exits)>,
     /// Whether the nodes' rules can be read: kube-proxy writes them for iptables by default.
     rules_are_readable: bool,
-    /// Whether this run made the cluster.
-    pub is_new: bool,
 }
 
 /// What Docker, `kind` or a node said.
@@ -86,8 +86,18 @@ pub enum KindError {
         said: String,
     },
     /// A cluster of our name that somebody else made.
-    #[error("there is a KIND cluster `{CLUSTER}` that hubcheck did not make, which is not touched")]
-    NotOurs,
+    #[error("there is a KIND cluster `{0}` that hubcheck did not make, which is not touched")]
+    NotOurs(String),
+    /// A cluster of ours that another run uses.
+    #[error("cluster `{cluster}` is used by run {run}, which is going on{}", .unfit.as_ref().map(|why| format!(", and cannot be made anew: {why}")).unwrap_or_default())]
+    InUse {
+        /// The cluster.
+        cluster: String,
+        /// The run.
+        run: String,
+        /// Why it should be made anew.
+        unfit: Option<String>,
+    },
     /// The nodes of a new cluster did not become ready.
     #[error("the nodes of the new cluster are not ready after {} s", NODES_READY.as_secs())]
     NodesNotReady,
@@ -122,6 +132,15 @@ pub enum KindError {
     Image(#[from] ImageError),
 }
 
+/// Whether a cluster goes when nobody uses it any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Goes {
+    /// With the last run that uses it, when this one made it.
+    WithLastRun,
+    /// It stays, whoever made it.
+    Never,
+}
+
 /// What became of the cluster that was there.
 enum Found {
     Nothing,
@@ -138,67 +157,89 @@ impl Kind {
     ///
     /// [`KindError`]; [`KindError::NotOurs`] when somebody else made it. `is_making` says whether it is half made.
     pub async fn up(
-        run: &str,
+        lock: Arc<RunLock>,
+        goes: Goes,
         is_making: &AtomicBool,
         say: &(dyn Fn(&str) + Send + Sync),
     ) -> Result<Self, KindError> {
         let docker = connect().await?;
-        let cli = Cli::new()?;
-        let is_new = match found(&docker, &cli).await? {
+        let cluster = lock.cluster();
+        let cli = Cli::new(cluster)?;
+        if Turn::is_taken(Matter::Cluster(cluster)) {
+            say(&format!("waiting for another run, which makes or removes cluster {cluster}"));
+        }
+        let _turn = Turn::take(Matter::Cluster(cluster)).await?;
+        match found(&docker, &cli).await? {
             Found::Healthy { kubeconfig, nodes } => {
-                return Self::of(docker, run, kubeconfig, nodes, false).await;
+                if goes == Goes::Never {
+                    cli.set_goes(false)?;
+                }
+                return Self::of(docker, lock, kubeconfig, nodes).await;
             }
-            Found::Nothing => true,
+            Found::Nothing => {}
             Found::Unfit(why) => {
-                say(&format!("recreating cluster {CLUSTER}: {why}"));
+                if let Some(run) = user_of(cluster, Some(&lock)) {
+                    let cluster = cluster.to_owned();
+                    return Err(KindError::InUse { cluster, run, unfit: Some(why) });
+                }
+                say(&format!("recreating cluster {cluster}: {why}"));
                 cli.delete().await?;
-                true
             }
-        };
-        say(&format!("creating cluster {CLUSTER}"));
+        }
+        say(&format!("creating cluster {cluster}"));
         is_making.store(true, Ordering::Relaxed);
         cli.create().await?;
         let (kubeconfig, nodes) = ready(&docker, &cli).await?;
+        cli.set_goes(goes == Goes::WithLastRun)?;
         is_making.store(false, Ordering::Relaxed);
-        Self::of(docker, run, kubeconfig, nodes, is_new).await
+        Self::of(docker, lock, kubeconfig, nodes).await
     }
 
-    /// Removes everything of ours from Docker: the cluster, relays, images.
+    /// Removes everything of a cluster of ours from Docker: the cluster, relays, images. Only what no other run uses.
     ///
     /// # Errors
     ///
-    /// [`KindError`].
-    pub async fn remove() -> Result<(), KindError> {
+    /// [`KindError`]; [`KindError::InUse`] when another run than the one with this lock uses the cluster.
+    pub async fn remove(cluster: &str, own: Option<&RunLock>) -> Result<(), KindError> {
         let docker = connect().await?;
-        let cli = Cli::new()?;
-        match found(&docker, &cli).await {
-            Ok(Found::Healthy { .. } | Found::Unfit(_)) => cli.delete().await?,
-            Ok(Found::Nothing) | Err(KindError::NotOurs) => {}
-            Err(error) => return Err(error),
+        let cli = Cli::new(cluster)?;
+        let _turn = Turn::take(Matter::Cluster(cluster)).await?;
+        if let Some(run) = user_of(cluster, own) {
+            return Err(KindError::InUse { cluster: cluster.to_owned(), run, unfit: None });
         }
-        remove_relays(&docker, |_| true).await?;
-        remove_images(&docker, None).await?;
+        let nodes = nodes(&docker, &cli).await?;
+        if !nodes.is_empty() && nodes.iter().all(|node| node.is_ours) {
+            cli.delete().await?;
+        }
+        let own_run = own.map(RunLock::run);
+        remove_relays(&docker, |run| Some(run) == own_run || !RunLock::is_held(run)).await?;
+        remove_images(&docker, own_run).await?;
         cli.forget();
         Ok(())
     }
 
     async fn of(
         docker: Docker,
-        run: &str,
+        lock: Arc<RunLock>,
         kubeconfig: String,
         nodes: Vec<Arc<Node>>,
-        is_new: bool,
     ) -> Result<Self, KindError> {
         let rules = match nodes.first() {
             Some(node) => node.sh("iptables-save -t nat | grep -c KUBE-SERVICES").await,
-            None => Err(KindError::NoNode(CLUSTER.to_owned())),
+            None => Err(KindError::NoNode(lock.cluster().to_owned())),
         };
         let network = nodes.first().map(|node| node.network.clone()).unwrap_or_default();
-        let relays = Arc::new(Relays::new(docker.clone(), network, run.to_owned()));
+        let relays = Arc::new(Relays::new(docker.clone(), network, lock.run().to_owned()));
         let rules_are_readable = rules.is_ok();
         let exits = nodes.iter().map(|node| async { (node.name.clone(), Exits::start(node).await) });
         let exits = join_all(exits).await;
-        Ok(Self { docker, run: run.to_owned(), kubeconfig, nodes, relays, exits, rules_are_readable, is_new })
+        Ok(Self { docker, lock, kubeconfig, nodes, relays, exits, rules_are_readable })
+    }
+
+    /// Whether the cluster goes now that this run ends: whoever made it did not want to keep it, and nobody else uses it.
+    pub fn goes_now(&self) -> bool {
+        let cluster = self.lock.cluster();
+        Cli::new(cluster).is_ok_and(|cli| cli.goes()) && user_of(cluster, Some(&self.lock)).is_none()
     }
 
     /// The kubeconfig, as YAML.
@@ -207,8 +248,12 @@ impl Kind {
     }
 
     /// Where the kubeconfig is written, for whoever wants to use `kubectl`.
-    pub fn kubeconfig_path() -> std::path::PathBuf {
-        state::folder().unwrap_or_default().join("kubeconfig")
+    ///
+    /// # Errors
+    ///
+    /// [`KindError::File`].
+    pub fn kubeconfig_path(cluster: &str) -> Result<std::path::PathBuf, KindError> {
+        Ok(Cli::new(cluster)?.kubeconfig_path())
     }
 
     /// Brings an image into every node that runs pods of ours and lacks it.
@@ -217,7 +262,11 @@ impl Kind {
     ///
     /// [`KindError`].
     pub async fn load(&self, image: &Image) -> Result<Loaded, KindError> {
-        load::into_nodes(&self.docker, &self.nodes_for_pods(), image).await
+        self.lock.uses(&image.reference).await?;
+        let loaded = load::into_nodes(&self.docker, &self.nodes_for_pods(), image).await?;
+        let _turn = Turn::take(Matter::Images).await?;
+        load::forget_unused(&self.nodes_for_pods(), &in_use()).await;
+        Ok(loaded)
     }
 
     /// Builds the reference hub's image, or finds that it was built already.
@@ -226,7 +275,9 @@ impl Kind {
     ///
     /// [`KindError`].
     pub async fn build(&self, binaries: &Binaries) -> Result<Image, KindError> {
-        Ok(image::reference(&self.docker, binaries).await?)
+        let made = image::Context::of(binaries)?;
+        self.lock.uses(made.reference()).await?;
+        Ok(made.image(&self.docker).await?)
     }
 
     /// Lets wire clients into the cluster: relays run this image from now on.
@@ -304,28 +355,19 @@ impl Kind {
     /// Removes what this run made in Docker beside the cluster.
     pub async fn finish(&self) {
         self.relays.close().await;
-        let run = self.run.clone();
-        if let Err(error) = remove_relays(&self.docker, move |of| *of == run).await {
+        if let Err(error) = remove_relays(&self.docker, |run| run == self.lock.run()).await {
             tracing::warn!("removing relays: {error}");
         }
     }
 
-    /// Removes the relays of runs that are over.
+    /// Removes the relays of runs that are over, and the images that we built and no run uses.
     ///
     /// # Errors
     ///
     /// [`KindError`].
-    pub async fn reap(&self, is_alive: impl Fn(&str) -> bool) -> Result<(), KindError> {
-        remove_relays(&self.docker, |run| *run != self.run && !is_alive(run)).await
-    }
-
-    /// Removes the images that we built, but for the one that is used.
-    ///
-    /// # Errors
-    ///
-    /// [`KindError`].
-    pub async fn remove_old_images(&self, used: Option<&Image>) -> Result<(), KindError> {
-        remove_images(&self.docker, used).await
+    pub async fn reap(&self) -> Result<(), KindError> {
+        remove_relays(&self.docker, |run| run != self.lock.run() && !RunLock::is_held(run)).await?;
+        remove_images(&self.docker, None).await
     }
 
     /// The workers; of a cluster without workers, every node.
@@ -356,12 +398,12 @@ async fn connect() -> Result<Docker, KindError> {
 
 /// Looks at the cluster of our name.
 async fn found(docker: &Docker, cli: &Cli) -> Result<Found, KindError> {
-    let nodes = nodes(docker).await?;
+    let nodes = nodes(docker, cli).await?;
     if nodes.is_empty() {
         return Ok(Found::Nothing);
     }
     if !nodes.iter().all(|node| node.is_ours) {
-        return Err(KindError::NotOurs);
+        return Err(KindError::NotOurs(cli.cluster().to_owned()));
     }
     if let Some(stopped) = nodes.iter().find(|node| !node.is_running) {
         return Ok(Found::Unfit(format!("node {} does not run", stopped.name)));
@@ -374,27 +416,34 @@ async fn found(docker: &Docker, cli: &Cli) -> Result<Found, KindError> {
     if nodes.len() != cli.node_count() {
         return Ok(Found::Unfit(format!("it has {} nodes, wanted are {}", nodes.len(), cli.node_count())));
     }
-    if !node::all_ready(&nodes).await {
-        return Ok(Found::Unfit("its nodes are not ready".to_owned()));
+    if !become_ready(&nodes, NODES_AGAIN).await {
+        return Ok(Found::Unfit(format!("its nodes are not ready after {} s", NODES_AGAIN.as_secs())));
     }
     Ok(Found::Healthy { kubeconfig: cli.kubeconfig().await?, nodes })
 }
 
 /// Waits for the nodes of a cluster that was just made.
 async fn ready(docker: &Docker, cli: &Cli) -> Result<(String, Vec<Arc<Node>>), KindError> {
-    let nodes = nodes(docker).await?;
-    let mut look = tokio::time::interval(LOOK_AGAIN);
-    let all_ready = async {
-        while !node::all_ready(&nodes).await {
-            look.tick().await;
-        }
-    };
-    tokio::time::timeout(NODES_READY, all_ready).await.map_err(|_| KindError::NodesNotReady)?;
+    let nodes = nodes(docker, cli).await?;
+    if !become_ready(&nodes, NODES_READY).await {
+        return Err(KindError::NodesNotReady);
+    }
     Ok((cli.kubeconfig().await?, nodes))
 }
 
-async fn nodes(docker: &Docker) -> Result<Vec<Arc<Node>>, KindError> {
-    let of_cluster = [format!("{}={CLUSTER}", node::LABEL_CLUSTER)];
+/// Whether the nodes are ready within the limit.
+async fn become_ready(nodes: &[Arc<Node>], limit: Duration) -> bool {
+    let mut look = tokio::time::interval(LOOK_AGAIN);
+    let all_ready = async {
+        while !node::all_ready(nodes).await {
+            look.tick().await;
+        }
+    };
+    tokio::time::timeout(limit, all_ready).await.is_ok()
+}
+
+async fn nodes(docker: &Docker, cli: &Cli) -> Result<Vec<Arc<Node>>, KindError> {
+    let of_cluster = [format!("{}={}", node::LABEL_CLUSTER, cli.cluster())];
     let found = labelled(docker, &of_cluster).await?;
     let inspected = found.into_iter().map(|(id, _)| async move {
         let inspected = docker.inspect_container(&id, None::<InspectContainerOptions>).await;
@@ -404,46 +453,4 @@ async fn nodes(docker: &Docker) -> Result<Vec<Arc<Node>>, KindError> {
     let mut nodes = nodes.map_err(KindError::docker("inspecting a node"))?;
     nodes.sort_by(|left, right| left.name.cmp(&right.name));
     Ok(nodes)
-}
-
-/// The containers with these labels, running or not, and the run that each is of.
-async fn labelled(docker: &Docker, labels: &[String]) -> Result<Vec<(String, String)>, KindError> {
-    let filters = [("label".to_owned(), labels.to_vec())].into();
-    let options = ListContainersOptionsBuilder::new().all(true).filters(&filters).build();
-    let found = docker.list_containers(Some(options)).await;
-    let found = found.map_err(KindError::docker("listing containers"))?;
-    let run = |labels: Option<std::collections::HashMap<String, String>>| {
-        labels.and_then(|mut labels| labels.remove(LABEL_RUN)).unwrap_or_default()
-    };
-    Ok(found.into_iter().filter_map(|found| Some((found.id?, run(found.labels)))).collect())
-}
-
-async fn remove_relays(docker: &Docker, of: impl Fn(&String) -> bool) -> Result<(), KindError> {
-    let found = labelled(docker, &[format!("{LABEL_MANAGED_BY}={MANAGER}")]).await?;
-    let removed = found.into_iter().filter(|(_, run)| of(run)).map(|(id, _)| async move {
-        let options = RemoveContainerOptionsBuilder::new().force(true).v(true).build();
-        // It may be on its way already.
-        if let Err(error) = docker.remove_container(&id, Some(options)).await {
-            tracing::debug!("removing relay {id}: {error}");
-        }
-    });
-    join_all(removed).await;
-    Ok(())
-}
-
-async fn remove_images(docker: &Docker, used: Option<&Image>) -> Result<(), KindError> {
-    let ours = [("label".to_owned(), vec![format!("{LABEL_MANAGED_BY}={MANAGER}")])].into();
-    let options = ListImagesOptionsBuilder::new().filters(&ours).build();
-    let found = docker.list_images(Some(options)).await.map_err(KindError::docker("listing images"))?;
-    for image in found {
-        if used.is_some_and(|used| image.repo_tags.contains(&used.reference)) {
-            continue;
-        }
-        let options = RemoveImageOptionsBuilder::new().force(true).build();
-        // One that another run uses stays.
-        if let Err(error) = docker.remove_image(&image.id, Some(options), None).await {
-            tracing::debug!("removing image {}: {error}", image.id);
-        }
-    }
-    Ok(())
 }

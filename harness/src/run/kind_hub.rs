@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::OnceCell;
 
 use super::rig::{REFERENCE_IMAGE, RigError, shorten};
-use crate::cluster::kind::{Binaries, Image, Kind, KindError, RunLock};
+use crate::cluster::kind::{Binaries, CLUSTER, Goes, Image, Kind, KindError, RunLock};
 use crate::cluster::kubernetes::{Kubernetes, Site, UpError};
 use crate::cluster::manifest::Manifests;
 use crate::transcript::{Recorder, Secret};
@@ -15,7 +15,7 @@ use crate::transcript::{Recorder, Secret};
 /// What stays when a run is over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Keep {
-    /// A cluster that this run made goes with it; one that was there stays.
+    /// A cluster that this run made goes with the last run that uses it; one that was there stays.
     Found,
     /// The cluster stays.
     Cluster,
@@ -38,9 +38,13 @@ pub struct KindHub {
     pub(super) asks: bool,
     image: Option<String>,
     run: String,
+    cluster: String,
     keep: Keep,
     /// Whether the cluster is being made.
     is_making: AtomicBool,
+    lock: OnceCell<Arc<RunLock>>,
+    /// Set before the image is built: a run may be interrupted then.
+    kind: OnceCell<Arc<Kind>>,
     up: OnceCell<Up>,
 }
 
@@ -51,7 +55,6 @@ pub type Say<'s> = &'s (dyn Fn(&str) + Send + Sync);
 struct Up {
     site: Arc<Site>,
     image: Image,
-    _lock: RunLock,
 }
 
 // === impl KindHub ===
@@ -91,8 +94,24 @@ impl KindHub {
         for (name, value) in &env {
             manifests.set_env(name, value);
         }
-        let is_making = AtomicBool::new(false);
-        Ok(Self { name, manifests, asks, image, run, keep, is_making, up: OnceCell::new() })
+        Ok(Self {
+            name,
+            manifests,
+            asks,
+            image,
+            run,
+            cluster: CLUSTER.to_owned(),
+            keep,
+            is_making: AtomicBool::new(false),
+            lock: OnceCell::new(),
+            kind: OnceCell::new(),
+            up: OnceCell::new(),
+        })
+    }
+
+    /// The same on the KIND cluster of this name.
+    pub fn on(self, cluster: &str) -> Self {
+        Self { cluster: cluster.to_owned(), ..self }
     }
 
     /// Brings up the cluster, the image and the relays, unless they are.
@@ -131,16 +150,18 @@ impl KindHub {
     ///
     /// [`KindError`] when the cluster cannot be removed.
     pub async fn finish(&self, hurry: Hurry) -> Result<(), KindError> {
-        let Some(up) = self.up.get() else {
+        let Some(lock) = self.lock.get() else { return Ok(()) };
+        let Some(kind) = self.kind.get() else {
             // Cut off in the middle of making it, it would be of no use to anyone.
-            return if self.is_making.load(Ordering::Relaxed) { Kind::remove().await } else { Ok(()) };
+            return if self.is_making.load(Ordering::Relaxed) { self.remove(lock).await } else { Ok(()) };
         };
-        let kind = up.site.kind();
-        if kind.is_new && self.keep == Keep::Found {
-            return Kind::remove().await;
+        if kind.goes_now() {
+            kind.finish().await;
+            return self.remove(lock).await;
         }
         let began = Instant::now();
         let namespaces = async {
+            let Some(up) = self.up.get() else { return };
             match hurry {
                 Hurry::Yes => up.site.let_go().await,
                 Hurry::No => {
@@ -155,27 +176,46 @@ impl KindHub {
         Ok(())
     }
 
+    /// Removes the cluster, unless another run came to use it in the meantime: it goes with that one.
+    async fn remove(&self, lock: &RunLock) -> Result<(), KindError> {
+        match Kind::remove(&self.cluster, Some(lock)).await {
+            Err(KindError::InUse { run, .. }) => {
+                tracing::info!("cluster {} is left to run {run}", self.cluster);
+                Ok(())
+            }
+            removed => removed,
+        }
+    }
+
+    async fn kind(&self, say: Say<'_>) -> Result<Arc<Kind>, KindError> {
+        let lock = self.lock.get_or_try_init(async || RunLock::take(&self.run, &self.cluster).map(Arc::new));
+        let lock = lock.await?;
+        let goes = match self.keep {
+            Keep::Found => Goes::WithLastRun,
+            Keep::Cluster => Goes::Never,
+        };
+        let up = async || Kind::up(Arc::clone(lock), goes, &self.is_making, say).await.map(Arc::new);
+        self.kind.get_or_try_init(up).await.cloned()
+    }
+
     async fn up(&self, say: Say<'_>) -> Result<&Up, UpError> {
         self.up
             .get_or_try_init(|| async {
-                let lock = RunLock::take(&self.run)?;
                 let began = Instant::now();
                 let after = || format!("{:.1} s", began.elapsed().as_secs_f64());
                 // Making a cluster takes a minute, building the binaries for the first time three.
-                let (kind, binaries) =
-                    tokio::join!(Kind::up(&self.run, &self.is_making, say), Binaries::build());
-                let kind = Arc::new(kind?);
+                let (kind, binaries) = tokio::join!(self.kind(say), Binaries::build());
+                let kind = kind?;
                 say(&format!("cluster up after {}", after()));
-                kind.reap(RunLock::is_held).await?;
                 // Relays are of our image, whoever's hub is tested.
                 let ours = match binaries {
                     Ok(binaries) => kind.build(&binaries).await,
                     Err(error) => Err(error.into()),
                 };
                 say(&format!("image built after {}", after()));
+                kind.reap().await?;
                 if let Ok(ours) = &ours {
                     kind.open_relays(ours);
-                    kind.remove_old_images(Some(ours)).await?;
                 }
                 let image = match (&self.image, ours) {
                     (None, ours) => ours?,
@@ -191,7 +231,7 @@ impl KindHub {
                 let site = Arc::new(Site::of_kind(kind, self.run.clone()).await?);
                 site.reap(RunLock::is_held).await;
                 say(&format!("ready for cells after {}", after()));
-                Ok(Up { site, image, _lock: lock })
+                Ok(Up { site, image })
             })
             .await
     }

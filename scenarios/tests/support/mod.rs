@@ -5,6 +5,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
+use harness::cluster::kind::CLUSTER;
 use harness::plan::{Cell, Planned, Selection, Transport, plan};
 use harness::report::Silence;
 use harness::run::kind_hub::{Keep, KindHub};
@@ -49,7 +50,8 @@ pub(crate) async fn rig_on_backend() -> Arc<Rig> {
         Ok("kind") => {
             let run = format!("test{}", std::process::id());
             let hub = KindHub::new(None, None, None, Vec::new(), run, Keep::Cluster);
-            let hub = Hub::Kind(Box::new(hub.expect("our manifests are readable")));
+            let cluster = std::env::var("HUBCHECK_CLUSTER").unwrap_or_else(|_| CLUSTER.to_owned());
+            let hub = Hub::Kind(Box::new(hub.expect("our manifests are readable").on(&cluster)));
             Rig::new(hub, 2, Dialect::default(), Timeouts::default(), Vec::new(), evidence())
                 .expect("a rig on KIND needs no address")
         }

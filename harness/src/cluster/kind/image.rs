@@ -68,25 +68,42 @@ pub struct Binaries {
     folder: PathBuf,
 }
 
-/// Makes the image of these binaries, unless there is one of the same content.
-pub(super) async fn reference(docker: &Docker, binaries: &Binaries) -> Result<Image, ImageError> {
-    let read = |name: &str| {
-        let path = binaries.folder.join(name);
-        std::fs::read(&path).map_err(|error| ImageError::Binary { path, error })
-    };
-    let (hub, relay) = (read("hub")?, read("relay")?);
-    let context = archive(&[
-        File { name: "Dockerfile", is_executable: false, content: DOCKERFILE.as_bytes() },
-        File { name: "hub", is_executable: true, content: &hub },
-        File { name: "relay", is_executable: true, content: &relay },
-    ]);
-    let digest = Sha256::digest(&context);
-    let tag: String = digest.iter().take(6).map(|byte| format!("{byte:02x}")).collect();
-    let image = Image { reference: format!("{NAME}:{tag}") };
-    if docker.inspect_image(&image.reference).await.is_err() {
-        build(docker, &image, context).await?;
+/// What the reference hub's image is made from. Its tag is made from the content.
+pub(super) struct Context {
+    image: Image,
+    archive: Vec<u8>,
+}
+
+// === impl Context ===
+
+impl Context {
+    pub(super) fn of(binaries: &Binaries) -> Result<Self, ImageError> {
+        let read = |name: &str| {
+            let path = binaries.folder.join(name);
+            std::fs::read(&path).map_err(|error| ImageError::Binary { path, error })
+        };
+        let (hub, relay) = (read("hub")?, read("relay")?);
+        let archive = archive(&[
+            File { name: "Dockerfile", is_executable: false, content: DOCKERFILE.as_bytes() },
+            File { name: "hub", is_executable: true, content: &hub },
+            File { name: "relay", is_executable: true, content: &relay },
+        ]);
+        let digest = Sha256::digest(&archive);
+        let tag: String = digest.iter().take(6).map(|byte| format!("{byte:02x}")).collect();
+        Ok(Self { image: Image { reference: format!("{NAME}:{tag}") }, archive })
     }
-    Ok(image)
+
+    pub(super) fn reference(&self) -> &str {
+        &self.image.reference
+    }
+
+    /// Makes the image, unless there is one of the same content.
+    pub(super) async fn image(self, docker: &Docker) -> Result<Image, ImageError> {
+        if docker.inspect_image(&self.image.reference).await.is_err() {
+            build(docker, &self.image, self.archive).await?;
+        }
+        Ok(self.image)
+    }
 }
 
 async fn build(docker: &Docker, image: &Image, context: Vec<u8>) -> Result<(), ImageError> {

@@ -55,11 +55,17 @@ pub(super) async fn into_nodes(
         let nothing = vec![BTreeSet::new(); lacking.len()];
         spread(docker, &lacking, image, &nothing).await?;
     }
-    let forgotten = nodes.iter().map(|node| node.forget_others(&name));
-    for error in join_all(forgotten).await.into_iter().filter_map(Result::err) {
+    Ok(loaded)
+}
+
+/// Removes from the nodes the images of ours that are not among those in use.
+pub(super) async fn forget_unused(nodes: &[Arc<Node>], used: &[String]) {
+    let used: Vec<String> = used.iter().map(|reference| full_name(reference)).collect();
+    for error in
+        join_all(nodes.iter().map(|node| node.forget(&used))).await.into_iter().filter_map(Result::err)
+    {
         tracing::debug!("removing older images: {error}");
     }
-    Ok(loaded)
 }
 
 /// Reads the image once, and writes to each node what it does not know.
@@ -102,14 +108,15 @@ impl Node {
         Ok(is_listed(&listed, name, id))
     }
 
-    /// Removes the other tags of one of our own images.
-    async fn forget_others(&self, name: &str) -> Result<(), KindError> {
-        let Some((of, _)) = name.rsplit_once(':').filter(|_| name.contains(NAME)) else { return Ok(()) };
-        let command = format!(
-            "old=$(ctr --namespace=k8s.io images ls -q | grep -F '{of}:' | grep -vFx '{name}'); \
-             [ -z \"$old\" ] || ctr --namespace=k8s.io images rm $old"
-        );
-        self.sh(&command).await.map(drop)
+    /// Removes our own images but for these.
+    async fn forget(&self, used: &[String]) -> Result<(), KindError> {
+        let listed =
+            self.sh(&format!("ctr --namespace=k8s.io images ls -q | grep -F '/{NAME}:'; true")).await?;
+        let old: Vec<&str> = listed.lines().filter(|name| !used.iter().any(|used| used == name)).collect();
+        if old.is_empty() {
+            return Ok(());
+        }
+        self.sh(&format!("ctr --namespace=k8s.io images rm {}", old.join(" "))).await.map(drop)
     }
 
     /// The digests of what the node has of any image.
