@@ -35,6 +35,11 @@ bless:
     INSTA_UPDATE=always cargo test -p scenarios --test matrix
     git diff --stat snapshots/
 
+# Rewrite docs/CONFORMANCE.md from the catalogue
+conformance:
+    mkdir -p docs
+    cargo run -- list --markdown > docs/CONFORMANCE.md
+
 # === running ===
 
 # hubcheck, as a user runs it

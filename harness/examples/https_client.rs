@@ -22,13 +22,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
             authority: "hub.example".to_owned(),
             tls: Some(name.clone()),
         };
-        let raw = Raw {
-            method: "GET".to_owned(),
-            target: "/".to_owned(),
-            headers: Vec::new(),
-            body: bytes::Bytes::new(),
-        };
-        let answer = client.exchange(&target, raw).await;
+        let answer = client.exchange(&target, Raw::new("GET", "/")).await;
         writeln!(std::io::stdout(), "{name}: {:?} {:?}", answer.status, answer.end)?;
     }
     Ok(())

@@ -46,6 +46,19 @@ pub enum Level {
     Contract,
     /// A SHOULD: a breach warns.
     Should,
+    /// A MUST of the specification that the servers in the field do not meet, with defaults that nobody changes: a breach
+    /// warns, and fails under [`Strictness::Strict`].
+    IgnoredMust,
+}
+
+/// Whether a MUST that the field ignores fails.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Strictness {
+    /// It warns.
+    #[default]
+    Ordinary,
+    /// It fails (`--strict`). Nothing else changes.
+    Strict,
 }
 
 /// What a check found.
@@ -117,7 +130,7 @@ pub struct Judged {
 }
 
 /// Judges a transcript by the ambient checks and by these.
-pub fn judge(transcript: &Transcript, checks: &[&Check], offers: &Offers) -> Judged {
+pub fn judge(transcript: &Transcript, checks: &[&Check], offers: &Offers, strictness: Strictness) -> Judged {
     let history = History::new(transcript);
     let mut findings: Vec<Finding> = broken(transcript);
     let mut not_judged = Vec::new();
@@ -134,11 +147,11 @@ pub fn judge(transcript: &Transcript, checks: &[&Check], offers: &Offers) -> Jud
         if judgement.judged == 0 && findings.is_empty() {
             findings.push(check.nothing_to_judge());
         }
-        findings.extend(judgement.breaches.into_iter().map(|breach| check.finding(breach)));
+        findings.extend(judgement.breaches.into_iter().map(|breach| check.finding(breach, strictness)));
     }
     for check in ambient::CHECKS {
         let judgement = (check.judge)(&history);
-        findings.extend(judgement.breaches.into_iter().map(|breach| check.finding(breach)));
+        findings.extend(judgement.breaches.into_iter().map(|breach| check.finding(breach, strictness)));
     }
     let verdict = findings.iter().map(|finding| finding.verdict).max().unwrap_or(Verdict::Pass);
     Judged { verdict, findings, not_judged }
@@ -151,10 +164,10 @@ impl Check {
         self.transports.is_empty() || transport.is_none_or(|transport| self.transports.contains(&transport))
     }
 
-    fn finding(&self, breach: Breach) -> Finding {
-        let verdict = match self.level {
-            Level::Must | Level::Contract => Verdict::Fail,
-            Level::Should => Verdict::Warn,
+    fn finding(&self, breach: Breach, strictness: Strictness) -> Finding {
+        let verdict = match (self.level, strictness) {
+            (Level::Must | Level::Contract, _) | (Level::IgnoredMust, Strictness::Strict) => Verdict::Fail,
+            (Level::Should, _) | (Level::IgnoredMust, Strictness::Ordinary) => Verdict::Warn,
         };
         Finding {
             check: self.id.to_owned(),
@@ -174,7 +187,7 @@ impl Check {
             actual: "the transcript holds nothing that this check looks at".to_owned(),
             at: None,
         };
-        Finding { verdict: Verdict::Inconclusive, ..self.finding(breach) }
+        Finding { verdict: Verdict::Inconclusive, ..self.finding(breach, Strictness::Ordinary) }
     }
 }
 
@@ -196,6 +209,18 @@ impl Judgement {
     /// Notes a breach of something that was judged.
     pub fn breach(&mut self, expected: impl Into<String>, actual: impl Into<String>, at: At) {
         self.breaches.push(Breach { expected: expected.into(), actual: actual.into(), at: Some(at.seq) });
+    }
+}
+
+/// In the words of lists and tables.
+impl fmt::Display for Level {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Level::Must => "must",
+            Level::Contract => "must (hub contract)",
+            Level::Should => "should",
+            Level::IgnoredMust => "must (fails only under --strict)",
+        })
     }
 }
 
@@ -237,4 +262,36 @@ fn broken(transcript: &Transcript) -> Vec<Finding> {
             remedy: "look at the transcript's last entries".to_owned(),
         })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn strictness_changes_what_the_field_ignores_and_nothing_else() {
+        const BROKEN: Check = Check {
+            id: "broken",
+            level: Level::Must,
+            sentence: "a sentence",
+            source: HUB_CONTRACT,
+            remedy: "a remedy",
+            transports: &[],
+            needs: &[],
+            judge: |_| Judgement::default(),
+        };
+        let verdict = |level, strictness| {
+            let breach = Breach { expected: String::new(), actual: String::new(), at: None };
+            Check { level, ..BROKEN }.finding(breach, strictness).verdict
+        };
+        for (level, ordinary, strict) in [
+            (Level::Must, Verdict::Fail, Verdict::Fail),
+            (Level::Contract, Verdict::Fail, Verdict::Fail),
+            (Level::Should, Verdict::Warn, Verdict::Warn),
+            (Level::IgnoredMust, Verdict::Warn, Verdict::Fail),
+        ] {
+            assert_eq!(verdict(level, Strictness::Ordinary), ordinary, "{level}");
+            assert_eq!(verdict(level, Strictness::Strict), strict, "{level}");
+        }
+    }
 }

@@ -1,6 +1,7 @@
 //! The command line: what users type, and what exit codes mean.
 
 pub mod bad_input;
+mod catalogue;
 mod expected;
 mod explain;
 mod kind;
@@ -11,6 +12,7 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::check::Strictness;
 use crate::cluster::supervisor;
 use crate::plan::{Affinity, Transport};
 use crate::run::Scenario;
@@ -61,6 +63,9 @@ enum Command {
     Check {
         /// A file that a run wrote
         transcript: PathBuf,
+        /// Fail also for a MUST that the servers in the field ignore
+        #[arg(long)]
+        strict: bool,
     },
 }
 
@@ -94,12 +99,15 @@ pub(crate) struct Place {
 struct ListArgs {
     /// Families, scenarios or cells; all when there is none
     filters: Vec<String>,
-    /// Only this family
+    /// Only this family, with a table of its checks: level, sentence, source, scenarios, remedy
     #[arg(long)]
     family: Option<String>,
     /// List every cell instead of every scenario
     #[arg(long)]
     cells: bool,
+    /// Print the whole catalogue as Markdown: docs/CONFORMANCE.md
+    #[arg(long, conflicts_with_all = ["filters", "family", "cells"])]
+    markdown: bool,
 }
 
 /// What to run, on which hub, where.
@@ -173,6 +181,9 @@ pub(crate) struct RunArgs {
         help_heading = "What"
     )]
     pub(crate) header: Vec<String>,
+    /// Fail also for a MUST that the servers in the field ignore with their defaults; without it that is a warning
+    #[arg(long, help_heading = "What")]
+    pub(crate) strict: bool,
     /// The hub's tool that plays a part: whoami, echo, count, tally, allocate or sleep
     #[arg(long, value_name = "NEED=NAME", help_heading = "What")]
     pub(crate) tool: Vec<String>,
@@ -220,9 +231,10 @@ pub fn main(catalog: &'static [&'static Scenario]) -> ExitCode {
         Command::Run(args) => run::run(catalog, &args),
         Command::Up(args) => kind::up(&args),
         Command::Down(place) => kind::down(&place),
+        Command::List(args) if args.markdown => catalogue::markdown(catalog),
         Command::List(args) => explain::list(catalog, &args.filters, args.family.as_deref(), args.cells),
         Command::Explain { scenario } => explain::explain(catalog, &scenario),
-        Command::Check { transcript } => explain::check(catalog, &transcript),
+        Command::Check { transcript, strict } => explain::check(catalog, &transcript, strictness(strict)),
     };
     match result {
         Ok(code) => ExitCode::from(code),
@@ -231,4 +243,8 @@ pub fn main(catalog: &'static [&'static Scenario]) -> ExitCode {
             ExitCode::from(error.code)
         }
     }
+}
+
+fn strictness(strict: bool) -> Strictness {
+    if strict { Strictness::Strict } else { Strictness::Ordinary }
 }

@@ -49,11 +49,16 @@ pub struct Scenario {
 pub struct Setup {
     /// `sessionAffinityConfig.clientIP.timeoutSeconds`.
     pub affinity_timeout_s: u32,
+    /// How many replicas it begins with; `None` for as many as the run has. A hub that is running already has what it has.
+    pub replicas: Option<usize>,
 }
 
 impl Setup {
     /// The guide's numbers.
-    pub const ORDINARY: Setup = Setup { affinity_timeout_s: 10_800 };
+    pub const ORDINARY: Setup = Setup { affinity_timeout_s: 10_800, replicas: None };
+
+    /// One replica, for rules about a single one: it is up in less time than several.
+    pub const ONE_REPLICA: Setup = Setup { replicas: Some(1), ..Setup::ORDINARY };
 }
 
 /// What a cell came to.
@@ -137,9 +142,10 @@ pub async fn run_cell(rig: &Arc<Rig>, catalog: &[&Scenario], cell: Cell) -> (Cel
     if let Err(error) = driven {
         recorder.record(What::Broken { reason: format!("{error:#}") });
     }
-    let transcript = Transcript { header: rig.header(cell), entries: recorder.entries() };
+    let replicas = rig.replicas_of(scenario.map_or(&Setup::ORDINARY, |scenario| &scenario.setup));
+    let transcript = Transcript { header: rig.header(cell, replicas), entries: recorder.entries() };
     let checks = scenario.map_or(&[] as &[&Check], |scenario| scenario.checks);
-    let judged = check::judge(&transcript, checks, &rig.offers);
+    let judged = check::judge(&transcript, checks, &rig.offers, rig.strictness);
     let written = write_transcript(&rig.evidence, cell, &transcript);
     let mut report = CellReport {
         cell,
@@ -177,7 +183,8 @@ impl CellReport {
 
 async fn drive(rig: &Arc<Rig>, scenario: &Scenario, cell: Cell, recorder: &Recorder) -> anyhow::Result<()> {
     let cluster = Arc::new(rig.cluster_up(cell, &scenario.setup, recorder).await?);
-    let stage = Stage::new(Arc::clone(rig), cell, Arc::clone(&cluster), recorder.clone());
+    let replicas = rig.replicas_of(&scenario.setup);
+    let stage = Stage::new(Arc::clone(rig), cell, replicas, Arc::clone(&cluster), recorder.clone());
     let driving = async {
         stage.ready().await?;
         (scenario.drive)(&stage).await?;

@@ -4,6 +4,7 @@
 //! Its JSONL form is versioned, so that a verdict can be recomputed from a file (`hubcheck check FILE`).
 //! Nothing here does IO or judges.
 
+mod body;
 pub mod history;
 mod jsonl;
 pub mod normal;
@@ -16,14 +17,12 @@ use serde::{Deserialize, Serialize};
 
 use crate::plan::{Affinity, Transport};
 
+pub use body::{BODY_KEPT, Body};
 pub use jsonl::ReadError;
 pub use recorder::{Recorder, Secret};
 
 /// The version of the JSONL form. A reader refuses a file of another version.
 pub const FORMAT: u32 = 1;
-
-/// The largest body kept whole, in bytes; of a longer one the beginning is kept and its length.
-pub const BODY_KEPT: usize = 64 * 1024;
 
 /// A finished recording of one cell.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -231,6 +230,9 @@ pub struct Request {
     pub exchange: ExchangeId,
     /// The client that sends it.
     pub client: String,
+    /// The name that the scenario gave it, by which checks find it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub probe: Option<String>,
     /// How it travels.
     pub path: Path,
     /// `GET`, `POST`, `DELETE`, ..
@@ -264,23 +266,6 @@ pub enum Connection {
     Fresh,
     /// Used by earlier requests of the same client.
     Kept,
-}
-
-/// A body, kept as what it is.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Body {
-    /// Valid JSON.
-    Json(serde_json::Value),
-    /// Other text.
-    Text(String),
-    /// Longer than [`BODY_KEPT`], or not UTF-8: its length in bytes and its beginning.
-    Long {
-        /// Length in bytes.
-        length: u64,
-        /// The first bytes, as text.
-        beginning: String,
-    },
 }
 
 /// One unit of an event stream: what stands between two empty lines.
@@ -408,29 +393,6 @@ pub enum Fault {
     },
     /// The Deployment's template changes, so that every pod is replaced.
     Roll,
-}
-
-// === impl Body ===
-
-impl Body {
-    /// Keeps these bytes as what they are.
-    pub fn from_bytes(bytes: &[u8]) -> Self {
-        let Ok(text) = std::str::from_utf8(bytes) else {
-            return Self::long(bytes);
-        };
-        if text.len() > BODY_KEPT {
-            return Self::long(bytes);
-        }
-        match serde_json::from_str(text) {
-            Ok(value) => Self::Json(value),
-            Err(_) => Self::Text(text.to_owned()),
-        }
-    }
-
-    fn long(bytes: &[u8]) -> Self {
-        let beginning = String::from_utf8_lossy(&bytes[..bytes.len().min(256)]).into_owned();
-        Self::Long { length: bytes.len() as u64, beginning }
-    }
 }
 
 // === impl Frame ===

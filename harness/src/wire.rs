@@ -31,8 +31,10 @@ use bytes::Bytes;
 use crate::plan::Transport;
 use crate::timeouts::Timeouts;
 use crate::transcript::{Body, End, Frame, Path, Recorder};
+use message::Voice;
 
 pub use exchange::{NOTHING_WRITTEN, REDACTED};
+pub use message::initialize_asking;
 pub use pending::{Outcome, Pending, Progress};
 pub use session::{Listening, Session};
 
@@ -89,6 +91,8 @@ pub struct Raw {
     pub headers: Vec<(String, String)>,
     /// The body; empty for none.
     pub body: Bytes,
+    /// The name by which checks find it in the transcript.
+    pub probe: Option<String>,
 }
 
 /// What came back in one exchange.
@@ -159,6 +163,31 @@ impl Client {
         }
     }
 
+    /// Begins a session without `initialize`, for probes of what a hub does before it and of what it answers to another
+    /// one: HTTP+SSE opens the stream with what `change` makes of its GET, and awaits its `endpoint`; elsewhere there is
+    /// no exchange.
+    ///
+    /// # Errors
+    ///
+    /// The [`Outcome`] of the GET when no `endpoint` came. The stream is closed.
+    pub async fn begin(
+        &self,
+        transport: Transport,
+        target: &Target,
+        change: impl FnOnce(Raw) -> Raw + Send,
+    ) -> Result<Session, Outcome> {
+        match transport {
+            Transport::Sse => http_sse::begin(self, target, change).await,
+            Transport::Streamable => Ok(streamable::begin(self)),
+            Transport::Stateless => Ok(stateless::open(self)),
+        }
+    }
+
+    /// The GET of this era, as a client sends it before it has a session.
+    pub fn get(&self, transport: Transport) -> Raw {
+        Voice::new(transport, Arc::clone(&self.inner.dialect)).get()
+    }
+
     /// One exchange on a connection of its own, for probes.
     ///
     /// It ends with the answer, or at the limit for any answer. An event stream that answers anything but a
@@ -184,6 +213,54 @@ impl Client {
         let timeouts = self.timeouts();
         let limit = if hold.is_zero() { timeouts.answer } else { hold + timeouts.held_call };
         limit + timeouts.slack
+    }
+}
+
+// === impl Raw ===
+
+impl Raw {
+    /// A request with no headers of its own and no body.
+    pub fn new(method: impl Into<String>, target: impl Into<String>) -> Self {
+        Self {
+            method: method.into(),
+            target: target.into(),
+            headers: Vec::new(),
+            body: Bytes::new(),
+            probe: None,
+        }
+    }
+
+    /// The same under this name, by which checks find it.
+    #[must_use]
+    pub fn named(self, probe: impl Into<String>) -> Self {
+        Self { probe: Some(probe.into()), ..self }
+    }
+
+    /// The same with this header in place of those of its name.
+    #[must_use]
+    pub fn with(self, name: &str, value: impl Into<String>) -> Self {
+        let mut raw = self.without(name);
+        raw.headers.push((name.to_owned(), value.into()));
+        raw
+    }
+
+    /// The same without this header.
+    #[must_use]
+    pub fn without(mut self, name: &str) -> Self {
+        self.headers.retain(|(known, _)| !known.eq_ignore_ascii_case(name));
+        self
+    }
+
+    /// The same with this body, whatever it is.
+    #[must_use]
+    pub fn carrying(self, body: impl Into<Bytes>) -> Self {
+        Self { body: body.into(), ..self }
+    }
+
+    /// The same to another path and query.
+    #[must_use]
+    pub fn to(self, target: impl Into<String>) -> Self {
+        Self { target: target.into(), ..self }
     }
 }
 

@@ -10,12 +10,13 @@ use axum::routing::{any, get, post};
 use http::StatusCode;
 
 use crate::cli::Toolset;
+use crate::defect::Defect;
 use crate::forward::Forwarder;
 use crate::handler::Handler;
 use crate::origin::Origins;
 use crate::replica::Replica;
 use crate::reply::{self, Reply};
-use crate::{sse, streamable};
+use crate::{sse, streamable, tamper};
 
 const NOWHERE: &str =
     "Nothing here: MCP is at /sse (HTTP+SSE) and /mcp (Streamable HTTP), health at /healthz and /readyz";
@@ -54,6 +55,7 @@ impl App {
             .route("/mcp", any(|State(app), request| streamable::handle(app, request)))
             .route("/mcp/", any(|State(app), request| streamable::handle(app, request)))
             .layer(from_fn_with_state(self.clone(), admit))
+            .layer(from_fn_with_state(self.clone(), tamper::around))
             .route("/healthz", get(|| async { reply::text(StatusCode::OK, "alive") }))
             .route("/readyz", get(ready))
             .fallback(|| async { reply::text(StatusCode::NOT_FOUND, NOWHERE) })
@@ -64,6 +66,7 @@ impl App {
 async fn admit(State(app): State<Arc<App>>, request: Request<Body>, next: Next) -> Reply {
     match app.origins.check(request.headers()) {
         Ok(()) => next.run(request).await,
+        Err(_) if app.replica.defects.has(Defect::IgnoresOrigin) => next.run(request).await,
         Err(answer) => answer,
     }
 }

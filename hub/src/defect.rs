@@ -7,6 +7,7 @@ use clap::ValueEnum;
 /// One deliberate fault. The doc comment of a variant is what `--list-defects` prints.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Defect {
+    // === of routing, and of every cell ===
     /// Every second request of a session is answered `404 Could not find session` by its own owner.
     LosesSessions,
     /// A POST for a session of another replica is accepted (202, or an SSE stream without an answer) and dropped.
@@ -50,6 +51,20 @@ pub enum Defect {
     CrashesOnCall,
     /// `echo` appends the value of the environment variable `POSTGRES_PASSWORD`, if there is one.
     ShowsSecrets,
+    // === of HTTP+SSE (`sse`) ===
+    /// The stream of `GET /sse` is answered with `Content-Type: text/plain`.
+    MistypedStream,
+    /// A `message` event comes before the `endpoint` event.
+    EndpointSecond,
+    /// The `endpoint` event says a URL of another host.
+    EndpointElsewhere,
+    // === of Streamable HTTP (`streamable`) ===
+    // === of 2026-07-28 (`stateless`) ===
+    // === of the rules that all eras share (`session`) ===
+    /// A request with any `Origin` is served.
+    IgnoresOrigin,
+    /// A request without `Origin` is answered 403.
+    DemandsOrigin,
 }
 
 impl Defect {
@@ -67,13 +82,14 @@ impl Defect {
 }
 
 /// The faults of this process.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Defects(u32);
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Defects([u64; 4]);
 
 impl Defects {
     /// Whether `defect` was asked for.
     pub fn has(self, defect: Defect) -> bool {
-        self.0 & (1 << defect as u32) != 0
+        let (word, bit) = place(defect);
+        self.0[word] & bit != 0
     }
 
     /// Parses names; empty ones are skipped, so that an empty `DEFECT` means none.
@@ -85,10 +101,17 @@ impl Defects {
         for name in names.into_iter().map(str::trim).filter(|name| !name.is_empty()) {
             let defect = Defect::from_str(name, false)
                 .map_err(|_| format!("unknown defect `{name}`: see --list-defects"))?;
-            defects.0 |= 1 << defect as u32;
+            let (word, bit) = place(defect);
+            defects.0[word] |= bit;
         }
         Ok(defects)
     }
+}
+
+/// The word and the bit that stand for a defect.
+fn place(defect: Defect) -> (usize, u64) {
+    let number = defect as usize;
+    (number / 64, 1 << (number % 64))
 }
 
 #[cfg(test)]
@@ -108,7 +131,7 @@ mod tests {
 
     #[test]
     fn empty_names_are_none_and_unknown_ones_an_error() {
-        assert_eq!(Defects::parse(["", " "]).unwrap().0, 0);
+        assert_eq!(Defects::parse(["", " "]).unwrap(), Defects::default());
         assert!(Defects::parse(["loses-sesions"]).unwrap_err().contains("loses-sesions"));
     }
 }

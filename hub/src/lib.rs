@@ -3,7 +3,8 @@
 //! A request comes in through [`serve`], is admitted by [`origin`], and goes by its path to [`sse`] (HTTP+SSE, 2024-11-05) or to
 //! [`streamable`] (Streamable HTTP with a session, and 2026-07-28 without one). Both ask [`replica`] where the session lives, which
 //! reads it from the [`session_id`] alone: here ([`session`]), or at another replica, to which [`forward`] carries the request.
-//! [`tools`] are what a client can call, [`official`] what the official conformance suite calls, [`drain`] is how the process stops, [`defect`] is what can be broken on purpose.
+//! [`tools`] are what a client can call, [`official`] what the official conformance suite calls, [`drain`] is how the process stops,
+//! [`defect`] is what can be broken on purpose, of which [`tamper`] is the part that concerns HTTP alone.
 //!
 //! The hub knows nothing of the harness that tests it, and nothing of Kubernetes beyond three environment variables.
 
@@ -23,6 +24,7 @@ pub mod session;
 pub mod session_id;
 pub mod sse;
 pub mod streamable;
+pub mod tamper;
 pub mod tools;
 
 /// Writes one line to stderr, where `kubectl logs` and a terminal both find it.

@@ -60,7 +60,10 @@ pub async fn open(app: Arc<App>, request: Request<Body>) -> Reply {
     let (session, pipe) = Session::new(replica.mint(), Out::Stream(outgoing), replica.limits.queue, tamper);
     replica.sessions.insert(session.clone());
     let service = serve_directly_with_ct(app.handler.for_session(), pipe, None, session.ended().clone());
-    let endpoint = format!("event: endpoint\ndata: {MESSAGES}?session_id={}\n\n", session.id());
+    let origin = if defects.has(Defect::EndpointElsewhere) { "http://elsewhere.example" } else { "" };
+    let before = if defects.has(Defect::EndpointSecond) { "event: message\ndata: \"hello\"\n\n" } else { "" };
+    let endpoint =
+        format!("{before}event: endpoint\ndata: {origin}{MESSAGES}?session_id={}\n\n", session.id());
     stream_reply(Body::new(Stream {
         first: Some(endpoint.into()),
         frames,

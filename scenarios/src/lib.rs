@@ -1,6 +1,8 @@
 //! The catalogue: every scenario of hubcheck, one module per family.
 
 pub mod routing;
+pub mod session;
+pub mod sse;
 
 use harness::run::Scenario;
 
@@ -20,4 +22,8 @@ pub const CATALOG: &[&Scenario] = &[
     &routing::change::ROLLING_UPDATE,
     &routing::spread::BALANCE,
     &routing::spread::STATELESS_ANY_REPLICA,
+    // The wire, era by era.
+    &sse::opening::OPENING,
+    // What all eras share.
+    &session::origin::ORIGIN,
 ];

@@ -250,6 +250,52 @@ fn list_names_every_scenario_and_cell() {
 }
 
 #[test]
+fn list_of_a_family_says_what_each_check_enforces() {
+    let listed = told(&["list", "--family", "sse"]);
+    assert!(listed.contains("sse/opening"), "{listed}");
+    for part in [
+        "endpoint-first  must\n",
+        "  rule: When a client connects, the server MUST send an `endpoint` event",
+        "  source: https://modelcontextprotocol.io/specification/2024-11-05/",
+        "  scenarios: sse/opening\n",
+        "  remedy: hub: send `event: endpoint`",
+    ] {
+        assert!(listed.contains(part), "{part} is missing in {listed}");
+    }
+    assert!(!listed.contains("calls-answered"), "a check of another family: {listed}");
+}
+
+#[test]
+fn the_table_of_the_catalogue_is_current() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/CONFORMANCE.md");
+    let committed = std::fs::read_to_string(path).expect("docs/CONFORMANCE.md is there");
+    let output = Command::new(env!("CARGO_BIN_EXE_hubcheck")).args(["list", "--markdown"]).output();
+    let printed = String::from_utf8(output.expect("hubcheck runs").stdout).expect("UTF-8");
+    assert!(
+        committed == printed,
+        "docs/CONFORMANCE.md is not what the catalogue says: run `just conformance`"
+    );
+}
+
+#[test]
+fn a_must_that_the_field_ignores_warns_and_fails_under_strict() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let run = ["run", "--env", "DEFECT=ignores-origin", "--evidence", "evidence", "session/origin@sse"];
+    let told = told_in(folder.path(), &run);
+    assert!(told.starts_with("exit code: 0") && told.contains("WARN"), "{told}");
+    let runs = std::fs::read_dir(folder.path().join("evidence")).expect("the evidence is there");
+    let run_folder = runs.flatten().next().expect("a run").path();
+    let transcript = run_folder.join("session/origin@sse.jsonl");
+    let transcript = transcript.to_str().expect("a readable path");
+    let ordinary = told_in(folder.path(), &["check", transcript]);
+    assert!(ordinary.starts_with("exit code: 0") && ordinary.contains("warn origin-validated"), "{ordinary}");
+    let strict = told_in(folder.path(), &["check", "--strict", transcript]);
+    assert!(strict.starts_with("exit code: 1") && strict.contains("fail origin-validated"), "{strict}");
+    let strict = told_in(folder.path(), &[&run[..], &["--strict"]].concat());
+    assert!(strict.starts_with("exit code: 1") && strict.contains("FAIL"), "{strict}");
+}
+
+#[test]
 fn explain_says_what_why_which_rule_and_what_mends_it() {
     for scenario in scenarios::CATALOG {
         let told = told(&["explain", scenario.outline.id]);

@@ -14,6 +14,7 @@ use harness::run::{Rig, Scenario};
 use harness::transcript::normal::normalise;
 use rstest::rstest;
 use scenarios::routing::{change, owner, session, spread, stray};
+use scenarios::sse;
 use tokio::runtime::Runtime;
 use tokio::sync::OnceCell;
 
@@ -79,6 +80,10 @@ matrix! {
     rolling_update => &change::ROLLING_UPDATE, [Off, ClientIp] x [Sse, Streamable, Stateless];
     balance => &spread::BALANCE, [Off, ClientIp] x [Sse, Streamable, Stateless];
     stateless_any_replica => &spread::STATELESS_ANY_REPLICA, [A::Any] x [Stateless];
+    // The wire, era by era.
+    sse_opening => &sse::opening::OPENING, [A::Any] x [Sse];
+    // What all eras share.
+    session_origin => &scenarios::session::origin::ORIGIN, [A::Any] x [Sse, Streamable, Stateless];
 }
 
 #[test]

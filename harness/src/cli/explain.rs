@@ -4,15 +4,15 @@ use std::io::Write;
 use std::path::Path;
 
 use super::bad_input::CommandError;
-use super::exit;
-use crate::check::{self, HUB_CONTRACT, Level, Verdict};
+use super::{catalogue, exit};
+use crate::check::{self, HUB_CONTRACT, Strictness, Verdict};
 use crate::plan::{self, Need, Offers, Selection, Tool};
 use crate::run::Scenario;
 use crate::transcript::Transcript;
 
 /// Prints a line per scenario, or per cell.
 pub(super) fn list(
-    catalog: &[&Scenario],
+    catalog: &[&'static Scenario],
     filters: &[String],
     family: Option<&str>,
     cells: bool,
@@ -34,6 +34,9 @@ pub(super) fn list(
         for scenario in catalog.iter().filter(selected) {
             let count = planned.iter().filter(|plan| plan.cell.scenario == scenario.outline.id).count();
             out += &format!("{:width$}  {count:>2}  {}\n", scenario.outline.id, scenario.title);
+        }
+        if let Some(family) = family {
+            out += &format!("\n{}", catalogue::table(catalog, family));
         }
     }
     print(&out);
@@ -67,12 +70,7 @@ pub(super) fn explain(catalog: &[&Scenario], name: &str) -> Result<u8, CommandEr
     }
     out += &format!("rests on: {}\n\nchecks\n", scenario.spec.join(", "));
     for check in scenario.checks.iter().chain(check::ambient::CHECKS) {
-        let level = match check.level {
-            Level::Must => "must",
-            Level::Contract => "must (hub contract)",
-            Level::Should => "should",
-        };
-        out += &format!("  {}  {level}: {}\n", check.id, check.sentence);
+        out += &format!("  {}  {}: {}\n", check.id, check.level, check.sentence);
         if check.source != HUB_CONTRACT {
             out += &format!("      {}\n", check.source);
         }
@@ -83,7 +81,7 @@ pub(super) fn explain(catalog: &[&Scenario], name: &str) -> Result<u8, CommandEr
 }
 
 /// Judges a transcript's file and prints verdict and findings.
-pub(super) fn check(catalog: &[&Scenario], path: &Path) -> Result<u8, CommandError> {
+pub(super) fn check(catalog: &[&Scenario], path: &Path, strictness: Strictness) -> Result<u8, CommandError> {
     let text = std::fs::read_to_string(path)
         .map_err(|error| CommandError::usage(format!("reading `{}`: {error}", path.display())))?;
     let transcript = Transcript::from_jsonl(&text)
@@ -95,7 +93,7 @@ pub(super) fn check(catalog: &[&Scenario], path: &Path) -> Result<u8, CommandErr
             path.display()
         ))
     })?;
-    let judged = check::judge(&transcript, scenario.checks, &offers_of(&transcript));
+    let judged = check::judge(&transcript, scenario.checks, &offers_of(&transcript), strictness);
     let mut out = format!("{} {}\n", judged.verdict, transcript.header.cell);
     for finding in &judged.findings {
         let at = finding.at.map(|at| format!(" at #{at}")).unwrap_or_default();
@@ -127,7 +125,7 @@ fn offers_of(transcript: &Transcript) -> Offers {
     Offers { replicas: transcript.header.replicas, has }
 }
 
-fn print(text: &str) {
+pub(super) fn print(text: &str) {
     // A reader that has gone (`hubcheck list | head`) is no error.
     drop(std::io::stdout().lock().write_all(text.as_bytes()));
 }

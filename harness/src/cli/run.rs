@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::bad_input::CommandError;
-use super::{BackendArg, Expected, RunArgs, exit};
+use super::{BackendArg, Expected, RunArgs, exit, strictness};
 use crate::check::Verdict;
 use crate::cluster::local::Launch;
 use crate::cluster::manifest::Manifests;
@@ -48,6 +48,7 @@ pub(super) fn run(catalog: &'static [&'static Scenario], args: &RunArgs) -> Resu
     let (mut sink, report_failed) = sinks(&args.report)?;
     let run_name = run_name();
     let mut rig = rig(args, &run_name)?;
+    rig.strictness = strictness(args.strict);
     // From here on: what building the hub took is cargo's to tell.
     let began = Instant::now();
     let about = About {
@@ -339,7 +340,7 @@ fn rerun() -> String {
         let Some(flag) = arg.strip_prefix("--") else { continue };
         let (name, inline) =
             flag.split_once('=').map_or((flag, None), |(name, value)| (name, Some(value.to_owned())));
-        let takes_value = !matches!(name, "shell");
+        let takes_value = !matches!(name, "shell" | "strict" | "keep");
         let value = if takes_value { inline.or_else(|| args.next()) } else { None };
         match (name, value) {
             // A new run writes its own report, and runs one cell.

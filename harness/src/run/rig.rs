@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use super::Setup;
 use super::kind_hub::{Hurry, KindHub};
+use crate::check::Strictness;
 use crate::cluster::Unmet;
 use crate::cluster::backend::{Address, Cluster};
 use crate::cluster::kind::KindError;
@@ -62,6 +63,8 @@ pub struct Rig {
     pub hub: String,
     /// How many replicas a cell begins with.
     pub replicas: usize,
+    /// Whether a MUST that the field ignores fails.
+    pub strictness: Strictness,
     /// What hub and backend offer; complete after [`Rig::survey`].
     pub offers: Offers,
     /// Every limit.
@@ -251,6 +254,7 @@ impl Rig {
         Ok(Self {
             hub: name,
             replicas: offers.replicas,
+            strictness: Strictness::Ordinary,
             offers,
             timeouts: Arc::new(timeouts),
             evidence,
@@ -267,7 +271,15 @@ impl Rig {
         setup: &Setup,
         recorder: &Recorder,
     ) -> Result<Cluster, RigError> {
-        self.up(self.replicas, cell.affinity, setup, recorder).await
+        self.up(self.replicas_of(setup), cell.affinity, setup, recorder).await
+    }
+
+    /// How many replicas a cell begins with.
+    pub(super) fn replicas_of(&self, setup: &Setup) -> usize {
+        match &self.place {
+            Place::Url(_) => self.replicas,
+            Place::Local(_) | Place::Kind(_) => setup.replicas.unwrap_or(self.replicas),
+        }
     }
 
     /// What must not be recorded.
@@ -296,7 +308,7 @@ impl Rig {
     }
 
     /// The header of a cell's transcript.
-    pub(super) fn header(&self, cell: Cell) -> Header {
+    pub(super) fn header(&self, cell: Cell, replicas: usize) -> Header {
         let tools = Tool::ALL.into_iter().filter(|tool| self.offers.meets(Need::Tool(*tool)));
         Header {
             format: FORMAT,
@@ -306,7 +318,7 @@ impl Rig {
             transport: cell.transport,
             backend: self.backend_name().to_owned(),
             hub: self.hub.clone(),
-            replicas: self.replicas,
+            replicas,
             tools: tools.map(|tool| tool.to_string()).collect(),
         }
     }

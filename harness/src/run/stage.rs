@@ -2,6 +2,7 @@
 
 mod load;
 mod luck;
+mod probe;
 mod words;
 
 use std::sync::Arc;
@@ -28,6 +29,7 @@ pub use words::outcome_text;
 pub struct Stage {
     rig: Arc<Rig>,
     cell: Cell,
+    replicas: usize,
     cluster: Arc<Cluster>,
     recorder: Recorder,
     clients: AtomicUsize,
@@ -58,14 +60,20 @@ pub struct InFlight {
 }
 
 impl Stage {
-    pub(super) fn new(rig: Arc<Rig>, cell: Cell, cluster: Arc<Cluster>, recorder: Recorder) -> Self {
-        Self { rig, cell, cluster, recorder, clients: AtomicUsize::new(0) }
+    pub(super) fn new(
+        rig: Arc<Rig>,
+        cell: Cell,
+        replicas: usize,
+        cluster: Arc<Cluster>,
+        recorder: Recorder,
+    ) -> Self {
+        Self { rig, cell, replicas, cluster, recorder, clients: AtomicUsize::new(0) }
     }
 
     /// Waits until every replica of the cell's beginning is ready.
     pub(super) async fn ready(&self) -> anyhow::Result<()> {
         let limit = self.rig.timeouts.ready;
-        Ok(self.cluster.wait(&Condition::Ready(self.rig.replicas), limit).await?)
+        Ok(self.cluster.wait(&Condition::Ready(self.replicas), limit).await?)
     }
 
     // === what this cell is ===
@@ -92,7 +100,7 @@ impl Stage {
 
     /// How many replicas the cell began with.
     pub fn replica_count(&self) -> usize {
-        self.rig.replicas
+        self.replicas
     }
 
     // === notes in the transcript ===
@@ -399,7 +407,7 @@ impl Stage {
     }
 
     fn so_far(&self) -> Transcript {
-        Transcript { header: self.rig.header(self.cell), entries: self.recorder.entries() }
+        Transcript { header: self.rig.header(self.cell, self.replicas), entries: self.recorder.entries() }
     }
 }
 

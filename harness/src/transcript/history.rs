@@ -207,6 +207,21 @@ impl<'t> History<'t> {
         call.session.map(|idx| &self.sessions[idx])
     }
 
+    /// The exchanges of every request that the scenario sent under this name, in order.
+    pub fn probes(&self, name: &str) -> impl Iterator<Item = &Exchange<'t>> {
+        self.exchanges.values().filter(move |exchange| exchange.request.probe.as_deref() == Some(name))
+    }
+
+    /// The JSON-RPC requests that the scenario sent under this name, in order.
+    pub fn probed_calls(&self, name: &str) -> impl Iterator<Item = &Call<'t>> {
+        self.calls.iter().filter(move |call| self.probe_of(call) == Some(name))
+    }
+
+    /// The name under which the scenario sent a request.
+    pub fn probe_of(&self, call: &Call<'_>) -> Option<&'t str> {
+        self.exchanges.get(&call.exchange).and_then(|exchange| exchange.request.probe.as_deref())
+    }
+
     /// When a step began.
     pub fn step(&self, wanted: &str) -> Option<At> {
         self.entries().iter().find_map(|entry| match &entry.what {
@@ -300,11 +315,12 @@ impl<'t> History<'t> {
     fn read_calls(&self) -> Vec<Call<'t>> {
         self.exchanges
             .values()
-            .filter_map(|exchange| {
-                let message = exchange.request.message()?;
-                let id = message.get("id")?;
-                let method = message.get("method")?.as_str()?;
-                Some(self.read_call(exchange, method, id, message))
+            .flat_map(|exchange| {
+                exchange.request.messages().filter_map(move |message| {
+                    let id = message.get("id")?;
+                    let method = message.get("method")?.as_str()?;
+                    Some(self.read_call(exchange, method, id, message))
+                })
             })
             .collect()
     }

@@ -27,6 +27,25 @@ const BACKGROUND: [&str; 7] = [
     "FailedKillPod",
 ];
 
+/// The headers of a request that are told.
+const HEADERS: &[&str] =
+    &["mcp-session-id", "mcp-protocol-version", "mcp-method", "mcp-name", "last-event-id"];
+
+/// Those of a probe, which may be about any of them.
+const PROBE_HEADERS: &[&str] = &[
+    "origin",
+    "accept",
+    "content-type",
+    "mcp-session-id",
+    "mcp-protocol-version",
+    "mcp-method",
+    "mcp-name",
+    "last-event-id",
+];
+
+/// From so many bytes on only the length of a string is told.
+const LONG_TEXT: usize = 1024;
+
 /// Marks a payload or key as a client's own, in a form that snapshots know by the part the client plays.
 pub fn own_mark(client: &str) -> String {
     format!("of client `{client}`")
@@ -172,6 +191,7 @@ impl Names {
 
     fn value(&mut self, value: &Value, reader: &Reader<'_>) -> Value {
         match value {
+            Value::String(text) if text.len() > LONG_TEXT => Value::from(format!("<{} bytes>", text.len())),
             Value::String(text) => Value::String(self.text(text, reader)),
             Value::Array(items) => items.iter().map(|item| self.value(item, reader)).collect(),
             Value::Object(fields) => fields
@@ -237,8 +257,11 @@ fn write_exchange(out: &mut String, exchange: &Exchange<'_>, reader: &Reader<'_>
         Connection::Fresh => "",
         Connection::Kept => ", kept connection",
     };
-    let _ = writeln!(out, "  {} {} via {path}{kept}", request.method, names.text(&request.target, reader));
-    for header in ["mcp-session-id", "mcp-protocol-version", "mcp-method", "mcp-name", "last-event-id"] {
+    let probe = request.probe.as_deref().map(|probe| format!("  [{probe}]")).unwrap_or_default();
+    let target = names.text(&request.target, reader);
+    let _ = writeln!(out, "  {} {target} via {path}{kept}{probe}", request.method);
+    let told: &[&str] = if request.probe.is_some() { PROBE_HEADERS } else { HEADERS };
+    for header in told {
         if let Some(value) = request.header(header) {
             let _ = writeln!(out, "    {header}: {}", names.text(value, reader));
         }
@@ -287,6 +310,7 @@ fn frame_text(frame: &Frame, reader: &Reader<'_>, names: &mut Names) -> Option<(
 fn body_text(body: &Body, reader: &Reader<'_>, names: &mut Names) -> String {
     match body {
         Body::Json(value) => names.value(value, reader).to_string(),
+        Body::Text(text) if text.len() > LONG_TEXT => format!("{} bytes", text.len()),
         Body::Text(text) => names.text(text.trim_end(), reader),
         Body::Long { length, .. } => format!("{length} bytes"),
     }

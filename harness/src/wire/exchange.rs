@@ -248,11 +248,12 @@ impl Exchange<'_> {
     fn begin(&self, connection: Connection) -> Recording {
         let client = self.client;
         let exchange = client.recorder().next_exchange();
-        let Raw { method, target, body, .. } = &self.request;
+        let Raw { method, target, body, probe, .. } = &self.request;
         let headers = self.headers().into_iter();
         client.recorder().record(What::Request(Request {
             exchange,
             client: client.name().to_owned(),
+            probe: probe.clone(),
             path: self.target.path.clone(),
             method: method.clone(),
             target: target.clone(),

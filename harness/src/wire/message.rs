@@ -66,7 +66,7 @@ impl Voice {
             Some(endpoint) => endpoint.target().to_owned(),
             None => self.dialect.mcp_path.clone(),
         };
-        Raw { method: "POST".to_owned(), target, headers, body: Bytes::from(message.to_string()) }
+        Raw { headers, body: Bytes::from(message.to_string()), ..Raw::new("POST", target) }
     }
 
     /// The GET that opens the session's stream.
@@ -77,14 +77,14 @@ impl Voice {
         };
         let mut headers = vec![header("accept", "text/event-stream")];
         headers.extend(self.session_headers());
-        Raw { method: "GET".to_owned(), target: target.clone(), headers, body: Bytes::new() }
+        Raw { headers, ..Raw::new("GET", target) }
     }
 
     /// The DELETE that ends the session.
     pub(super) fn delete(&self) -> Raw {
         let headers = self.session_headers().collect();
         let target = self.dialect.mcp_path.clone();
-        Raw { method: "DELETE".to_owned(), target, headers, body: Bytes::new() }
+        Raw { headers, ..Raw::new("DELETE", target) }
     }
 
     /// The session's id, wherever the era has it.
@@ -136,7 +136,12 @@ impl Voice {
 
 /// The parameters of `initialize`.
 pub(super) fn initialize(transport: Transport) -> Value {
-    json!({ "protocolVersion": version(transport), "capabilities": {}, "clientInfo": client_info() })
+    initialize_asking(version(transport))
+}
+
+/// The parameters of an `initialize` that asks for this version.
+pub fn initialize_asking(version: &str) -> Value {
+    json!({ "protocolVersion": version, "capabilities": {}, "clientInfo": client_info() })
 }
 
 /// Who we say we are.

@@ -167,9 +167,13 @@ impl Session {
         hold: Duration,
         progress: Progress,
     ) -> Pending {
+        let number = self.core.next.fetch_add(1, Ordering::SeqCst);
+        let message = self.core.voice.request(number, method, params, progress);
+        self.start_raw(target, self.core.voice.post(&message), number, hold).await
+    }
+
+    async fn start_raw(&self, target: &Target, raw: Raw, number: u64, hold: Duration) -> Pending {
         let core = &self.core;
-        let number = core.next.fetch_add(1, Ordering::SeqCst);
-        let message = core.voice.request(number, method, params, progress);
         let news = core.inbox.expect(number);
         let patience = core.client.patience(hold);
         let until = Instant::now() + patience;
@@ -177,7 +181,7 @@ impl Session {
         // An HTTP+SSE hub accepts at once, however long the call takes.
         let limit = if is_sse { core.client.patience(Duration::ZERO) } else { patience };
         let (written, is_written) = oneshot::channel();
-        let post = self.post(target, &message, limit, Some(number), Some(written));
+        let post = self.exchange(target, raw, limit, Some(number), Some(written));
         let post = AbortOnDropHandle::new(tokio::spawn(post));
         // An error says that it never will be.
         let _ = is_written.await;
@@ -192,13 +196,56 @@ impl Session {
     pub async fn notify(&self, target: &Target, method: &str, params: Value) -> Outcome {
         let message = self.core.voice.notification(method, params);
         let limit = self.core.client.patience(Duration::ZERO);
-        Outcome::of_acceptance(self.post(target, &message, limit, None, None).await)
+        let post = self.core.voice.post(&message);
+        Outcome::of_acceptance(self.exchange(target, post, limit, None, None).await)
     }
 
-    /// The next request as it would be sent, for a probe to change and to send with [`Client::exchange`].
+    /// The next request as it would be sent, for a probe to change and to send with [`Session::send`] or, where no
+    /// answer on the session's stream is awaited, with [`Client::exchange`].
     pub fn raw(&self, method: &str, params: Value) -> Raw {
+        self.raw_asking(method, params, Progress::No)
+    }
+
+    /// The same, with or without a progress token.
+    pub fn raw_asking(&self, method: &str, params: Value, progress: Progress) -> Raw {
         let number = self.core.next.fetch_add(1, Ordering::SeqCst);
-        self.core.voice.post(&self.core.voice.request(number, method, params, Progress::No))
+        self.core.voice.post(&self.core.voice.request(number, method, params, progress))
+    }
+
+    /// A notification as it would be sent, for a probe to change.
+    pub fn raw_notification(&self, method: &str, params: Value) -> Raw {
+        self.core.voice.post(&self.core.voice.notification(method, params))
+    }
+
+    /// The DELETE that ends this session as it would be sent, for a probe to change. It ends nothing here.
+    pub fn raw_delete(&self) -> Raw {
+        self.core.voice.delete()
+    }
+
+    /// The GET of this session's stream as it would be sent, for a probe to change.
+    pub fn raw_get(&self) -> Raw {
+        self.core.voice.get()
+    }
+
+    /// Sends a request made with [`Session::raw`] and waits for what becomes of it, wherever its answer belongs. What is
+    /// no JSON-RPC request with a number as id is done with the answer to its POST.
+    pub async fn send(&self, target: &Target, raw: Raw) -> Outcome {
+        match self.send_held(target, raw.clone(), Duration::ZERO).await {
+            Some(pending) => pending.outcome().await,
+            None => {
+                let limit = self.core.client.patience(Duration::ZERO);
+                Outcome::of_acceptance(self.exchange(target, raw, limit, None, None).await)
+            }
+        }
+    }
+
+    /// Sends a request made with [`Session::raw`] that is known to take `hold`, and returns when it has been written;
+    /// `None`, and nothing sent, when it is no JSON-RPC request with a number as id.
+    pub async fn send_held(&self, target: &Target, raw: Raw, hold: Duration) -> Option<Pending> {
+        let message: Value = serde_json::from_slice(&raw.body).ok()?;
+        message.get("method")?;
+        let number = message.get("id")?.as_u64()?;
+        Some(self.start_raw(target, raw, number, hold).await)
     }
 
     /// Opens the session's own stream where the era opens it later: the GET stream of Streamable HTTP.
@@ -298,17 +345,6 @@ impl Session {
             Outcome::Accepted => Ok(()),
             outcome => Err(outcome),
         }
-    }
-
-    fn post(
-        &self,
-        target: &Target,
-        message: &Value,
-        limit: Duration,
-        number: Option<u64>,
-        written: Option<oneshot::Sender<()>>,
-    ) -> impl Future<Output = Answer> + Send + use<> {
-        self.exchange(target, self.core.voice.post(message), limit, number, written)
     }
 
     /// An exchange on the session's connection, which does not keep the session alive.

@@ -7,6 +7,15 @@ use super::session::Session;
 use super::{Answer, Client, Target};
 use crate::plan::Transport;
 
+/// A session that has no id yet.
+pub(super) fn begin(client: &Client) -> Session {
+    let (inbox, asked) = Inbox::new();
+    let session =
+        Session::begin(client, Voice::new(Transport::Streamable, client.inner.dialect.clone()), inbox);
+    session.reply_to(asked);
+    session
+}
+
 /// Initialises; id and version are what the answer to `initialize` says.
 pub(super) async fn open(client: &Client, target: &Target) -> Result<Session, Outcome> {
     let (inbox, asked) = Inbox::new();

@@ -10,12 +10,11 @@ use tokio::net::TcpSocket;
 use crate::fake::{self, Conn, Fake, bodies, client, client_with, ends, finished, frames, short, target};
 
 fn get(target: &str) -> Raw {
-    Raw { method: "GET".to_owned(), target: target.to_owned(), headers: Vec::new(), body: Bytes::new() }
+    Raw::new("GET", target)
 }
 
 fn post(body: impl Into<Bytes>) -> Raw {
-    let headers = vec![("content-type".to_owned(), "application/json".to_owned())];
-    Raw { method: "POST".to_owned(), target: "/mcp".to_owned(), headers, body: body.into() }
+    Raw::new("POST", "/mcp").with("content-type", "application/json").carrying(body)
 }
 
 async fn end_of(client: &Client, says: impl Into<Vec<u8>>) -> End {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use serde_json::Value;
 
@@ -97,11 +98,29 @@ impl<'t> Exchange<'t> {
             .iter()
             .filter(|(_, frame)| frame.event_type() == "message")
             .filter_map(|(at, frame)| Some((*at, serde_json::from_str(frame.data.as_deref()?).ok()?)));
-        let whole = self.body.iter().filter_map(|(at, body)| match body {
-            Body::Json(value) => Some((*at, value.clone())),
-            Body::Text(_) | Body::Long { .. } => None,
-        });
-        framed.chain(whole).collect()
+        let whole = self.body.iter().filter_map(|(at, body)| Some((*at, body.json()?.clone())));
+        framed
+            .chain(whole)
+            .flat_map(|(at, message)| match message {
+                Value::Array(batch) => batch.into_iter().map(|message| (at, message)).collect(),
+                message => vec![(at, message)],
+            })
+            .collect()
+    }
+
+    /// The HTTP status of the answer.
+    pub fn status(&self) -> Option<u16> {
+        self.head.map(|head| head.status)
+    }
+
+    /// The media type of the answer in lower case, without parameters.
+    pub fn media_type(&self) -> Option<String> {
+        self.head.and_then(|head| head.header("content-type").map(media_type))
+    }
+
+    /// How long the head of the answer took.
+    pub fn head_took(&self) -> Option<Duration> {
+        self.head.map(|head| self.at.until(head.at))
     }
 }
 
@@ -120,10 +139,16 @@ impl Request {
 
     /// The JSON-RPC message it carries.
     pub fn message(&self) -> Option<&Value> {
-        match &self.body {
-            Some(Body::Json(value)) => Some(value),
-            _ => None,
-        }
+        self.body.as_ref().and_then(Body::json)
+    }
+
+    /// The JSON-RPC messages it carries: one, or those of a batch.
+    pub fn messages(&self) -> impl Iterator<Item = &Value> {
+        let (batch, one) = match self.message() {
+            Some(Value::Array(batch)) => (batch.as_slice(), None),
+            one => (&[] as &[Value], one),
+        };
+        batch.iter().chain(one)
     }
 }
 

@@ -1,0 +1,40 @@
+//! The defects of family `routing`, and of the checks on every cell.
+
+use super::Row;
+
+pub(crate) const ROWS: &[Row] = &[
+    ("loses-sessions", "session-survives-any-replica@client-ip-sse", &["calls-answered"]),
+    ("loses-sessions", "session-survives-any-replica@client-ip-streamable", &["calls-answered"]),
+    ("swallows-strays", "wrong-replica-answers-fast@sse", &["strays-answered-fast"]),
+    ("swallows-strays", "wrong-replica-answers-fast@streamable", &["strays-answered-fast"]),
+    ("hangs-on-strays", "wrong-replica-answers-fast@sse", &["strays-answered-fast"]),
+    ("hangs-on-strays", "wrong-replica-answers-fast@streamable", &["strays-answered-fast"]),
+    ("waits-for-stopped-owner", "owner-stopped@off-sse", &["strays-answered-fast"]),
+    ("waits-for-stopped-owner", "owner-stopped@off-streamable", &["strays-answered-fast"]),
+    ("accepts-unknown", "unknown-session@sse", &["unknown-refused"]),
+    ("accepts-unknown", "unknown-session@streamable", &["unknown-refused", "terminated-is-404"]),
+    ("unknown-is-503", "unknown-session@sse", &["never-issued-is-404"]),
+    ("unknown-is-503", "unknown-session@streamable", &["never-issued-is-404"]),
+    ("cuts-idle-streams", "scale-up@client-ip-streamable", &["streams-untouched"]),
+    ("keeps-dead-streams", "owner-killed@off-streamable", &["orphans-told"]),
+    ("refuses-second-session", "owner-killed@off-sse", &["new-session-works"]),
+    ("executes-twice", "scale-down@off-sse", &["executed-once"]),
+    ("executes-twice", "scale-down@off-streamable", &["executed-once"]),
+    ("drops-calls-on-stop", "scale-down@off-sse", &["accepted-calls-kept"]),
+    ("drops-calls-on-stop", "rolling-update@off-stateless", &["accepted-calls-kept"]),
+    ("crosses-streams", "isolation@sse", &["isolated"]),
+    ("crosses-streams", "isolation@streamable", &["isolated"]),
+    ("refuses-sessions-at-odd-address", "balance@off-sse", &["every-replica-serves"]),
+    ("replica-dependent-tools", "stateless-any-replica@stateless", &["answers-alike"]),
+    ("replica-dependent-answers", "stateless-any-replica@stateless", &["answers-alike"]),
+    ("answers-twice", "session-survives-any-replica@client-ip-sse", &["one-answer"]),
+    ("answers-twice", "session-survives-any-replica@client-ip-streamable", &["one-answer"]),
+    ("renumbers-answers", "session-survives-any-replica@client-ip-sse", &["own-stream", "calls-answered"]),
+    ("speaks-garbage", "reconnecting-client@client-ip-sse", &["valid-http", "calls-answered"]),
+    (
+        "crashes-on-call",
+        "session-survives-any-replica@client-ip-sse",
+        &["no-unexplained-restart", "calls-answered"],
+    ),
+    ("shows-secrets", "wrong-replica-answers-fast@sse", &["no-secret-shown"]),
+];
