@@ -67,6 +67,22 @@ pub enum Need {
     Scale,
     /// The Deployment can be rolled to a new revision.
     Rollout,
+    /// The manifests can be edited while the cluster runs.
+    Edit,
+    /// The hub's container takes a value from a Secret that is among the manifests.
+    Secret,
+    /// The container has a memory limit.
+    MemoryLimit,
+    /// The hub is the reference hub: what its settings mean is known.
+    ReferenceHub,
+    /// Nodes have images: one can be missing, and be loaded.
+    Images,
+    /// A scheduler finds a node for each pod, or none.
+    Scheduler,
+    /// There are several nodes, which can be drained, and by which clients can enter.
+    Nodes,
+    /// The cluster is reached through a kubeconfig.
+    Kubeconfig,
 }
 
 /// The part that a hub's tool plays in a scenario.
@@ -328,6 +344,14 @@ impl fmt::Display for Need {
             Need::DeletePod => f.write_str("a way to delete a pod"),
             Need::Scale => f.write_str("a Deployment to scale"),
             Need::Rollout => f.write_str("a Deployment to roll"),
+            Need::Edit => f.write_str("manifests that can be edited"),
+            Need::Secret => f.write_str("a Secret among the manifests that the hub's container refers to"),
+            Need::MemoryLimit => f.write_str("a memory limit (`resources.limits.memory`)"),
+            Need::ReferenceHub => f.write_str("the reference hub, whose settings are known"),
+            Need::Images => f.write_str("nodes that have images (`--backend kind`)"),
+            Need::Scheduler => f.write_str("a scheduler (`--backend kind`)"),
+            Need::Nodes => f.write_str("several nodes (`--backend kind`)"),
+            Need::Kubeconfig => f.write_str("a kubeconfig (`--backend kind`)"),
         }
     }
 }

@@ -15,8 +15,10 @@ use futures_util::future::BoxFuture;
 use tokio::task::JoinSet;
 
 use crate::check::{self, Check, Finding, Verdict};
+use crate::cluster::manifest::Manifests;
 use crate::plan::{Cell, Need, Outline, Planned};
 use crate::report::{RunEvent, Sink};
+use crate::transcript::notes::notes;
 use crate::transcript::{End, Entry, PodChange, Recorder, Transcript, What};
 
 pub use rig::Rig;
@@ -36,12 +38,25 @@ pub struct Scenario {
     pub spec: &'static [&'static str],
     /// The manifest line, or the change of the hub, that mends a failure.
     pub remedy: &'static str,
+    /// The operators' issue that it brings about, where it does.
+    pub guide: Option<Guide>,
     /// How its cluster differs from the ordinary one.
     pub setup: Setup,
     /// What judges its transcript, beside the ambient checks.
     pub checks: &'static [&'static Check],
     /// Brings it about. An error means that the harness could not go on, not that the hub is broken.
     pub drive: for<'s> fn(&'s Stage) -> BoxFuture<'s, anyhow::Result<()>>,
+}
+
+/// An issue of the troubleshooting guide that operators work by; its remedy is the scenario's.
+#[derive(Clone, Copy, Debug)]
+pub struct Guide {
+    /// Its number and title there.
+    pub issue: &'static str,
+    /// What an operator sees first.
+    pub symptom: &'static str,
+    /// Why it is so.
+    pub cause: &'static str,
 }
 
 /// How a scenario's cluster differs from the ordinary one.
@@ -51,11 +66,25 @@ pub struct Setup {
     pub affinity_timeout_s: u32,
     /// How many replicas it begins with; `None` for as many as the run has. A hub that is running already has what it has.
     pub replicas: Option<usize>,
+    /// What is edited before the cluster comes up, after the number of replicas and the affinity were set.
+    pub edit: fn(&mut Manifests),
+    /// What is waited for before the scenario is driven.
+    pub begins: Begins,
+}
+
+/// What a scenario begins with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Begins {
+    /// Every replica is ready.
+    AllReady,
+    /// Nothing is waited for: the scenario is about replicas that are not ready.
+    Unready,
 }
 
 impl Setup {
     /// The guide's numbers.
-    pub const ORDINARY: Setup = Setup { affinity_timeout_s: 10_800, replicas: None };
+    pub const ORDINARY: Setup =
+        Setup { affinity_timeout_s: 10_800, replicas: None, edit: |_| {}, begins: Begins::AllReady };
 
     /// One replica, for rules about a single one: it is up in less time than several.
     pub const ONE_REPLICA: Setup = Setup { replicas: Some(1), ..Setup::ORDINARY };
@@ -76,6 +105,8 @@ pub struct CellReport {
     pub not_judged: Vec<(&'static str, Need)>,
     /// How long it took.
     pub took: Duration,
+    /// What is worth telling whatever the verdict is, such as what the cluster said.
+    pub notes: Vec<String>,
     /// Where its transcript was written.
     pub transcript: Option<PathBuf>,
 }
@@ -154,6 +185,7 @@ pub async fn run_cell(rig: &Arc<Rig>, catalog: &[&Scenario], cell: Cell) -> (Cel
         lacks: None,
         not_judged: judged.not_judged,
         took: began.elapsed(),
+        notes: notes(&transcript),
         transcript: None,
     };
     match written {
@@ -174,6 +206,7 @@ impl CellReport {
             lacks: Some(lack),
             not_judged: Vec::new(),
             took: Duration::ZERO,
+            notes: Vec::new(),
             transcript: None,
         }
     }
@@ -186,7 +219,7 @@ async fn drive(rig: &Arc<Rig>, scenario: &Scenario, cell: Cell, recorder: &Recor
     let replicas = rig.replicas_of(&scenario.setup);
     let stage = Stage::new(Arc::clone(rig), cell, replicas, Arc::clone(&cluster), recorder.clone());
     let driving = async {
-        stage.ready().await?;
+        stage.ready(scenario.setup.begins).await?;
         (scenario.drive)(&stage).await?;
         endings_are_told(recorder).await;
         anyhow::Ok(())

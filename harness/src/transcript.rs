@@ -8,7 +8,9 @@ mod body;
 pub mod history;
 mod jsonl;
 pub mod normal;
+pub mod notes;
 mod recorder;
+mod symptom;
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -20,6 +22,7 @@ use crate::plan::{Affinity, Transport};
 pub use body::{BODY_KEPT, Body};
 pub use jsonl::ReadError;
 pub use recorder::{Recorder, Secret};
+pub use symptom::{Symptom, Told};
 
 /// The version of the JSONL form. A reader refuses a file of another version.
 pub const FORMAT: u32 = 1;
@@ -44,7 +47,7 @@ pub struct Header {
     pub scenario: String,
     /// The affinity, when the scenario varies with it.
     pub affinity: Option<Affinity>,
-    /// The transport, when the scenario varies with it.
+    /// The transport that its clients speak.
     pub transport: Option<Transport>,
     /// Where the replicas ran: `local`, `kind`, ..
     pub backend: String,
@@ -203,6 +206,27 @@ pub enum What {
         took_ms: u64,
         /// `None` when it came true; otherwise what was last seen.
         unmet: Option<String>,
+    },
+    /// The harness waited for the cluster to tell what is wrong.
+    Symptom {
+        /// What should be told.
+        symptom: Symptom,
+        /// What the message has to name, so that its reader knows what to mend.
+        naming: Vec<String>,
+        /// How long it took, in milliseconds.
+        took_ms: u64,
+        /// What was told; `None` when nothing was, within the limit.
+        told: Option<Told>,
+        /// What was last seen instead.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        instead: Option<String>,
+    },
+    /// Something took so long, which is worth telling whatever the verdict is.
+    Measured {
+        /// What.
+        what: String,
+        /// How long it took, in milliseconds.
+        took_ms: u64,
     },
     /// A part of the scenario begins.
     Step {
@@ -393,6 +417,11 @@ pub enum Fault {
     },
     /// The Deployment's template changes, so that every pod is replaced.
     Roll,
+    /// Edited manifests are applied.
+    Apply {
+        /// What changed, in words that hold on every backend; never a value of a Secret.
+        change: String,
+    },
 }
 
 // === impl Frame ===

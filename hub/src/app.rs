@@ -64,6 +64,12 @@ impl App {
 }
 
 async fn admit(State(app): State<Arc<App>>, request: Request<Body>, next: Next) -> Reply {
+    if let Some(lacks) = &app.replica.lacks {
+        if app.replica.defects.has(Defect::HangsWithoutSecret) {
+            return std::future::pending().await;
+        }
+        return reply::text(StatusCode::INTERNAL_SERVER_ERROR, lacks.clone());
+    }
     match app.origins.check(request.headers()) {
         Ok(()) => next.run(request).await,
         Err(_) if app.replica.defects.has(Defect::IgnoresOrigin) => next.run(request).await,
@@ -72,7 +78,9 @@ async fn admit(State(app): State<Arc<App>>, request: Request<Body>, next: Next) 
 }
 
 async fn ready(State(app): State<Arc<App>>) -> Reply {
-    if app.replica.drain.is_draining() {
+    if app.replica.defects.has(Defect::NeverReady) {
+        reply::text(StatusCode::SERVICE_UNAVAILABLE, "starting")
+    } else if app.replica.drain.is_draining() {
         reply::text(StatusCode::SERVICE_UNAVAILABLE, "stopping")
     } else {
         reply::text(StatusCode::OK, "ready")

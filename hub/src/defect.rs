@@ -65,6 +65,15 @@ pub enum Defect {
     IgnoresOrigin,
     /// A request without `Origin` is answered 403.
     DemandsOrigin,
+    // === of the life of a pod (`lifecycle`) ===
+    /// A required secret that is missing ends nothing: the process is ready, and answers 500 to every MCP request.
+    StartsWithoutSecret,
+    /// A required secret that is missing ends nothing: the process is ready, and leaves every MCP request unanswered.
+    HangsWithoutSecret,
+    /// What keeps the process from starting is not printed.
+    DiesSilently,
+    /// `/readyz` answers 503 for ever.
+    NeverReady,
 }
 
 impl Defect {

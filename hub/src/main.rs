@@ -31,6 +31,7 @@ fn main() -> ExitCode {
         }
         return ExitCode::SUCCESS;
     }
+    let is_silent = args.defects().is_ok_and(|defects| defects.has(Defect::DiesSilently));
     // One thread: a hub waits for the network, and each further thread costs memory that every replica pays.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let result = match runtime {
@@ -40,7 +41,9 @@ fn main() -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err((code, line)) => {
-            log!("{line}");
+            if !is_silent {
+                log!("{line}");
+            }
             ExitCode::from(code)
         }
     }
@@ -49,9 +52,12 @@ fn main() -> ExitCode {
 async fn run(args: Args) -> Result<(), (u8, String)> {
     let usage = |line| (USAGE, line);
     let env = |name: &str| std::env::var_os(name);
-    args.check_secrets(env).map_err(usage)?;
-    let keyring = args.keyring(env).map_err(usage)?;
     let defects = args.defects().map_err(usage)?;
+    let lacks = args.check_secrets(env).err();
+    if !defects.has(Defect::StartsWithoutSecret) && !defects.has(Defect::HangsWithoutSecret) {
+        lacks.clone().map_or(Ok(()), Err).map_err(usage)?;
+    }
+    let keyring = args.keyring(env).map_err(usage)?;
     // As PID 1 a process without handlers ignores SIGTERM.
     let stop = Stop::new().map_err(|error| (CANNOT_SERVE, format!("cannot handle signals: {error}")))?;
     let cannot_listen =
@@ -65,6 +71,7 @@ async fn run(args: Args) -> Result<(), (u8, String)> {
         sessions: Arc::default(),
         ids: args.ids(keyring, bound, env).map_err(usage)?,
         limits: args.limits(),
+        lacks,
         begun: Default::default(),
         // In memory nobody is told, so a wrong POD_IP is no error there.
         address: args.address(bound, env).unwrap_or(bound),

@@ -56,6 +56,8 @@ pub struct Replica {
     pub ids: Ids,
     /// What bounds it.
     pub limits: Limits,
+    /// What it should not have started without: defects only.
+    pub lacks: Option<String>,
     /// Sessions begun so far.
     pub begun: std::sync::atomic::AtomicUsize,
     /// Where others reach this replica, as far as it knows.

@@ -1,5 +1,6 @@
 //! The catalogue: every scenario of hubcheck, one module per family.
 
+pub mod lifecycle;
 pub mod routing;
 pub mod session;
 pub mod sse;
@@ -22,6 +23,9 @@ pub const CATALOG: &[&Scenario] = &[
     &routing::change::ROLLING_UPDATE,
     &routing::spread::BALANCE,
     &routing::spread::STATELESS_ANY_REPLICA,
+    &lifecycle::secret::MISSING_SECRET,
+    &lifecycle::secret::SECRET_APPEARS_LATE,
+    &lifecycle::start::CRASH_LOOP,
     // The wire, era by era.
     &sse::opening::OPENING,
     // What all eras share.

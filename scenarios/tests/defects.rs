@@ -1,5 +1,7 @@
 //! Every check catches something: each defect of the reference hub breaches exactly the checks that it is meant for.
 
+#[path = "defects/lifecycle.rs"]
+mod lifecycle;
 #[path = "defects/routing.rs"]
 mod routing;
 #[path = "defects/session.rs"]
@@ -10,9 +12,11 @@ mod support;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use harness::check::{self, ambient};
 use harness::run::Rig;
+use harness::timeouts::Timeouts;
 use tokio::sync::OnceCell;
 
 /// A defect, a cell that shows it, and the checks that it breaches there: these and no others.
@@ -20,8 +24,14 @@ type Row = (&'static str, &'static str, &'static [&'static str]);
 
 /// Every row, family by family.
 fn table() -> impl Iterator<Item = &'static Row> {
-    [routing::ROWS, sse::ROWS, session::ROWS].into_iter().flatten()
+    [routing::ROWS, lifecycle::ROWS, sse::ROWS, session::ROWS].into_iter().flatten()
 }
+
+/// Defects that keep a cluster from ever becoming what its scenario waits for.
+const NEVER_SETTLES: &[&str] = &["starts-without-secret", "hangs-without-secret", "never-ready"];
+
+/// How long such a cluster is waited for.
+const IN_VAIN: Duration = Duration::from_secs(15);
 
 /// How many cells run at once.
 const JOBS: usize = 8;
@@ -52,7 +62,11 @@ fn every_check_has_a_defect() {
 
 /// The checks that one defect breaches in one cell, and what the cell's report says.
 async fn breached((defect, filter, _): &Row) -> (BTreeSet<String>, String) {
-    let rig = support::rig_like(clean_rig().await, &[("DEFECT", defect)]);
+    let mut timeouts = Timeouts::default();
+    if NEVER_SETTLES.contains(defect) {
+        timeouts.settle = IN_VAIN;
+    }
+    let rig = support::rig_like(clean_rig().await, &[("DEFECT", defect)], timeouts);
     let planned = support::planned(&rig, &[filter]);
     let (report, _) = support::cell(&rig, planned[0].cell).await;
     let found = check::breached(&report.findings).into_iter().map(str::to_owned).collect();

@@ -19,7 +19,8 @@ async fn in_memory_sessions_fail_exactly_the_listed_cells() {
     let known: BTreeSet<String> = reports.iter().map(|report| report.cell.to_string()).collect();
     let listed: BTreeSet<String> = expected.failure.iter().map(|failure| failure.cell.clone()).collect();
     assert!(listed.is_subset(&known), "the list names only cells that there are");
-    for report in &reports {
+    // What the backend lacks says nothing of the sessions.
+    for report in reports.iter().filter(|report| report.lacks.is_none()) {
         let wanted = if listed.contains(&report.cell.to_string()) { Verdict::Fail } else { Verdict::Pass };
         assert_eq!(report.verdict, wanted, "{}", support::told(report));
     }

@@ -105,7 +105,15 @@ pub const NO_UNEXPLAINED_RESTART: Check = Check {
     needs: &[],
     judge: |history| {
         let mut judgement = Judgement::default();
-        let mut explained: BTreeSet<&str> = BTreeSet::new();
+        // What a scenario waited to be told is what it brought about.
+        let mut explained: BTreeSet<&str> = history
+            .entries()
+            .iter()
+            .filter_map(|entry| match &entry.what {
+                What::Symptom { symptom, told: Some(told), .. } if symptom.is_an_end() => told.pod.as_deref(),
+                _ => None,
+            })
+            .collect();
         for entry in history.entries() {
             match &entry.what {
                 What::Fault(

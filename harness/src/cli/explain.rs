@@ -75,6 +75,10 @@ pub(super) fn explain(catalog: &[&Scenario], name: &str) -> Result<u8, CommandEr
             out += &format!("      {}\n", check.source);
         }
     }
+    if let Some(guide) = &scenario.guide {
+        out += &format!("\nin the guide\n  {}\n", guide.issue);
+        out += &format!("  symptom: {}\n  cause: {}\n", guide.symptom, guide.cause);
+    }
     out += &format!("\nremedy\n  {}\n", scenario.remedy);
     print(&out);
     Ok(exit::CONFORMS)

@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use super::kubernetes::Kubernetes;
 use super::local::Local;
+use super::manifest::Manifests;
 use super::{Condition, FaultError, Replica, Unmet};
+use crate::transcript::{Symptom, Told};
 
 /// A cluster that is up.
 pub enum Cluster {
@@ -155,6 +157,45 @@ impl Cluster {
             Cluster::Local(local) => local.roll().await,
             Cluster::Kubernetes(cell) => cell.roll().await,
             Cluster::Fixed(_) => Err(FaultError::Down),
+        }
+    }
+
+    /// The manifests as they are now, to be edited and applied.
+    ///
+    /// # Errors
+    ///
+    /// [`FaultError`].
+    pub async fn manifests(&self) -> Result<Manifests, FaultError> {
+        match self {
+            Cluster::Local(local) => local.manifests().await,
+            Cluster::Kubernetes(cell) => cell.manifests().await,
+            Cluster::Fixed(_) => Err(FaultError::Down),
+        }
+    }
+
+    /// Makes these the manifests; the words say what changed, in the same way on every backend.
+    ///
+    /// # Errors
+    ///
+    /// [`FaultError`].
+    pub async fn apply(&self, manifests: Manifests, change: &str) -> Result<(), FaultError> {
+        match self {
+            Cluster::Local(local) => local.apply(manifests, Some(change)).await,
+            Cluster::Kubernetes(cell) => cell.apply(manifests, Some(change)).await,
+            Cluster::Fixed(_) => Err(FaultError::Down),
+        }
+    }
+
+    /// Waits until the cluster tells of this.
+    ///
+    /// # Errors
+    ///
+    /// What was last seen, when it does not within the limit.
+    pub async fn told(&self, symptom: Symptom, limit: Duration) -> Result<Told, String> {
+        match self {
+            Cluster::Local(local) => local.told(symptom, limit).await,
+            Cluster::Kubernetes(cell) => cell.told(symptom, limit).await,
+            Cluster::Fixed(_) => Err("a hub that is not ours".to_owned()),
         }
     }
 

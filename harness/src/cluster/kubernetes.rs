@@ -21,7 +21,7 @@ use super::kind::{Gate, GateError, KindError};
 use super::manifest::Manifests;
 use super::process::Signal;
 use super::{Condition, FaultError, Replica, Unmet};
-use crate::transcript::{Fault, Recorder, What};
+use crate::transcript::{Fault, Recorder, Symptom, Told, What};
 
 mod forward;
 mod logs;
@@ -131,7 +131,7 @@ impl Kubernetes {
     /// [`Unmet`] when it does not within the limit.
     pub async fn wait(&self, condition: &Condition, limit: Duration) -> Result<(), Unmet> {
         let began = Instant::now();
-        let met = tokio::time::timeout(limit, self.met(condition)).await.is_ok();
+        let met = tokio::time::timeout(limit, self.met(|view| view.meets(condition))).await.is_ok();
         let last_seen = (!met).then(|| self.recorder.mask(&self.last_seen()));
         self.recorder.record(What::Awaited {
             condition: condition.to_string(),
@@ -228,13 +228,30 @@ impl Kubernetes {
         self.change(manifests, Some(Fault::Roll)).await
     }
 
-    /// Makes these the manifests; what changed in the pod template rolls the Deployment.
+    /// Makes these the manifests; what changed in the pod template rolls the Deployment. The words say what changed.
     ///
     /// # Errors
     ///
     /// [`FaultError`] when the API refuses.
-    pub async fn apply(&self, manifests: Manifests) -> Result<(), FaultError> {
-        self.change(manifests, None).await
+    pub async fn apply(&self, manifests: Manifests, change: Option<&str>) -> Result<(), FaultError> {
+        self.change(manifests, change.map(|change| Fault::Apply { change: change.to_owned() })).await
+    }
+
+    /// Waits until the cluster tells of this, and the nodes' rules agree with the endpoints.
+    ///
+    /// # Errors
+    ///
+    /// What was last seen, when it does not within the limit.
+    pub async fn told(&self, symptom: Symptom, limit: Duration) -> Result<Told, String> {
+        let mut view = self.view.clone();
+        let told = async {
+            // Kept when it is first told: a container that backs off is tried again, and then waits for nothing.
+            let told = view.wait_for(|view| view.told(symptom).is_some()).await.ok()?.told(symptom);
+            self.met(|_| true).await;
+            told
+        };
+        let told = tokio::time::timeout(limit, told).await.ok().flatten();
+        told.ok_or_else(|| self.recorder.mask(&self.last_seen()))
     }
 
     /// The manifests as they are now, to be edited and applied.
@@ -260,19 +277,19 @@ impl Kubernetes {
         leave.now().await;
     }
 
-    /// The condition holds in what the API tells, and the nodes' rules agree with it.
-    async fn met(&self, condition: &Condition) {
+    /// It holds in what the API tells, and the nodes' rules agree with the endpoints.
+    async fn met(&self, holds: impl Fn(&View) -> bool) {
         let mut view = self.view.clone();
         let mut look = tokio::time::interval(LOOK_AGAIN);
         look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
-            if view.wait_for(|view| view.meets(condition)).await.is_err() {
+            if view.wait_for(|view| holds(view)).await.is_err() {
                 return std::future::pending().await;
             }
             let ready = view.borrow().ready_ips();
             let service = self.objects.service();
             let routed = self.site.kind().routes(self.gate.node(), &service, &ready).await;
-            if routed && view.borrow().meets(condition) {
+            if routed && holds(&view.borrow()) {
                 return;
             }
             look.tick().await;

@@ -20,7 +20,7 @@ use super::lease::{Lease, LeaseError, Range};
 use super::manifest::Manifests;
 use super::process::Signal;
 use super::{Condition, FaultError, Replica, Unmet, Unrunnable};
-use crate::transcript::{Fault, Recorder, What};
+use crate::transcript::{Fault, Recorder, Symptom, Told, What};
 
 mod backoff;
 mod controller;
@@ -286,14 +286,30 @@ impl Local {
         self.ask(|done| Request::Apply { manifests, fault: Some(Fault::Roll), done }).await?
     }
 
-    /// Makes these the manifests; what changed in the pod template rolls the Deployment.
+    /// Makes these the manifests; what changed in the pod template rolls the Deployment. The words say what changed.
     ///
     /// # Errors
     ///
     /// [`FaultError`] when they cannot be run here.
-    pub async fn apply(&self, manifests: Manifests) -> Result<(), FaultError> {
+    pub async fn apply(&self, manifests: Manifests, change: Option<&str>) -> Result<(), FaultError> {
         let manifests = Box::new(manifests);
-        self.ask(|done| Request::Apply { manifests, fault: None, done }).await?
+        let fault = change.map(|change| Fault::Apply { change: change.to_owned() });
+        self.ask(|done| Request::Apply { manifests, fault, done }).await?
+    }
+
+    /// Waits until the cluster tells of this; what was last seen, when it does not within the limit.
+    ///
+    /// # Errors
+    ///
+    /// What was last seen.
+    pub async fn told(&self, symptom: Symptom, limit: Duration) -> Result<Told, String> {
+        let mut view = self.view.clone();
+        let told = async {
+            let found = view.wait_for(|view| view.told(symptom).is_some()).await.ok()?;
+            found.told(symptom)
+        };
+        let told = tokio::time::timeout(limit, told).await.ok().flatten();
+        told.ok_or_else(|| self.recorder.mask(&self.view.borrow().to_string()))
     }
 
     /// The manifests as they are now, to be edited and applied.

@@ -55,6 +55,8 @@ pub struct CellRow {
     pub needs: Option<String>,
     /// What the verdict rests on.
     pub findings: Vec<Finding>,
+    /// What is worth telling whatever the verdict is, such as what the cluster said.
+    pub notes: Vec<String>,
     /// How long it took, in seconds.
     pub duration_s: f64,
     /// Where its transcript is.
@@ -125,6 +127,7 @@ fn row(report: &CellReport, summary: &Summary) -> CellRow {
         expected: summary.expected.iter().any(|(expected, _)| *expected == cell),
         needs: report.lacks.map(|need| need.to_string()),
         findings: report.findings.clone(),
+        notes: report.notes.clone(),
         duration_s: report.took.as_secs_f64(),
         transcript: report.transcript.clone(),
         cell,

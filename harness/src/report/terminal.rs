@@ -138,6 +138,9 @@ impl Terminal {
     }
 
     fn explain(&mut self, report: &CellReport) {
+        for note in &report.notes {
+            self.line(&format!("             told: {note}"));
+        }
         for (check, need) in &report.not_judged {
             self.line(&format!("             not judged: {check} needs {need}"));
         }

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::OnceCell;
 
+use super::Setup;
 use super::rig::{REFERENCE_IMAGE, RigError, shorten};
 use crate::cluster::kind::{Binaries, CLUSTER, Goes, Image, Kind, KindError, RunLock};
 use crate::cluster::kubernetes::{Kubernetes, Site, UpError};
@@ -36,6 +37,8 @@ pub struct KindHub {
     pub(super) manifests: Manifests,
     /// Whether the readiness probe asks the hub itself.
     pub(super) asks: bool,
+    /// Whether it is the reference hub.
+    pub(super) is_reference: bool,
     image: Option<String>,
     run: String,
     cluster: String,
@@ -98,6 +101,7 @@ impl KindHub {
             name,
             manifests,
             asks,
+            is_reference: image.is_none(),
             image,
             run,
             cluster: CLUSTER.to_owned(),
@@ -133,6 +137,7 @@ impl KindHub {
         &self,
         replicas: usize,
         affinity: Option<Duration>,
+        setup: &Setup,
         recorder: Recorder,
     ) -> Result<Kubernetes, UpError> {
         let up = self.up(&|line| tracing::info!("{line}")).await?;
@@ -140,6 +145,8 @@ impl KindHub {
         manifests.set_image(&up.image.reference);
         manifests.set_replicas(replicas);
         manifests.set_affinity(affinity);
+        (setup.edit)(&mut manifests);
+        recorder.mask_also(manifests.secret_values());
         Kubernetes::up(Arc::clone(&up.site), manifests, recorder).await
     }
 

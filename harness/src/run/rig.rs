@@ -1,5 +1,6 @@
 //! What a run has to work with: the hub, where its replicas run, and what both offer.
 
+mod offers;
 mod survey;
 
 use std::collections::BTreeMap;
@@ -53,6 +54,8 @@ pub struct LocalHub {
     /// Whether the readiness probe asks the hub itself. Ours for an unknown one only sees that its port accepts, which
     /// a hanging process does too.
     asks: bool,
+    /// Whether it is the reference hub.
+    is_reference: bool,
     /// Whether the manifests are the user's: then what is not simulated is worth a note.
     theirs: bool,
 }
@@ -165,7 +168,8 @@ impl LocalHub {
         }
         let asks = manifests.readiness_asks();
         shorten(&mut manifests);
-        Ok(Self { name, manifests, launches, env, supervisor, asks, theirs })
+        let is_reference = false;
+        Ok(Self { name, manifests, launches, env, supervisor, asks, is_reference, theirs })
     }
 
     /// The reference hub with these extra environment variables, run by this supervisor.
@@ -179,7 +183,7 @@ impl LocalHub {
         supervisor: PathBuf,
     ) -> Result<Self, RigError> {
         let mut hub = Self::new(None, None, Vec::new(), None, env, supervisor)?;
-        hub.launches.push((REFERENCE_IMAGE.to_owned(), reference_launch(binary)));
+        hub.add_reference(REFERENCE_IMAGE.to_owned(), binary);
         Ok(hub)
     }
 
@@ -198,13 +202,18 @@ impl LocalHub {
             return Ok(self);
         }
         if image == REFERENCE_IMAGE {
-            self.launches.push((image, reference_launch(&build()?)));
+            self.add_reference(image, &build()?);
             return Ok(self);
         }
         if self.manifests.has_command() {
             return Ok(self);
         }
         Err(unknown(RigError::NoCommand { image }))
+    }
+
+    fn add_reference(&mut self, image: String, binary: &std::path::Path) {
+        self.launches.push((image, reference_launch(binary)));
+        self.is_reference = true;
     }
 }
 
@@ -231,26 +240,7 @@ impl Rig {
             Hub::Kind(hub) => (hub.name.clone(), Place::Kind(hub)),
             Hub::Url(url) => (url.clone(), Place::Url(address(&url)?)),
         };
-        let mut offers = Offers { replicas, ..Offers::default() };
-        let asks = match &place {
-            Place::Local(local) => local.asks,
-            Place::Kind(hub) => hub.asks,
-            Place::Url(_) => false,
-        };
-        offers.has.extend(asks.then_some(Need::ReadinessAsks));
-        if !matches!(place, Place::Url(_)) {
-            offers.has.extend([
-                Need::Aim,
-                Need::Affinity,
-                Need::ClientAddresses,
-                Need::Routed,
-                Need::KillProcess,
-                Need::SignalProcess,
-                Need::DeletePod,
-                Need::Scale,
-                Need::Rollout,
-            ]);
-        }
+        let offers = Offers { replicas, has: place.offers() };
         Ok(Self {
             hub: name,
             replicas: offers.replicas,
@@ -315,12 +305,28 @@ impl Rig {
             cell: cell.to_string(),
             scenario: cell.scenario.to_owned(),
             affinity: cell.affinity,
-            transport: cell.transport,
+            transport: Some(self.transport(cell)),
             backend: self.backend_name().to_owned(),
             hub: self.hub.clone(),
             replicas,
             tools: tools.map(|tool| tool.to_string()).collect(),
         }
+    }
+
+    /// The manifests, before any scenario edits them.
+    pub(super) fn manifests(&self) -> Option<&Manifests> {
+        match &self.place {
+            Place::Local(hub) => Some(&hub.manifests),
+            Place::Kind(hub) => Some(&hub.manifests),
+            Place::Url(_) => None,
+        }
+    }
+
+    /// The transport that the clients of a cell speak.
+    pub(super) fn transport(&self, cell: Cell) -> Transport {
+        let spoken = [Transport::Streamable, Transport::Sse, Transport::Stateless];
+        let spoken = || spoken.into_iter().find(|transport| self.offers.meets(Need::Speaks(*transport)));
+        cell.transport.or_else(spoken).unwrap_or(Transport::Streamable)
     }
 
     /// Where the replicas run.
@@ -379,7 +385,7 @@ impl Rig {
             Place::Kind(hub) => {
                 let timeout = Duration::from_secs(u64::from(setup.affinity_timeout_s));
                 let affinity = (affinity == Some(Affinity::ClientIp)).then_some(timeout);
-                let cell = hub.cell(replicas, affinity, recorder.clone()).await?;
+                let cell = hub.cell(replicas, affinity, setup, recorder.clone()).await?;
                 return Ok(Cluster::Kubernetes(Box::new(cell)));
             }
             Place::Url(address) => return Ok(Cluster::Fixed(address.clone())),
@@ -392,6 +398,8 @@ impl Rig {
                 manifests.set_affinity(Some(Duration::from_secs(u64::from(setup.affinity_timeout_s))));
             }
         }
+        (setup.edit)(&mut manifests);
+        recorder.mask_also(manifests.secret_values());
         let spec = Spec {
             launches: local.launches.clone(),
             env: local.env.clone(),

@@ -1,5 +1,6 @@
 //! What a scenario may touch: clients, paths and replicas of its own cell. It drives; it never judges.
 
+mod fault;
 mod load;
 mod luck;
 mod probe;
@@ -11,8 +12,8 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::Rig;
 use super::rig::target;
+use super::{Begins, Rig};
 use crate::cluster::Condition;
 use crate::cluster::backend::Cluster;
 use crate::plan::{Affinity, Cell, Need, Tool, Transport};
@@ -70,17 +71,22 @@ impl Stage {
         Self { rig, cell, replicas, cluster, recorder, clients: AtomicUsize::new(0) }
     }
 
-    /// Waits until every replica of the cell's beginning is ready.
-    pub(super) async fn ready(&self) -> anyhow::Result<()> {
-        let limit = self.rig.timeouts.ready;
-        Ok(self.cluster.wait(&Condition::Ready(self.replicas), limit).await?)
+    /// Waits for what the scenario begins with.
+    pub(super) async fn ready(&self, begins: Begins) -> anyhow::Result<()> {
+        match begins {
+            Begins::AllReady => {
+                let limit = self.rig.timeouts.ready;
+                Ok(self.cluster.wait(&Condition::Ready(self.replicas), limit).await?)
+            }
+            Begins::Unready => Ok(()),
+        }
     }
 
     // === what this cell is ===
 
-    /// The transport of this cell.
+    /// The transport of this cell; when it does not vary with it, the newest with sessions that the hub speaks.
     pub fn transport(&self) -> Transport {
-        self.cell.transport.unwrap_or(Transport::Streamable)
+        self.rig.transport(self.cell)
     }
 
     /// The affinity of this cell; `off` when it does not vary with it.
@@ -201,6 +207,11 @@ impl Stage {
                 None
             }
         }
+    }
+
+    /// Tries to open a session where none is promised: what comes is in the transcript, and is nobody's failure.
+    pub async fn knock(&self, role: &str, target: &Target) {
+        drop(self.client(role).open(self.transport(), target).await);
     }
 
     /// Opens sessions until every ready replica owns one: straight at each where any path may reach any replica,

@@ -10,7 +10,7 @@ use std::fmt::Write as _;
 use serde_json::Value;
 
 use super::history::{Exchange, History};
-use super::{Body, Connection, End, Fault, Frame, Path, PodChange, Transcript, What};
+use super::{Body, Connection, End, Fault, Frame, Path, PodChange, Symptom, Told, Transcript, What};
 
 /// The role of a client that was opened only to find one that reaches the wanted replica.
 pub const SPARE: &str = "spare";
@@ -216,7 +216,7 @@ fn client_section(history: &History<'_>, client: &str, names: &mut Names) -> Str
     let mut out = String::new();
     for exchange in in_own_order(history, client) {
         let aimed = matches!(exchange.request.path, Path::Replica(_));
-        write_exchange(&mut out, exchange, &Reader { client, aimed }, names);
+        write_exchange(&mut out, history, exchange, &Reader { client, aimed }, names);
     }
     out
 }
@@ -247,7 +247,13 @@ fn in_own_order<'h, 't>(history: &'h History<'t>, client: &str) -> Vec<&'h Excha
     own
 }
 
-fn write_exchange(out: &mut String, exchange: &Exchange<'_>, reader: &Reader<'_>, names: &mut Names) {
+fn write_exchange(
+    out: &mut String,
+    history: &History<'_>,
+    exchange: &Exchange<'_>,
+    reader: &Reader<'_>,
+    names: &mut Names,
+) {
     let request = exchange.request;
     let path = match &request.path {
         Path::Service => "service".to_owned(),
@@ -291,7 +297,7 @@ fn write_exchange(out: &mut String, exchange: &Exchange<'_>, reader: &Reader<'_>
             let _ = writeln!(out, "    < {text}");
         }
     }
-    if let Some(end) = end_text(exchange) {
+    if let Some(end) = end_text(exchange, nobody_serves(history, exchange)) {
         let _ = writeln!(out, "    {end}");
     }
 }
@@ -316,12 +322,26 @@ fn body_text(body: &Body, reader: &Reader<'_>, names: &mut Names) -> String {
     }
 }
 
-fn end_text(exchange: &Exchange<'_>) -> Option<&'static str> {
+/// Whether a request was sent through the Service while it had no endpoint. Where a client's way leads through a relay, the
+/// refusal is seen as a connection that is cut before anything came.
+fn nobody_serves(history: &History<'_>, exchange: &Exchange<'_>) -> bool {
+    let before = history.entries().iter().take_while(|entry| entry.seq < exchange.at.seq);
+    let ready = before.filter_map(|entry| match &entry.what {
+        What::Endpoints { ready } => Some(ready),
+        _ => None,
+    });
+    exchange.request.path == Path::Service
+        && exchange.head.is_none()
+        && ready.last().is_none_or(|ready| ready.is_empty())
+}
+
+fn end_text(exchange: &Exchange<'_>, nobody_serves: bool) -> Option<&'static str> {
     match exchange.end.map(|(_, end)| end) {
         Some(End::Complete) if exchange.is_event_stream() => Some("ended"),
         Some(End::Complete) | None => None,
         Some(End::ClosedByClient) => Some("closed by the client"),
         Some(End::Refused { .. }) => Some("refused"),
+        Some(End::Cut { .. }) if nobody_serves => Some("refused"),
         Some(End::Cut { .. }) => Some("cut"),
         Some(End::Malformed { .. }) => Some("malformed"),
         Some(End::TimedOut { .. }) => Some("no answer"),
@@ -339,6 +359,8 @@ fn cluster_section(history: &History<'_>, names: &mut Names) -> String {
                 let result = if unmet.is_none() { "met" } else { "not met" };
                 format!("await {}: {result}", names.text(condition, &reader))
             }
+            What::Symptom { symptom, naming, told, .. } => symptom_text(*symptom, naming, told.as_ref()),
+            What::Measured { what, .. } => format!("measured: {what}"),
             What::Luck { of, probability } => format!("luck: {of}: {probability:.1e}"),
             What::Broken { .. } => "broken off".to_owned(),
             _ => continue,
@@ -362,7 +384,21 @@ fn fault_text(fault: &Fault, names: &mut Names) -> String {
         }
         Fault::Scale { from, to } => format!("scale from {from} to {to}"),
         Fault::Roll => "roll".to_owned(),
+        Fault::Apply { change } => format!("apply: {change}"),
     }
+}
+
+/// What was told, without the words that differ between versions of Kubernetes.
+fn symptom_text(symptom: Symptom, naming: &[String], told: Option<&Told>) -> String {
+    let Some(told) = told else { return format!("await {symptom}: not told") };
+    let teller = if told.pod.is_some() { "a pod" } else { "the deployment" };
+    let named: Vec<String> = naming
+        .iter()
+        .filter(|name| told.message.contains(name.as_str()))
+        .map(|name| format!("`{name}`"))
+        .collect();
+    let naming = if named.is_empty() { String::new() } else { format!(", naming {}", named.join(" and ")) };
+    format!("await {symptom}: told by {teller}{naming}")
 }
 
 /// The reasons of events, each once. `Unhealthy` counts only for a pod that the scenario waited to see not ready:

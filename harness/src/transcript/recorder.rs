@@ -1,7 +1,7 @@
 //! Appends entries as they happen, with secrets replaced by their names before they are kept.
 
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use super::{Entry, ExchangeId, What};
@@ -11,7 +11,7 @@ use super::{Entry, ExchangeId, What};
 pub struct Recorder {
     shared: Arc<Mutex<Recording>>,
     began: Instant,
-    secrets: Arc<[Secret]>,
+    secrets: Arc<RwLock<Vec<Secret>>>,
 }
 
 /// A value that must not appear in a transcript, and the name that stands for it.
@@ -36,15 +36,26 @@ impl Recorder {
     ///
     /// Values shorter than four characters are not looked for: they would be found everywhere.
     pub fn new(secrets: impl IntoIterator<Item = Secret>) -> Self {
-        let mut secrets: Vec<Secret> = secrets.into_iter().filter(|secret| secret.value.len() >= 4).collect();
+        let recorder = Self { shared: Arc::default(), began: Instant::now(), secrets: Arc::default() };
+        recorder.mask_also(secrets);
+        recorder
+    }
+
+    /// From now on replaces these too: values that a scenario makes up while it runs.
+    pub fn mask_also(&self, secrets: impl IntoIterator<Item = Secret>) {
+        let mut known = self.secrets.write().unwrap_or_else(PoisonError::into_inner);
+        for secret in secrets {
+            if secret.value.len() >= 4 && !known.iter().any(|other| other.value == secret.value) {
+                known.push(secret);
+            }
+        }
         // The longest first, so that a secret inside another does not leave the rest in clear.
-        secrets.sort_by_key(|secret| std::cmp::Reverse(secret.value.len()));
-        Self { shared: Arc::default(), began: Instant::now(), secrets: secrets.into() }
+        known.sort_by_key(|secret| std::cmp::Reverse(secret.value.len()));
     }
 
     /// Appends one entry and returns its place.
     pub fn record(&self, what: What) -> u32 {
-        let what = if self.secrets.is_empty() { what } else { self.masked(what) };
+        let what = self.masked(what);
         let mut recording = self.lock();
         let seq = u32::try_from(recording.entries.len()).unwrap_or(u32::MAX - 1) + 1;
         // Read under the lock, so that the order of entries is the order of times.
@@ -72,7 +83,8 @@ impl Recorder {
 
     /// The text with every secret's value replaced by its name.
     pub fn mask(&self, text: &str) -> String {
-        self.secrets.iter().fold(text.to_owned(), |text, secret| {
+        let secrets = self.secrets.read().unwrap_or_else(PoisonError::into_inner);
+        secrets.iter().fold(text.to_owned(), |text, secret| {
             if text.contains(&secret.value) {
                 text.replace(&secret.value, &format!("<secret:{}>", secret.name))
             } else {
@@ -83,6 +95,9 @@ impl Recorder {
 
     /// Masks in the serialized form, which reaches every string of every kind of entry.
     fn masked(&self, what: What) -> What {
+        if self.secrets.read().unwrap_or_else(PoisonError::into_inner).is_empty() {
+            return what;
+        }
         let Ok(mut value) = serde_json::to_value(&what) else {
             return what;
         };

@@ -154,11 +154,11 @@ async fn a_change_of_the_service_or_of_secrets_rolls_nothing() {
     let mut edited = cluster.manifests().await.unwrap();
     edited.set_affinity(Some(Duration::from_secs(2)));
     edited.set_secret_key("mcp-hub-secrets", "NEO4J_PASSWORD", "another");
-    cluster.apply(edited.clone()).await.unwrap();
+    cluster.apply(edited.clone(), None).await.unwrap();
     cluster.wait(&Condition::RolledOut, LIMIT).await.unwrap();
     assert_eq!(names(&cluster), before);
     edited.set_image("unheard-of:1");
-    let error = cluster.apply(edited).await.unwrap_err().to_string();
+    let error = cluster.apply(edited, None).await.unwrap_err().to_string();
     assert_eq!(
         error,
         "nothing says which command runs as image unheard-of:1, and container mcp-hub has no `command`"

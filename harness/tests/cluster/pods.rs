@@ -52,13 +52,13 @@ async fn a_secret_that_is_missing_is_waited_for() {
     let message = "couldn't find key NEO4J_PASSWORD in Secret default/mcp-hub-secrets";
     assert!(unmet.last_seen.contains(message), "{unmet}");
     ours.remove_secret("mcp-hub-secrets");
-    cluster.apply(ours).await.unwrap();
+    cluster.apply(ours, None).await.unwrap();
     let not_found = |entry: &harness::transcript::Entry| {
         matches!(&entry.what, What::Pod { change: PodChange::Waiting { message, .. }, .. }
             if message == "secret \"mcp-hub-secrets\" not found")
     };
     crate::support::until("the secret is gone", LIMIT, || recorder.entries().iter().any(not_found)).await;
-    cluster.apply(whole).await.unwrap();
+    cluster.apply(whole, None).await.unwrap();
     cluster.wait(&Condition::Ready(1), LIMIT).await.unwrap();
     assert_eq!(names(&cluster), std::slice::from_ref(&replica), "the same pod");
     assert_eq!(cluster.logs(&replica)[0], "NEO4J_PASSWORD is <secret:NEO4J_PASSWORD>");

@@ -28,6 +28,7 @@ pub const SCALE_UP: Scenario = Scenario {
           sessions that it has never seen.",
     spec: &[HUB_CONTRACT, SPEC_SESSION],
     remedy: super::REMEDY_CLIENT_IP,
+    guide: None,
     setup: Setup::ORDINARY,
     checks: &[&checks::CALLS_ANSWERED, &checks::STREAMS_UNTOUCHED, &checks::NEW_SESSION_WORKS],
     drive: |stage| scale_up(stage).boxed(),

@@ -4,7 +4,7 @@
 mod orphan;
 mod scope;
 mod tally;
-mod words;
+pub(crate) mod words;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;

@@ -32,6 +32,7 @@ pub const OWNER_KILLED: Scenario = Scenario {
     spec: &[HUB_CONTRACT, SPEC_SESSION],
     remedy: "hub: bound connecting to a session's owner (1 s), pass a broken stream on, and answer 404 when the owner \
              is gone or restarted",
+    guide: None,
     setup: Setup::ORDINARY,
     checks: &[
         &checks::CALLS_ANSWERED,

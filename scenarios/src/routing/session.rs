@@ -31,6 +31,7 @@ pub const SESSION_SURVIVES_ANY_REPLICA: Scenario = Scenario {
           client sees `404 Could not find session`.",
     spec: &[HUB_CONTRACT, SPEC_SESSION, SPEC_HTTP_SSE],
     remedy: REMEDY_CLIENT_IP,
+    guide: None,
     setup: Setup::ORDINARY,
     checks: &[&checks::CALLS_ANSWERED],
     drive: |stage| survives(stage).boxed(),
@@ -49,6 +50,7 @@ pub const RECONNECTING_CLIENT: Scenario = Scenario {
           idle for 5 s; after a pause every session breaks.",
     spec: &[HUB_CONTRACT, SPEC_SESSION, SPEC_HTTP_SSE],
     remedy: REMEDY_CLIENT_IP,
+    guide: None,
     setup: Setup::ORDINARY,
     checks: &[&checks::CALLS_ANSWERED],
     drive: |stage| reconnects(stage).boxed(),
@@ -68,6 +70,7 @@ pub const AFFINITY_EXPIRES: Scenario = Scenario {
     spec: &[HUB_CONTRACT, SPEC_SESSION],
     remedy: "Service: raise `spec.sessionAffinityConfig.clientIP.timeoutSeconds` (at most 86400) above the longest \
              pause of a client, or a hub that finds a session from every replica",
+    guide: None,
     setup: Setup { affinity_timeout_s: SHORT_AFFINITY_S, ..Setup::ORDINARY },
     checks: &[&checks::CALLS_ANSWERED],
     drive: |stage| outlives_affinity(stage).boxed(),

@@ -23,6 +23,7 @@ pub const BALANCE: Scenario = Scenario {
     spec: &[HUB_CONTRACT],
     remedy: "let the balancer see client addresses (`externalTrafficPolicy: Local`, or affinity by cookie or header at \
              the proxy); see that every replica is ready",
+    guide: None,
     setup: Setup::ORDINARY,
     checks: &[&checks::EVERY_REPLICA_SERVES],
     drive: |stage| balance(stage).boxed(),
@@ -41,6 +42,7 @@ pub const STATELESS_ANY_REPLICA: Scenario = Scenario {
           seen gives a client a different server with every request.",
     spec: &[SPEC_STATELESS],
     remedy: "hub: build every answer from the request and from shared state alone; deploy one version at a time",
+    guide: None,
     setup: Setup::ORDINARY,
     checks: &[&checks::ANSWERS_ALIKE, &checks::CALLS_ANSWERED],
     drive: |stage| stateless(stage).boxed(),

@@ -24,6 +24,7 @@ pub const WRONG_REPLICA_ANSWERS_FAST: Scenario = Scenario {
     spec: &[HUB_CONTRACT],
     remedy: "hub: answer 404 for a session that this process does not have, or forward the request to its owner with \
              a limit on connecting and on the response's head",
+    guide: None,
     setup: Setup::ORDINARY,
     checks: &[&checks::STRAYS_ANSWERED_FAST],
     drive: |stage| strays(stage).boxed(),
@@ -37,6 +38,7 @@ pub const UNKNOWN_SESSION: Scenario = Scenario {
           them stuck for ever.",
     spec: &[SPEC_SESSION, HUB_CONTRACT],
     remedy: "hub: answer 404 for an unknown or terminated session id, whichever replica is asked",
+    guide: None,
     setup: Setup::ORDINARY,
     checks: &[&checks::UNKNOWN_REFUSED, &checks::TERMINATED_IS_404, &checks::NEVER_ISSUED_IS_404],
     drive: |stage| unknown(stage).boxed(),
@@ -55,6 +57,7 @@ pub const ISOLATION: Scenario = Scenario {
           data to another.",
     spec: &["https://modelcontextprotocol.io/specification/2025-11-25/basic/transports#multiple-connections"],
     remedy: "hub: key everything that belongs to a request by session and request id",
+    guide: None,
     setup: Setup::ORDINARY,
     checks: &[&checks::ISOLATED, &checks::CALLS_ANSWERED],
     drive: |stage| isolated(stage).boxed(),

@@ -22,6 +22,7 @@ pub const ORIGIN: Scenario = Scenario {
     why: "Without this check any web page can talk to a hub that the browser can reach (DNS rebinding).",
     spec: &["https://modelcontextprotocol.io/specification/2025-11-25/basic/transports#security-warning"],
     remedy: "hub: answer 403 to an `Origin` that is not allowed, on GET and on POST",
+    guide: None,
     setup: Setup::ONE_REPLICA,
     checks: &[&checks::ORIGIN_VALIDATED, &checks::NO_ORIGIN_SERVED],
     drive: |stage| origins(stage).boxed(),

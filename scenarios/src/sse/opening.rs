@@ -16,6 +16,7 @@ pub const OPENING: Scenario = Scenario {
     why: "A client can send nothing until it has read the endpoint, and refuses one that leads elsewhere.",
     spec: &[SPEC],
     remedy: "hub: answer the GET with `text/event-stream`, and send `event: endpoint` with a root-relative URI first",
+    guide: None,
     setup: Setup::ONE_REPLICA,
     checks: &[&checks::STREAM_IS_SSE, &checks::ENDPOINT_FIRST, &checks::ENDPOINT_SAME_ORIGIN],
     drive: |stage| open(stage).boxed(),

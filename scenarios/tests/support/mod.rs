@@ -36,11 +36,17 @@ pub(crate) async fn rig(env: &[(&str, &str)]) -> Arc<Rig> {
     Arc::new(rig)
 }
 
-/// The same with these environment variables, and with what another rig's survey found.
-pub(crate) fn rig_like(other: &Rig, env: &[(&str, &str)]) -> Arc<Rig> {
+/// The same with these environment variables and limits, and with what another rig's survey found.
+pub(crate) fn rig_like(other: &Rig, env: &[(&str, &str)], timeouts: Timeouts) -> Arc<Rig> {
     let mut rig = unsurveyed(env);
+    rig.timeouts = Arc::new(timeouts);
     rig.offers = other.offers.clone();
     Arc::new(rig)
+}
+
+/// Whether HUBCHECK_BACKEND names the real cluster.
+pub(crate) fn is_on_kind() -> bool {
+    std::env::var("HUBCHECK_BACKEND").is_ok_and(|backend| backend == "kind")
 }
 
 /// Two replicas of the reference hub on the backend that HUBCHECK_BACKEND names: `local` unless it says `kind`.

@@ -5,6 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use super::seen::Seen;
 use crate::cluster::{Condition, Phase, Replica};
+use crate::transcript::{Symptom, Told};
 
 /// One moment of the cell. It prints as what was last seen.
 #[derive(Clone, Debug, Default)]
@@ -17,7 +18,7 @@ pub(super) struct View {
 }
 
 /// How far the Deployment is.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Rollout {
     /// What was applied last.
     pub(super) generation: i64,
@@ -25,6 +26,8 @@ pub(super) struct Rollout {
     pub(super) desired: usize,
     /// Whether the controller has seen the generation and all pods are of the newest revision.
     pub(super) is_complete: bool,
+    /// Why it does not go on, and the message.
+    pub(super) halted: Option<(String, String)>,
 }
 
 /// One pod at that moment.
@@ -66,6 +69,20 @@ impl View {
                 waiting == Some(reason) || ended == Some(reason)
             }),
         }
+    }
+
+    /// What a pod that stays, or the Deployment, tells of a symptom.
+    pub(super) fn told(&self, symptom: Symptom) -> Option<Told> {
+        let of_pod = |pod: &PodView| {
+            let waits = pod.seen.waiting.as_ref().map(|(reason, message)| (&**reason, &**message));
+            let ended = pod.seen.ended.as_ref().map(|ended| (&*ended.reason, ended.exit_code));
+            symptom.of_pod(&pod.name, waits, ended)
+        };
+        let by_pod = self.pods.iter().filter(|pod| !pod.is_terminating()).find_map(of_pod);
+        by_pod.or_else(|| {
+            let (reason, message) = self.rollout.halted.clone()?;
+            symptom.reasons().contains(&&*reason).then_some(Told { pod: None, reason, message })
+        })
     }
 
     /// The pods as the rest of the harness knows them.

@@ -304,7 +304,11 @@ fn rollout(deployment: &Deployment) -> Rollout {
         && all(status.replicas)
         && all(status.updated_replicas)
         && all(status.available_replicas);
-    Rollout { generation, desired: usize::try_from(desired).unwrap_or(0), is_complete }
+    let halted = status.conditions.into_iter().flatten().find_map(|condition| {
+        let is_halted = condition.type_ == "Progressing" && condition.status == "False";
+        is_halted.then(|| (condition.reason.unwrap_or_default(), condition.message.unwrap_or_default()))
+    });
+    Rollout { generation, desired: usize::try_from(desired).unwrap_or(0), is_complete, halted }
 }
 
 /// The port at which the replica listens.

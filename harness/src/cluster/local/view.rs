@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::output::Output;
 use crate::cluster::reach::Reach;
 use crate::cluster::{Condition, Phase, Replica};
+use crate::transcript::{Symptom, Told};
 
 /// How many lines of output a condition that is not met shows.
 const LINES_SHOWN: usize = 5;
@@ -70,6 +71,15 @@ impl View {
                 waiting == Some(reason) || ended == Some(reason)
             }),
         }
+    }
+
+    /// What a pod that stays tells of a symptom. What Deployments, schedulers and images tell does not exist here.
+    pub(crate) fn told(&self, symptom: Symptom) -> Option<Told> {
+        self.pods.iter().filter(|pod| !pod.is_terminating).find_map(|pod| {
+            let waits = pod.status.waiting.as_ref().map(|(reason, message)| (&**reason, &**message));
+            let ended = pod.status.terminated.as_ref().map(|(reason, code, _)| (&**reason, *code));
+            symptom.of_pod(&pod.name, waits, ended)
+        })
     }
 
     /// The pods as the rest of the harness knows them.

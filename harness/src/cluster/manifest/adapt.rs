@@ -22,6 +22,31 @@ impl Manifests {
         })
     }
 
+    /// The name of the first Secret among the manifests that the container cannot be made without.
+    pub fn required_secret(&self) -> Option<String> {
+        let container = self.first_container()?;
+        let by_key = container.env.iter().flatten().filter_map(|variable| {
+            let from = variable.value_from.as_ref()?.secret_key_ref.as_ref()?;
+            (from.optional != Some(true)).then_some(&from.name)
+        });
+        let whole = container.env_from.iter().flatten().filter_map(|source| {
+            let from = source.secret_ref.as_ref()?;
+            (from.optional != Some(true)).then_some(&from.name)
+        });
+        let is_ours = |name: &&String| {
+            self.secrets.iter().any(|secret| secret.metadata.name.as_deref() == Some(name.as_str()))
+        };
+        by_key.chain(whole).find(is_ours).cloned()
+    }
+
+    /// Whether the container has a memory limit.
+    pub fn has_memory_limit(&self) -> bool {
+        let resources = self.first_container().and_then(|container| container.resources.as_ref());
+        resources
+            .and_then(|resources| resources.limits.as_ref())
+            .is_some_and(|limits| limits.contains_key("memory"))
+    }
+
     /// Whether the container names its own command.
     pub fn has_command(&self) -> bool {
         self.first_container().is_some_and(|container| container.command.is_some())

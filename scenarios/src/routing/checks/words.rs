@@ -4,7 +4,7 @@ use harness::transcript::history::{Call, History, Outcome};
 use harness::transcript::{Body, End, Path};
 use serde_json::Value;
 
-pub(super) fn call_text(call: &Call<'_>) -> String {
+pub(crate) fn call_text(call: &Call<'_>) -> String {
     let what = call.tool().map_or_else(|| call.method.to_owned(), |tool| format!("{} {tool}", call.method));
     let path = match call.replica {
         Some(replica) => format!("{} at replica `{replica}`", path_text(call)),
@@ -13,14 +13,14 @@ pub(super) fn call_text(call: &Call<'_>) -> String {
     format!("{what} (request {} of client `{}`) {path}", call.id, call.client)
 }
 
-pub(super) fn path_text(call: &Call<'_>) -> String {
+pub(crate) fn path_text(call: &Call<'_>) -> String {
     match call.path {
         Path::Service => "through the service".to_owned(),
         Path::Replica(_) => "aimed".to_owned(),
     }
 }
 
-pub(super) fn outcome_text(history: &History<'_>, call: &Call<'_>) -> String {
+pub(crate) fn outcome_text(history: &History<'_>, call: &Call<'_>) -> String {
     let owner = history.session_of(call).and_then(|session| session.owner);
     let owned = owner.map(|owner| format!("; the session is on `{owner}`")).unwrap_or_default();
     let exchange = history.exchanges.get(&call.exchange);
@@ -42,7 +42,7 @@ pub(super) fn outcome_text(history: &History<'_>, call: &Call<'_>) -> String {
     format!("{}{owned}", what.trim_end())
 }
 
-pub(super) fn body_text(body: &Body) -> String {
+pub(crate) fn body_text(body: &Body) -> String {
     match body {
         Body::Json(value) => value.to_string(),
         Body::Text(text) => text.trim().to_owned(),
@@ -50,7 +50,7 @@ pub(super) fn body_text(body: &Body) -> String {
     }
 }
 
-pub(super) fn end_text(end: &End) -> String {
+pub(crate) fn end_text(end: &End) -> String {
     match end {
         End::Complete => "the stream ended".to_owned(),
         End::ClosedByClient => "the client closed it".to_owned(),
@@ -61,7 +61,7 @@ pub(super) fn end_text(end: &End) -> String {
     }
 }
 
-pub(super) fn without_meta(value: &Value) -> Value {
+pub(crate) fn without_meta(value: &Value) -> Value {
     match value {
         Value::Object(fields) => fields
             .iter()

@@ -1,0 +1,34 @@
+//! What of a transcript is worth telling whatever the verdict is: what the cluster said, and how long things took.
+
+use super::{Symptom, Told, Transcript, What};
+
+/// One line each, in order.
+pub fn notes(transcript: &Transcript) -> Vec<String> {
+    let mut notes = Vec::new();
+    for entry in &transcript.entries {
+        match &entry.what {
+            What::Symptom { symptom, told: Some(told), took_ms, .. } => {
+                let (reason, message) = (&told.reason, told.message.trim());
+                notes.push(format!("{reason} after {}: {message}", seconds(*took_ms)));
+                notes.extend(last_words(transcript, *symptom, told));
+            }
+            What::Measured { what, took_ms } => notes.push(format!("{what}: {}", seconds(*took_ms))),
+            _ => {}
+        }
+    }
+    notes
+}
+
+/// The last line that a process printed which ends again and again.
+fn last_words(transcript: &Transcript, symptom: Symptom, told: &Told) -> Option<String> {
+    let ended = told.pod.as_ref().filter(|_| symptom.is_an_end())?;
+    let line = transcript.entries.iter().rev().find_map(|entry| match &entry.what {
+        What::Log { pod, line } if pod == ended => Some(line),
+        _ => None,
+    })?;
+    Some(format!("its last line: {line}"))
+}
+
+fn seconds(ms: u64) -> String {
+    format!("{:.1} s", ms as f64 / 1000.0)
+}

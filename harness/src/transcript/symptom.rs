@@ -1,0 +1,91 @@
+//! What is wrong in a cluster, in the cluster's own words. Wording that differs between versions and backends is one
+//! variant here.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// Something wrong that Kubernetes tells of a pod or of a Deployment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Symptom {
+    /// A container cannot be made, because it refers to a Secret, a ConfigMap or a key that is not there.
+    ConfigMissing,
+    /// A container ends again and again, and is restarted ever more slowly.
+    CrashLoop,
+    /// A container's image is neither on its node nor to be had.
+    ImageMissing,
+    /// A container was killed for going past its memory limit.
+    OutOfMemory,
+    /// No node takes a pod.
+    Unschedulable,
+    /// A rollout made no progress within its deadline.
+    Stuck,
+}
+
+/// What a cluster said of a symptom.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Told {
+    /// The pod that it is about; `None` for the Deployment.
+    pub pod: Option<String>,
+    /// One of [`Symptom::reasons`].
+    pub reason: String,
+    /// The message beside the reason.
+    pub message: String,
+}
+
+// === impl Symptom ===
+
+impl Symptom {
+    /// The reasons by which Kubernetes tells it.
+    pub fn reasons(self) -> &'static [&'static str] {
+        match self {
+            Symptom::ConfigMissing => &["CreateContainerConfigError"],
+            Symptom::CrashLoop => &["CrashLoopBackOff"],
+            Symptom::ImageMissing => &["ErrImageNeverPull", "ImagePullBackOff", "ErrImagePull"],
+            Symptom::OutOfMemory => &["OOMKilled"],
+            Symptom::Unschedulable => &["Unschedulable"],
+            Symptom::Stuck => &["ProgressDeadlineExceeded"],
+        }
+    }
+
+    /// Whether it is the end of a process, which it then explains.
+    pub fn is_an_end(self) -> bool {
+        match self {
+            Symptom::CrashLoop | Symptom::OutOfMemory => true,
+            Symptom::ConfigMissing | Symptom::ImageMissing | Symptom::Unschedulable | Symptom::Stuck => false,
+        }
+    }
+
+    /// What a pod says of it: by why its container waits (with a message), or by how it ended last (with an exit code).
+    pub fn of_pod(self, pod: &str, waits: Option<(&str, &str)>, ended: Option<(&str, i32)>) -> Option<Told> {
+        let is_meant = |reason: &str| self.reasons().contains(&reason);
+        let waits = waits.filter(|(reason, _)| is_meant(reason));
+        let ended = ended.filter(|(reason, _)| is_meant(reason));
+        let (reason, message) = waits
+            .map(|(reason, message)| (reason, message.to_owned()))
+            .or_else(|| ended.map(|(reason, code)| (reason, format!("exit code {code}"))))?;
+        Some(Told { pod: Some(pod.to_owned()), reason: reason.to_owned(), message })
+    }
+}
+
+/// Kubernetes' reasons, the usual one first.
+impl fmt::Display for Symptom {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.reasons().join(" or "))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pod_tells_by_what_it_waits_for_or_how_it_ended() {
+        let told = Symptom::ImageMissing.of_pod("a", Some(("ErrImagePull", "no such image")), None);
+        assert_eq!(told.map(|told| told.message).as_deref(), Some("no such image"));
+        let told = Symptom::OutOfMemory.of_pod("a", Some(("CrashLoopBackOff", "")), Some(("OOMKilled", 137)));
+        assert_eq!(told.map(|told| told.message).as_deref(), Some("exit code 137"));
+        assert_eq!(Symptom::CrashLoop.of_pod("a", None, Some(("Error", 1))), None);
+    }
+}

@@ -1,0 +1,70 @@
+//! Family `lifecycle`: what operators meet when pods start, stop and are changed, each as an issue of their guide.
+//!
+//! Each scenario brings the issue about, waits for the cluster to tell of it, looks at what clients see meanwhile, applies
+//! the guide's remedy and looks again. It runs once: no client sees a difference by affinity or transport.
+
+pub mod checks;
+pub mod secret;
+pub mod start;
+
+use harness::cluster::Condition;
+use harness::plan::Transport;
+use harness::run::stage::Holder;
+use harness::run::{Guide, Stage};
+
+/// A Secret, or a key of it, that is not there.
+const SECRETS_NOT_FOUND: Guide = Guide {
+    issue: "Issue #9: Secrets Not Found",
+    symptom: "`kubectl get pods` says CreateContainerConfigError; or the log says that a variable is missing",
+    cause: "the Deployment refers to a Secret, or to a key of it, that the namespace does not have",
+};
+
+/// A container that ends as soon as it is started.
+const CRASHES: Guide = Guide {
+    issue: "Issue #2: Pods Crash Immediately (CrashLoopBackOff)",
+    symptom: "`kubectl get pods` says CrashLoopBackOff, and RESTARTS grows",
+    cause: "the process ends while it starts; its last line (`kubectl logs --previous`) says why",
+};
+
+/// A session on each replica, each with an open stream where the transport has one; `None` when some replica gave none,
+/// which is in the transcript.
+async fn one_each(stage: &Stage) -> anyhow::Result<Option<Vec<Holder>>> {
+    let holders = stage.one_per_replica().await?;
+    for holder in holders.iter().filter(|_| stage.transport() == Transport::Streamable) {
+        if let Some(owner) = &holder.owner {
+            holder.session.listen(&stage.at(owner)?).await;
+        }
+    }
+    Ok((holders.len() == stage.replica_count()).then_some(holders))
+}
+
+/// What clients see while the fault lasts: sessions that are there are used on every path, and a new one is opened.
+async fn meanwhile(stage: &Stage, holders: &[Holder]) -> anyhow::Result<()> {
+    for holder in holders {
+        stage.exercise(holder).await?;
+    }
+    if let Some(new) = stage.open("meanwhile", &stage.service()).await {
+        stage.exercise(&new).await?;
+    }
+    Ok(())
+}
+
+/// What clients see once the remedy was applied: the cluster settles, sessions that are still there are used, and a new one
+/// is opened at each replica and used on every path.
+async fn recover(stage: &Stage, settled: Condition, holders: &[Holder]) -> anyhow::Result<()> {
+    stage.expect(settled).await;
+    stage.step("recovery");
+    for holder in holders {
+        stage.exercise(holder).await?;
+    }
+    if stage.replicas().is_empty() {
+        // Nobody serves: that is seen where every client would look.
+        stage.open("new", &stage.service()).await;
+    }
+    for (idx, replica) in stage.replicas().iter().enumerate() {
+        if let Some(new) = stage.open(&format!("new-{}", idx + 1), &stage.at(replica)?).await {
+            stage.exercise(&new).await?;
+        }
+    }
+    Ok(())
+}

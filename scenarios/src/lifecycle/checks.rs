@@ -1,0 +1,229 @@
+//! What the lifecycle scenarios are judged by, beside the checks of `routing`. Every check has a defect of the reference
+//! hub that it catches: `scenarios/tests/defects.rs`.
+
+use std::time::Duration;
+
+use harness::check::{Check, HUB_CONTRACT, Judgement, Level};
+use harness::transcript::history::{At, Call, Exchange, History, Outcome};
+use harness::transcript::{End, PodChange, Symptom, Told, What};
+
+use crate::routing::checks::words::{call_text, end_text, outcome_text};
+
+/// Within this any request is answered or refused; later counts as hanging.
+const ANSWER: Duration = Duration::from_secs(5);
+
+/// What a scheduler and a busy machine may add to a limit before it counts as broken.
+const SLACK: Duration = Duration::from_millis(500);
+
+/// Hub contract: what is wrong is seen where operators look first.
+pub const SYMPTOM_TOLD: Check = Check {
+    id: "symptom-told",
+    level: Level::Contract,
+    sentence: "what keeps a pod from serving shows in the cluster's own words, and names what is missing",
+    source: HUB_CONTRACT,
+    remedy: "hub: end, or do not become ready, while something required is missing; Deployment: a `readinessProbe` that asks \
+             the hub",
+    transports: &[],
+    needs: &[],
+    judge: |history| {
+        let mut judgement = Judgement::default();
+        for (at, symptom, naming, told) in symptoms(history) {
+            judgement.judged();
+            match told {
+                Ok(told) if symptom.is_an_end() || named(naming, &told.message) => {}
+                Ok(told) => {
+                    let expected = format!("{symptom} by a message that names {}", naming.join(" and "));
+                    judgement.breach(expected, format!("{}: {}", told.reason, told.message), at);
+                }
+                Err(instead) => judgement.breach(format!("{symptom}"), instead, at),
+            }
+        }
+        judgement
+    },
+};
+
+/// Hub contract: a process that cannot go on says why.
+pub const LAST_WORDS: Check = Check {
+    id: "last-words",
+    level: Level::Contract,
+    sentence: "a process that ends because something is wrong says what in the last line that it prints",
+    source: HUB_CONTRACT,
+    remedy: "hub: print one line that names the setting or the address before the process ends with a code that is not 0",
+    transports: &[],
+    needs: &[],
+    judge: |history| {
+        let mut judgement = Judgement::default();
+        for (at, symptom, naming, told) in symptoms(history) {
+            let Ok(Told { pod: Some(pod), .. }) = told else { continue };
+            if !symptom.is_an_end() {
+                continue;
+            }
+            judgement.judged();
+            let expected = || format!("a last line of `{pod}` that names {}", naming.join(" and "));
+            match last_line(history, pod) {
+                Some(line) if named(naming, line) => {}
+                Some(line) => judgement.breach(expected(), format!("`{line}`"), at),
+                None => judgement.breach(expected(), "it printed nothing", at),
+            }
+        }
+        judgement
+    },
+};
+
+/// Hub contract: whatever is wrong, nobody is left waiting.
+pub const NO_HANG: Check = Check {
+    id: "no-hang",
+    level: Level::Contract,
+    sentence: "whatever is wrong with a replica, every request is answered or refused within 5 s",
+    source: HUB_CONTRACT,
+    remedy: "hub: do not listen before requests can be answered, bound every wait for something else; Deployment: a \
+             `readinessProbe` that asks the hub, so that one that hangs leaves the Service",
+    transports: &[],
+    needs: &[],
+    judge: |history| {
+        let mut judgement = Judgement::default();
+        for exchange in history.exchanges.values() {
+            judgement.judged();
+            if let Some((at, end @ End::TimedOut { .. })) = exchange.end {
+                let expected = format!("an answer to {}", exchange_text(exchange));
+                judgement.breach(expected, end_text(end), at);
+            }
+        }
+        for call in history.calls.iter().filter(|call| call.held().is_zero()) {
+            let late = call.took().filter(|took| *took > ANSWER + SLACK);
+            if let (Some(_), Some(at)) = (late, call.outcome.at()) {
+                let expected = format!("an answer to {} within 5 s", call_text(call));
+                judgement.breach(expected, outcome_text(history, call), at);
+            }
+        }
+        judgement
+    },
+};
+
+/// Hub contract: Ready but broken is the worst class, since nothing stops the rollout.
+pub const READY_MEANS_SERVING: Check = Check {
+    id: "ready-means-serving",
+    level: Level::Contract,
+    sentence: "a replica that is ready serves: no request that reaches it gets a 5xx, a cut connection or silence",
+    source: HUB_CONTRACT,
+    remedy: "hub: answer the readiness probe by whether a session could be served now, and end when something required is \
+             missing",
+    transports: &[],
+    needs: &[],
+    judge: |history| {
+        let mut judgement = Judgement::default();
+        for call in &history.calls {
+            let Some(replica) = call.replica.filter(|replica| was_ready(history, replica, call)) else {
+                continue;
+            };
+            judgement.judged();
+            let is_served = match &call.outcome {
+                Outcome::Answered { .. } => true,
+                Outcome::Refused { status, .. } => *status < 500,
+                Outcome::Ended { .. } | Outcome::Silent => false,
+            };
+            if !is_served {
+                let at = call.outcome.at().unwrap_or(call.sent);
+                let expected = format!("`{replica}`, which is ready, serves {}", call_text(call));
+                judgement.breach(expected, outcome_text(history, call), at);
+            }
+        }
+        judgement
+    },
+};
+
+/// Hub contract: the guide's remedy is enough.
+pub const RECOVERS: Check = Check {
+    id: "recovers",
+    level: Level::Contract,
+    sentence: "once what was wrong is mended, every replica becomes ready, and new sessions work on every path",
+    source: HUB_CONTRACT,
+    remedy: "hub: keep nothing from an earlier start, and become ready as soon as it can serve",
+    transports: &[],
+    needs: &[],
+    judge: |history| {
+        let mut judgement = Judgement::default();
+        let Some(remedy) = history.step("remedy") else { return judgement };
+        for entry in history.entries().iter().filter(|entry| entry.seq > remedy.seq) {
+            if let What::Awaited { condition, unmet, .. } = &entry.what {
+                judgement.judged();
+                if let Some(last_seen) = unmet {
+                    judgement.breach(condition.clone(), last_seen.clone(), entry.place());
+                }
+            }
+        }
+        let Some(recovery) = history.step("recovery") else { return judgement };
+        for call in &history.calls {
+            if history.session_of(call).is_none_or(|session| session.opened < recovery) {
+                continue;
+            }
+            judgement.judged();
+            if !matches!(call.outcome, Outcome::Answered { .. }) {
+                let at = call.outcome.at().unwrap_or(call.sent);
+                judgement.breach(
+                    format!("an answer to {}", call_text(call)),
+                    outcome_text(history, call),
+                    at,
+                );
+            }
+        }
+        judgement
+    },
+};
+
+// === helpers ===
+
+/// Every symptom that was waited for: what was told, or what was seen instead.
+fn symptoms<'t>(
+    history: &History<'t>,
+) -> impl Iterator<Item = (At, Symptom, &'t [String], Result<&'t Told, String>)> {
+    history.entries().iter().filter_map(|entry| match &entry.what {
+        What::Symptom { symptom, naming, told, instead, .. } => {
+            let told = told.as_ref().ok_or_else(|| instead.clone().unwrap_or_default());
+            Some((entry.place(), *symptom, naming.as_slice(), told))
+        }
+        _ => None,
+    })
+}
+
+fn named(naming: &[String], text: &str) -> bool {
+    naming.iter().all(|name| text.contains(name.as_str()))
+}
+
+fn last_line<'t>(history: &History<'t>, of: &str) -> Option<&'t str> {
+    history.entries().iter().rev().find_map(|entry| match &entry.what {
+        What::Log { pod, line } if pod == of => Some(line.as_str()),
+        _ => None,
+    })
+}
+
+/// Whether a replica was ready, and stayed so, from when a call was sent until it came to something.
+fn was_ready(history: &History<'_>, replica: &str, call: &Call<'_>) -> bool {
+    // Silence lasts until the client gives up.
+    let given_up = || history.exchanges.get(&call.exchange)?.end.map(|(at, _)| at);
+    let until = call.outcome.at().or_else(given_up).unwrap_or(history.end());
+    let mut ready = false;
+    for entry in history.entries().iter().take_while(|entry| entry.seq <= until.seq) {
+        let What::Pod { pod, change } = &entry.what else { continue };
+        if pod != replica {
+            continue;
+        }
+        ready = match change {
+            PodChange::Ready => true,
+            PodChange::NotReady | PodChange::Terminated { .. } | PodChange::Terminating => false,
+            PodChange::Created
+            | PodChange::Waiting { .. }
+            | PodChange::Running { .. }
+            | PodChange::Deleted => ready,
+        };
+        if !ready && entry.seq > call.sent.seq {
+            return false;
+        }
+    }
+    ready && !history.was_away(replica, call.sent, until)
+}
+
+fn exchange_text(exchange: &Exchange<'_>) -> String {
+    let request = exchange.request;
+    format!("{} {} of client `{}`", request.method, request.target, request.client)
+}

@@ -1,0 +1,14 @@
+//! The defects of family `lifecycle`.
+
+use super::Row;
+
+pub(crate) const ROWS: &[Row] = &[
+    ("starts-without-secret", "crash-loop", &["symptom-told", "ready-means-serving", "calls-answered"]),
+    (
+        "hangs-without-secret",
+        "crash-loop",
+        &["symptom-told", "no-hang", "ready-means-serving", "calls-answered"],
+    ),
+    ("dies-silently", "crash-loop", &["last-words"]),
+    ("never-ready", "secret-appears-late", &["recovers", "new-session-works"]),
+];
