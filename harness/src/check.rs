@@ -4,6 +4,7 @@
 //! apply to every cell are in [`ambient`]; a scenario names the others.
 
 pub mod ambient;
+pub mod schema;
 
 use std::collections::BTreeSet;
 use std::fmt;

@@ -51,6 +51,8 @@ pub enum Defect {
     CrashesOnCall,
     /// `echo` appends the value of the environment variable `POSTGRES_PASSWORD`, if there is one.
     ShowsSecrets,
+    /// The first tool of `tools/list` has an empty input schema.
+    MisshapesTools,
     // === of HTTP+SSE (`sse`) ===
     /// The stream of `GET /sse` is answered with `Content-Type: text/plain`.
     MistypedStream,
@@ -58,6 +60,22 @@ pub enum Defect {
     EndpointSecond,
     /// The `endpoint` event says a URL of another host.
     EndpointElsewhere,
+    /// A POST on `/messages` is answered with a redirect.
+    RedirectsMessages,
+    /// Messages of an HTTP+SSE session are sent as events of type `reply`.
+    MisnamesEvents,
+    /// A request whose `Host` is no address is answered 421.
+    KnowsOnlyAddresses,
+    /// A body on `/messages` that is no message is answered 202.
+    AcceptsGarbage,
+    /// A body on `/messages` that is no message ends its session.
+    GarbageEndsSession,
+    /// A body on `/messages` that is no message is answered 500.
+    FailsOnGarbage,
+    /// The first message of an HTTP+SSE session is accepted and dropped, unless it is `initialize`.
+    DropsFirstMessage,
+    /// A `tools/list` that is among the first two messages of an HTTP+SSE session ends it.
+    EarlyListEndsSession,
     // === of Streamable HTTP (`streamable`) ===
     // === of 2026-07-28 (`stateless`) ===
     // === of the rules that all eras share (`session`) ===
@@ -65,6 +83,24 @@ pub enum Defect {
     IgnoresOrigin,
     /// A request without `Origin` is answered 403.
     DemandsOrigin,
+    /// A method that does not exist is answered with an empty result.
+    AnswersUnknownMethods,
+    /// A method that does not exist is answered with the error -32602.
+    MislabelsUnknownMethods,
+    /// A tool that does not exist answers `done`.
+    RunsUnknownTools,
+    /// A ping is answered with an error.
+    FailsPings,
+    /// Any protocol version that is asked for is agreed to.
+    EchoesAnyVersion,
+    /// In each HTTP+SSE session the 20th message is accepted and dropped.
+    DropsInCrowd,
+    /// A body of more than 16 kB and less than 100 kB is answered 413.
+    SmallBodiesOnly,
+    /// A POST on `/messages` with a body of more than 500 kB is answered 202 and dropped.
+    DropsBigBodies,
+    /// A body that is too large ends its HTTP+SSE session.
+    BigBodyEndsSession,
     // === of the life of a pod (`lifecycle`) ===
     /// A required secret that is missing ends nothing: the process is ready, and answers 500 to every MCP request.
     StartsWithoutSecret,

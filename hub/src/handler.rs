@@ -76,6 +76,10 @@ impl ServerHandler for Handler {
         Ok(result)
     }
 
+    async fn ping(&self, context: Context) -> Result<(), ErrorData> {
+        self.tools.ping(context).await
+    }
+
     async fn list_tools(&self, page: Page, context: Context) -> Result<ListToolsResult, ErrorData> {
         let mut listed = self.tools.list_tools(page, context).await?;
         if self.official.is_some() {

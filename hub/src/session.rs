@@ -100,6 +100,8 @@ pub(crate) enum Tamper {
     Elsewhere(Arc<Sessions>),
     /// Sends it with another id.
     Renumbered,
+    /// Sends every message, whatever it answers, as an event of another type.
+    Misnamed,
 }
 
 impl Session {
@@ -213,11 +215,14 @@ impl Session {
         match &self.out {
             Out::Stream(stream) => {
                 let pending = pending.unwrap_or_default();
-                let frame = message_frame(&message);
+                let mut frame = message_frame(&message);
+                if matches!(self.tamper, Some(Tamper::Misnamed)) {
+                    frame = [b"event: reply", &frame[b"event: message".len()..]].concat().into();
+                }
                 let tamper = self.tamper.as_ref().filter(|_| pending.is_tool_call);
                 let mut stream = stream.clone();
                 match tamper {
-                    None | Some(Tamper::Renumbered) => {}
+                    None | Some(Tamper::Renumbered | Tamper::Misnamed) => {}
                     Some(Tamper::Twice) => {
                         let _ = stream.send((frame.clone(), None)).await;
                     }

@@ -14,7 +14,7 @@ use http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use http::{HeaderValue, Method, Request, Response, StatusCode};
 use http_body::Frame as BodyFrame;
 use rmcp::RoleServer;
-use rmcp::model::ClientJsonRpcMessage;
+use rmcp::model::{ClientJsonRpcMessage, ClientRequest};
 use rmcp::service::{RunningService, serve_directly_with_ct};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, Sleep, sleep_until};
@@ -22,7 +22,7 @@ use tokio_util::sync::WaitForCancellationFutureOwned;
 
 use crate::app::App;
 use crate::body;
-use crate::defect::Defect;
+use crate::defect::{Defect, Defects};
 use crate::drain::Call;
 use crate::forward::MARK;
 use crate::handler::Handler;
@@ -47,7 +47,9 @@ pub async fn open(app: Arc<App>, request: Request<Body>) -> Reply {
         return reply::busy(why);
     }
     let defects = replica.defects;
-    let tamper = if defects.has(Defect::AnswersTwice) {
+    let tamper = if defects.has(Defect::MisnamesEvents) {
+        Some(Tamper::Misnamed)
+    } else if defects.has(Defect::AnswersTwice) {
         Some(Tamper::Twice)
     } else if defects.has(Defect::CrossesStreams) {
         Some(Tamper::Elsewhere(replica.sessions.clone()))
@@ -119,22 +121,51 @@ async fn take(app: &App, session: &Arc<Session>, request: Request<Body>) -> Repl
     }
     let body = match body::read(request.into_body(), replica.limits.body).await {
         Ok(body) => body,
-        Err(answer) => return answer,
+        Err(answer) => {
+            if replica.defects.has(Defect::BigBodyEndsSession) {
+                session.end();
+            }
+            return answer;
+        }
     };
     if replica.drain.is_closing() {
         return reply::busy(reply::STOPPING);
     }
     let message = match serde_json::from_slice::<ClientJsonRpcMessage>(&body) {
         Ok(message) => message,
+        Err(_) if replica.defects.has(Defect::AcceptsGarbage) => return accepted(),
+        Err(_) if replica.defects.has(Defect::FailsOnGarbage) => {
+            return reply::text(StatusCode::INTERNAL_SERVER_ERROR, "Internal Server Error");
+        }
         Err(error) => {
+            if replica.defects.has(Defect::GarbageEndsSession) {
+                session.end();
+            }
             return reply::text(StatusCode::BAD_REQUEST, format!("Could not parse message: {error}"));
         }
     };
+    if is_dropped(replica.defects, which, &message) {
+        return accepted();
+    }
+    if replica.defects.has(Defect::EarlyListEndsSession)
+        && which <= 2
+        && matches!(&message, ClientJsonRpcMessage::Request(request) if matches!(request.request, ClientRequest::ListToolsRequest(_)))
+    {
+        session.end();
+    }
     match session.take(message, Pending::counted(call)).await {
         Ok(()) => accepted(),
         Err(Refused::Full) => reply::busy(reply::TOO_MANY_MESSAGES),
         Err(Refused::Ended) => reply::no_session(),
     }
+}
+
+/// Whether a defect drops the `which`th message of a session.
+fn is_dropped(defects: Defects, which: usize, message: &ClientJsonRpcMessage) -> bool {
+    let initializes = matches!(message, ClientJsonRpcMessage::Request(request)
+        if matches!(request.request, ClientRequest::InitializeRequest(_)));
+    (defects.has(Defect::DropsFirstMessage) && which == 1 && !initializes)
+        || (defects.has(Defect::DropsInCrowd) && which == 20)
 }
 
 /// Whether the body is declared as JSON, with or without parameters.

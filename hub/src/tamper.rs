@@ -7,8 +7,9 @@ use std::sync::Arc;
 use axum::body::Body;
 use axum::extract::State;
 use axum::middleware::Next;
-use http::header::{CONTENT_TYPE, ORIGIN};
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HOST, LOCATION, ORIGIN};
 use http::{HeaderValue, Method, Request, StatusCode};
+use http_body_util::BodyExt;
 
 use crate::app::App;
 use crate::defect::Defect;
@@ -19,6 +20,27 @@ pub async fn around(State(app): State<Arc<App>>, request: Request<Body>, next: N
     let defects = app.replica.defects;
     if defects.has(Defect::DemandsOrigin) && !request.headers().contains_key(ORIGIN) {
         return reply::text(StatusCode::FORBIDDEN, "Origin is missing");
+    }
+    let posts_message = request.method() == Method::POST && request.uri().path().starts_with("/messages");
+    if posts_message && defects.has(Defect::RedirectsMessages) {
+        let mut answer = reply::text(StatusCode::TEMPORARY_REDIRECT, "Elsewhere");
+        answer.headers_mut().insert(LOCATION, HeaderValue::from_static("/elsewhere"));
+        return answer;
+    }
+    let host = request.headers().get(HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
+    if defects.has(Defect::KnowsOnlyAddresses) && host.starts_with(|first: char| first.is_ascii_alphabetic())
+    {
+        return reply::text(StatusCode::MISDIRECTED_REQUEST, "Invalid Host header");
+    }
+    let length = request.headers().get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
+    let length: u64 = length.unwrap_or_default();
+    if (16_000..100_000).contains(&length) && defects.has(Defect::SmallBodiesOnly) {
+        return reply::text(StatusCode::PAYLOAD_TOO_LARGE, "Too large");
+    }
+    if posts_message && length > 500_000 && defects.has(Defect::DropsBigBodies) {
+        // Read first: a close with unread bytes would be a reset.
+        let _ = request.into_body().collect().await;
+        return reply::text(StatusCode::ACCEPTED, "Accepted");
     }
     let opens_stream = request.method() == Method::GET && request.uri().path().starts_with("/sse");
     let mut answer = next.run(request).await;

@@ -86,6 +86,9 @@ impl Tools {
         if defects.has(Defect::ReplicaDependentTools) {
             listed[0].description = Some(format!("The name of this replica, which is {name}.").into());
         }
+        if defects.has(Defect::MisshapesTools) {
+            listed[0].input_schema = Arc::default();
+        }
         let shared = Shared {
             name,
             defects,
@@ -153,6 +156,7 @@ impl Tools {
                 wait_until(Instant::now(), Duration::from_millis(ms)).await;
                 done(format!("slept {ms} ms"))
             }
+            _ if shared.defects.has(Defect::RunsUnknownTools) => done("done"),
             name => Err(Failure::Protocol(ErrorData::invalid_params(format!("Unknown tool: {name}"), None))),
         }
     }
@@ -277,12 +281,22 @@ impl ServerHandler for Tools {
         request: InitializeRequestParams,
         context: RequestContext<RoleServer>,
     ) -> Result<InitializeResult, ErrorData> {
-        let result = self.negotiate_initialize(&request)?;
+        let mut result = self.negotiate_initialize(&request)?;
+        if self.shared.defects.has(Defect::EchoesAnyVersion) {
+            result.protocol_version = request.protocol_version.clone();
+        }
         // The peer speaks the version that was agreed on, not the one it asked for.
         let mut peer = request;
         peer.protocol_version = result.protocol_version.clone();
         context.peer.set_peer_info(peer);
         Ok(result)
+    }
+
+    async fn ping(&self, _context: RequestContext<RoleServer>) -> Result<(), ErrorData> {
+        if self.shared.defects.has(Defect::FailsPings) {
+            return Err(ErrorData::internal_error("no ping here", None));
+        }
+        Ok(())
     }
 
     async fn list_tools(
@@ -331,6 +345,12 @@ impl ServerHandler for Tools {
         let version = context.protocol_version();
         let has_initialize =
             version.is_none_or(|version| version.as_str() < ProtocolVersion::V_2026_07_28.as_str());
+        if self.shared.defects.has(Defect::AnswersUnknownMethods) {
+            return Ok(CustomResult(json!({})));
+        }
+        if self.shared.defects.has(Defect::MislabelsUnknownMethods) {
+            return Err(ErrorData::invalid_params("Invalid request parameters", None));
+        }
         // rmcp reads a known method with unreadable parameters as one that it does not know.
         Err(match &*request.method {
             "initialize" if !has_initialize => {

@@ -28,6 +28,15 @@ pub const CATALOG: &[&Scenario] = &[
     &lifecycle::start::CRASH_LOOP,
     // The wire, era by era.
     &sse::opening::OPENING,
+    &sse::messages::POSTING,
+    &sse::messages::SESSION_IDS,
+    &sse::messages::MALFORMED,
+    &sse::messages::BEFORE_INITIALIZE,
     // What all eras share.
     &session::origin::ORIGIN,
+    &session::requests::UNKNOWN_NAMES,
+    &session::requests::PINGS,
+    &session::requests::VERSIONS,
+    &session::requests::CONCURRENT,
+    &session::requests::SIZES,
 ];

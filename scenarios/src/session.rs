@@ -2,8 +2,12 @@
 
 pub mod checks;
 pub mod origin;
+pub mod requests;
 
 use harness::plan::Transport;
 
 /// All transports.
 const EVERY_TRANSPORT: &[Transport] = &[Transport::Sse, Transport::Streamable, Transport::Stateless];
+
+/// The transports that have sessions.
+const SESSIONS: &[Transport] = &[Transport::Sse, Transport::Streamable];

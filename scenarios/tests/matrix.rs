@@ -15,6 +15,7 @@ use harness::transcript::normal::normalise;
 use rstest::rstest;
 use scenarios::lifecycle::{secret, start};
 use scenarios::routing::{change, owner, session, spread, stray};
+use scenarios::session::requests;
 use scenarios::sse;
 use tokio::runtime::Runtime;
 use tokio::sync::OnceCell;
@@ -84,8 +85,17 @@ matrix! {
     stateless_any_replica => &spread::STATELESS_ANY_REPLICA, [A::Any] x [Stateless];
     // The wire, era by era.
     sse_opening => &sse::opening::OPENING, [A::Any] x [Sse];
+    sse_posting => &sse::messages::POSTING, [A::Any] x [Sse];
+    sse_session_ids => &sse::messages::SESSION_IDS, [A::Any] x [Sse];
+    sse_malformed => &sse::messages::MALFORMED, [A::Any] x [Sse];
+    sse_before_initialize => &sse::messages::BEFORE_INITIALIZE, [A::Any] x [Sse];
     // What all eras share.
     session_origin => &scenarios::session::origin::ORIGIN, [A::Any] x [Sse, Streamable, Stateless];
+    session_unknown_names => &requests::UNKNOWN_NAMES, [A::Any] x [Sse, Streamable, Stateless];
+    session_ping => &requests::PINGS, [A::Any] x [Sse, Streamable];
+    session_versions => &requests::VERSIONS, [A::Any] x [Sse, Streamable];
+    session_concurrent => &requests::CONCURRENT, [A::Any] x [Sse, Streamable, Stateless];
+    session_sizes => &requests::SIZES, [A::Any] x [Sse, Streamable, Stateless];
     missing_secret => &secret::MISSING_SECRET, [A::Any] x [T::Any];
     secret_appears_late => &secret::SECRET_APPEARS_LATE, [A::Any] x [T::Any];
     crash_loop => &start::CRASH_LOOP, [A::Any] x [T::Any];

@@ -1,17 +1,26 @@
 //! Checks on every cell, whatever its scenario.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
+use super::schema::{self, Revision, Sent};
 use super::{Check, HUB_CONTRACT, Judgement, Level};
 use crate::plan::Transport;
 use crate::transcript::history::{Exchange, History};
 use crate::transcript::{End, Fault, PodChange, What};
 
 /// All of them.
-pub const CHECKS: &[&Check] =
-    &[&ONE_ANSWER, &OWN_STREAM, &VALID_HTTP, &NO_UNEXPLAINED_RESTART, &NO_SECRET_SHOWN];
+pub const CHECKS: &[&Check] = &[
+    &ONE_ANSWER,
+    &OWN_STREAM,
+    &VALID_HTTP,
+    &VALID_MESSAGES,
+    &NO_SERVER_ERROR,
+    &EVERY_REQUEST_ENDS,
+    &NO_UNEXPLAINED_RESTART,
+    &NO_SECRET_SHOWN,
+];
 
 /// "Result responses MUST include the same ID as the request they correspond to.", and one request has one:
 /// <https://modelcontextprotocol.io/specification/2025-11-25/basic#responses>.
@@ -88,6 +97,89 @@ pub const VALID_HTTP: Check = Check {
             judgement.judged();
             if let Some((at, End::Malformed { why })) = exchange.end {
                 judgement.breach("an HTTP response", why.clone(), at);
+            }
+        }
+        judgement
+    },
+};
+
+/// The revision that was negotiated says what its messages look like:
+/// <https://modelcontextprotocol.io/specification/2025-11-25/basic#json-schema-usage>. An error about a request that could
+/// not be read may have no id, and a method that the revision does not know is an extension's.
+pub const VALID_MESSAGES: Check = Check {
+    id: "valid-messages",
+    level: Level::Must,
+    sentence: "each message that a server sends is valid against the JSON schema of the negotiated revision",
+    source: "https://modelcontextprotocol.io/specification/2025-11-25/schema",
+    remedy: "build messages with an SDK of the negotiated revision; `at` names the message, `actual` the place in it",
+    transports: &[],
+    needs: &[],
+    judge: |history| {
+        let mut judgement = Judgement::default();
+        let methods: BTreeMap<u32, &str> = history
+            .calls
+            .iter()
+            .flat_map(|call| call.answers.iter().map(|(at, _)| (at.seq, call.method)))
+            .collect();
+        for exchange in history.exchanges.values().filter(|exchange| exchange.status() < Some(300)) {
+            let Some(revision) = revision_of(history, exchange) else { continue };
+            for (at, message) in exchange.messages() {
+                let is_own = message.get("method").is_some();
+                let sent = if is_own { Sent::Own } else { Sent::Answer(methods.get(&at.seq).copied()) };
+                judgement.judged();
+                if let Some(fault) = revision.fault(&message, sent) {
+                    let expected = format!("a message that is valid in {}", revision.name);
+                    judgement.breach(expected, fault, at);
+                }
+            }
+        }
+        judgement
+    },
+};
+
+/// A hub that is well has no internal errors; 503 is how one says that it has no room or is going.
+pub const NO_SERVER_ERROR: Check = Check {
+    id: "no-server-error",
+    level: Level::Contract,
+    sentence: "no request is answered 5xx while nothing is done to the cluster; 503 is how a hub says that it is full or going",
+    source: HUB_CONTRACT,
+    remedy: "answer 4xx to what a client got wrong; find the error in the replica's log",
+    transports: &[],
+    needs: &[],
+    judge: |history| {
+        let mut judgement = Judgement::default();
+        for exchange in undisturbed(history) {
+            let Some(head) = exchange.head else { continue };
+            judgement.judged();
+            if head.status >= 500 && head.status != 503 {
+                let expected = format!("no 5xx to {}", exchange.request.method);
+                judgement.breach(expected, head.status.to_string(), head.at);
+            }
+        }
+        judgement
+    },
+};
+
+/// A client without a limit of its own would wait for ever. A request that the client cancelled need not be answered.
+pub const EVERY_REQUEST_ENDS: Check = Check {
+    id: "every-request-ends",
+    level: Level::Contract,
+    sentence: "every request gets the answer that HTTP owes it, while nothing is done to the cluster",
+    source: HUB_CONTRACT,
+    remedy: "answer every request, if only with an error; put a limit on what a handler waits for",
+    transports: &[],
+    needs: &[],
+    judge: |history| {
+        let mut judgement = Judgement::default();
+        for exchange in undisturbed(history) {
+            judgement.judged();
+            if let Some((at, End::TimedOut { waiting_for, limit_ms })) = exchange.end
+                && waiting_for != "connect"
+                && !was_cancelled(history, exchange)
+            {
+                let expected =
+                    format!("an answer to {} {}", exchange.request.method, exchange.request.target);
+                judgement.breach(expected, format!("no {waiting_for} within {limit_ms} ms"), at);
             }
         }
         judgement
@@ -179,4 +271,41 @@ fn asked_on(history: &History<'_>, exchange: &Exchange<'_>) -> BTreeSet<String> 
             || history.transport() == Some(Transport::Sse)
     };
     history.calls.iter().filter(own).map(|call| call.id.to_string()).collect()
+}
+
+/// The revision that was negotiated for the messages of this exchange.
+fn revision_of(history: &History<'_>, exchange: &Exchange<'_>) -> Option<&'static Revision> {
+    if history.transport() == Some(Transport::Stateless) {
+        return schema::revision("2026-07-28");
+    }
+    let came: BTreeSet<u32> = exchange.messages().into_iter().map(|(at, _)| at.seq).collect();
+    let negotiated = history
+        .calls
+        .iter()
+        .filter(|call| call.method == "initialize")
+        .flat_map(|call| &call.answers)
+        .find(|(at, _)| came.contains(&at.seq))
+        .and_then(|(_, answer)| answer["result"]["protocolVersion"].as_str());
+    schema::revision(negotiated.or_else(|| exchange.request.header("mcp-protocol-version"))?)
+}
+
+/// The exchanges that were over before anything was done to the cluster.
+fn undisturbed<'h, 't>(history: &'h History<'t>) -> impl Iterator<Item = &'h Exchange<'t>> {
+    let first = history.faults.first().map(|(at, _)| at.seq);
+    history.exchanges.values().filter(move |exchange| {
+        let over = exchange.end.map_or(history.end().seq, |(at, _)| at.seq);
+        first.is_none_or(|first| over < first)
+    })
+}
+
+/// Whether the client cancelled the request of an exchange.
+fn was_cancelled(history: &History<'_>, exchange: &Exchange<'_>) -> bool {
+    let Some(id) = exchange.request.message().and_then(|message| message.get("id")) else {
+        return false;
+    };
+    history.exchanges.values().filter(|other| other.request.client == exchange.request.client).any(|other| {
+        other.request.message().is_some_and(|message| {
+            message["method"] == "notifications/cancelled" && message["params"]["requestId"] == *id
+        })
+    })
 }

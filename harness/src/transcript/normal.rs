@@ -136,6 +136,15 @@ impl Names {
                 names.sessions.push((id.to_owned(), session.client.to_owned(), held + 1));
             }
         }
+        // Ids that a hub gave to a probe belong to no session that a scenario holds.
+        for exchange in history.exchanges.values() {
+            let client = &exchange.request.client;
+            let given = exchange.head.and_then(|head| head.header("mcp-session-id").map(str::to_owned));
+            if let Some(id) = given.filter(|id| names.sessions.iter().all(|(known, ..)| known != id)) {
+                let held = names.sessions.iter().filter(|(_, holder, _)| holder == client).count();
+                names.sessions.push((id, client.clone(), held + 1));
+            }
+        }
         names
     }
 

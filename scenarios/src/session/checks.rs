@@ -4,7 +4,11 @@ use harness::check::{Check, HUB_CONTRACT, Judgement, Level};
 use harness::transcript::What;
 use harness::transcript::history::Outcome;
 
+use super::SESSIONS;
 use super::origin::{FOREIGN, NONE};
+use super::requests::{
+    AFTER_BIG, AT_ONCE, BIG, IMPOSSIBLE, NEVER, PING, SMALL, UNKNOWN_METHOD, UNKNOWN_TOOL,
+};
 
 /// "Servers MUST validate the Origin header on all incoming connections to prevent DNS rebinding attacks":
 /// <https://modelcontextprotocol.io/specification/2025-11-25/basic/transports#security-warning>; 2024-11-05 says it too.
@@ -52,6 +56,224 @@ pub const NO_ORIGIN_SERVED: Check = Check {
             judgement.judged();
             if !matches!(call.outcome, Outcome::Answered { .. }) {
                 judgement.breach("an answer", format!("{:?}", call.outcome), call.sent);
+            }
+        }
+        judgement
+    },
+};
+
+/// "Either a `result` or an `error` MUST be set", and JSON-RPC has an error for what does not exist:
+/// <https://modelcontextprotocol.io/specification/2025-11-25/basic#responses>.
+pub const UNKNOWN_METHOD_IS_ERROR: Check = Check {
+    id: "unknown-method-is-error",
+    level: Level::Must,
+    sentence: "a method that does not exist is answered with a JSON-RPC error that has the request's id",
+    source: "https://www.jsonrpc.org/specification#error_object",
+    remedy: "hub: answer an unknown method with the error -32601",
+    transports: &[],
+    needs: &[],
+    judge: |history| {
+        let mut judgement = Judgement::default();
+        for call in history.probed_calls(UNKNOWN_METHOD) {
+            judgement.judged();
+            if call.answers.first().is_none_or(|(_, answer)| answer.get("error").is_none()) {
+                let actual = if call.answers.is_empty() { "no answer" } else { "a result" };
+                judgement.breach("an error with the request's id", actual, call.sent);
+            }
+        }
+        judgement
+    },
+};
+
+/// JSON-RPC 2.0: "-32601 Method not found. The method does not exist / is not available.": one SDK answers -32602, so it warns:
+/// <https://www.jsonrpc.org/specification#error_object>.
+pub const UNKNOWN_METHOD_CODE: Check = Check {
+    id: "unknown-method-code",
+    level: Level::Should,
+    sentence: "-32601: Method not found. The method does not exist / is not available",
+    source: "https://www.jsonrpc.org/specification#error_object",
+    remedy: "hub: answer an unknown method with the error -32601",
+    transports: &[],
+    needs: &[],
+    judge: |history| {
+        let mut judgement = Judgement::default();
+        for call in history.probed_calls(UNKNOWN_METHOD) {
+            judgement.judged();
+            let code =
+                call.answers.first().and_then(|(_, answer)| answer.get("error")?.get("code")?.as_i64());
+            // No error at all is another check's business.
+            if let Some(code) = code.filter(|code| *code != -32601) {
+                judgement.breach("the error -32601", code.to_string(), call.sent);
+            }
+        }
+        judgement
+    },
+};
+
+/// Unknown tools are protocol errors; servers that say `isError` in a result are as clear:
+/// <https://modelcontextprotocol.io/specification/2025-11-25/server/tools#error-handling>.
+pub const UNKNOWN_TOOL_IS_ERROR: Check = Check {
+    id: "unknown-tool-is-error",
+    level: Level::Must,
+    sentence: "Protocol Errors: Standard JSON-RPC errors for issues like: Unknown tools (an `isError` result is accepted too)",
+    source: "https://modelcontextprotocol.io/specification/2025-11-25/server/tools#error-handling",
+    remedy: "hub: answer a call of an unknown tool with the error -32602",
+    transports: &[],
+    needs: &[],
+    judge: |history| {
+        let mut judgement = Judgement::default();
+        for call in history.probed_calls(UNKNOWN_TOOL) {
+            judgement.judged();
+            let told = call.answers.first().is_some_and(|(_, answer)| {
+                answer.get("error").is_some() || answer["result"]["isError"] == true
+            });
+            if !told {
+                let actual = if call.answers.is_empty() { "no answer" } else { "a result" };
+                judgement.breach("an error, or a result with `isError`", actual, call.sent);
+            }
+        }
+        judgement
+    },
+};
+
+/// "The receiver MUST respond promptly with an empty response":
+/// <https://modelcontextprotocol.io/specification/2025-11-25/basic/utilities/ping#behavior-requirements>.
+pub const PING_ANSWERED: Check = Check {
+    id: "ping-answered",
+    level: Level::Must,
+    sentence: "The receiver MUST respond promptly with an empty response",
+    source: "https://modelcontextprotocol.io/specification/2025-11-25/basic/utilities/ping#behavior-requirements",
+    remedy: "hub: answer `ping` with an empty result",
+    transports: SESSIONS,
+    needs: &[],
+    judge: |history| {
+        let mut judgement = Judgement::default();
+        for call in history.probed_calls(PING) {
+            judgement.judged();
+            if call.result().is_none() {
+                judgement.breach("an empty result", format!("{:?}", call.outcome), call.sent);
+            }
+        }
+        judgement
+    },
+};
+
+/// "Otherwise, the server MUST respond with another protocol version it supports.":
+/// <https://modelcontextprotocol.io/specification/2025-11-25/basic/lifecycle#version-negotiation>. An error is as clear.
+pub const VERSION_NEGOTIATED: Check = Check {
+    id: "version-negotiated",
+    level: Level::Must,
+    sentence: "If the server supports the requested protocol version, it MUST respond with the same version. Otherwise, the server MUST respond with another protocol version it supports",
+    source: "https://modelcontextprotocol.io/specification/2025-11-25/basic/lifecycle#version-negotiation",
+    remedy: "hub: answer with the latest version that it speaks when it does not know the one that was asked for",
+    transports: SESSIONS,
+    needs: &[],
+    judge: |history| {
+        let mut judgement = Judgement::default();
+        for call in history.probed_calls(IMPOSSIBLE) {
+            judgement.judged();
+            let version = call.result().map(|result| &result["protocolVersion"]);
+            if call.answers.is_empty()
+                || version.is_some_and(|version| !version.is_string() || version == NEVER)
+            {
+                let actual = version.map_or_else(|| "no answer".to_owned(), ToString::to_string);
+                judgement.breach(format!("another version than {NEVER}"), actual, call.sent);
+            }
+        }
+        judgement
+    },
+};
+
+/// "Responses MUST include the same ID as the request they correspond to.", in whatever order:
+/// <https://modelcontextprotocol.io/specification/2025-11-25/basic#responses>.
+pub const AT_ONCE_ANSWERED: Check = Check {
+    id: "at-once-answered",
+    level: Level::Must,
+    sentence: "each of 50 requests in flight at once gets the answer with its own id, in whatever order",
+    source: "https://modelcontextprotocol.io/specification/2025-11-25/basic#responses",
+    remedy: "hub: keep requests of one session apart by their ids, and bound their number above 50",
+    transports: &[],
+    needs: &[],
+    judge: |history| {
+        let mut judgement = Judgement::default();
+        for call in history.probed_calls(AT_ONCE) {
+            judgement.judged();
+            if call.answers.is_empty() {
+                judgement.breach(
+                    format!("an answer to request {}", call.id),
+                    format!("{:?}", call.outcome),
+                    call.sent,
+                );
+            }
+        }
+        judgement
+    },
+};
+
+/// Hub contract: the specification names no limit; 64 kB is below that of every server in the field.
+pub const SMALL_BODY_SERVED: Check = Check {
+    id: "small-body-served",
+    level: Level::Contract,
+    sentence: "a request of 64 kB is answered",
+    source: HUB_CONTRACT,
+    remedy: "hub: raise the limit on bodies to at least 100 kB",
+    transports: &[],
+    needs: &[],
+    judge: |history| {
+        let mut judgement = Judgement::default();
+        for call in history.probed_calls(SMALL) {
+            judgement.judged();
+            if call.result().is_none() {
+                judgement.breach("a result", format!("{:?}", call.outcome), call.sent);
+            }
+        }
+        judgement
+    },
+};
+
+/// Hub contract: above its limit a hub says so (413, 400), or answers.
+pub const BIG_BODY_TOLD: Check = Check {
+    id: "big-body-told",
+    level: Level::Contract,
+    sentence: "a request of 1 MB or 5 MB is answered, or refused with 4xx",
+    source: HUB_CONTRACT,
+    remedy: "hub: answer 413 above the limit, instead of silence",
+    transports: &[],
+    needs: &[],
+    judge: |history| {
+        let mut judgement = Judgement::default();
+        for call in BIG.iter().flat_map(|probe| history.probed_calls(probe)) {
+            judgement.judged();
+            let told = match call.outcome {
+                Outcome::Answered { .. } => true,
+                Outcome::Refused { status, .. } => (400..500).contains(&status),
+                // A server may refuse, and close without reading the rest: then the answer can be lost with the connection.
+                Outcome::Ended { .. } => true,
+                Outcome::Silent => false,
+            };
+            if !told {
+                judgement.breach("an answer, or 4xx", format!("{:?}", call.outcome), call.sent);
+            }
+        }
+        judgement
+    },
+};
+
+/// Hub contract: one message that is too large must not cost a user the session.
+pub const BIG_BODY_SURVIVED: Check = Check {
+    id: "big-body-survived",
+    level: Level::Contract,
+    sentence: "a session lives on after a request of 5 MB",
+    source: HUB_CONTRACT,
+    remedy: "hub: refuse the message, not the session",
+    transports: &[],
+    needs: &[],
+    judge: |history| {
+        let mut judgement = Judgement::default();
+        for call in history.probed_calls(AFTER_BIG) {
+            judgement.judged();
+            if call.result().is_none() {
+                judgement.breach("a result of the next request", format!("{:?}", call.outcome), call.sent);
             }
         }
         judgement

@@ -3,7 +3,11 @@
 use std::time::Duration;
 
 use harness::check::{Check, HUB_CONTRACT, Judgement, Level};
+use harness::transcript::history::{Exchange, Outcome};
 
+use super::messages::{
+    AFTER_GARBAGE, EARLY_PING, GARBAGE, LATE_INITIALIZE, POSTED, SERVICE_NAME, STRANGE_IDS,
+};
 use super::opening::OPEN;
 use super::{SPEC, SSE};
 
@@ -96,3 +100,198 @@ pub const ENDPOINT_SAME_ORIGIN: Check = Check {
         judgement
     },
 };
+
+/// Hub contract: the specification names no status; clients take any 2xx, and follow no redirect of a POST.
+pub const POST_ACCEPTED: Check = Check {
+    id: "post-accepted",
+    level: Level::Contract,
+    sentence: "a message that is posted to the endpoint is answered 2xx, without a redirect",
+    source: HUB_CONTRACT,
+    remedy: "hub: serve the endpoint at exactly the URI that was said, slashes included",
+    transports: SSE,
+    needs: &[],
+    judge: |history| {
+        let mut judgement = Judgement::default();
+        for exchange in history.probes(POSTED) {
+            judgement.judged();
+            if !is_success(exchange) {
+                judgement.breach("2xx to a posted message", status_text(exchange), exchange.at);
+            }
+        }
+        judgement
+    },
+};
+
+/// "Server messages are sent as SSE `message` events, with the message content encoded as JSON in the event data.":
+/// <https://modelcontextprotocol.io/specification/2024-11-05/basic/transports#http-with-sse>.
+pub const REPLY_ON_STREAM: Check = Check {
+    id: "reply-on-stream",
+    level: Level::Must,
+    sentence: "Server messages are sent as SSE `message` events, with the message content encoded as JSON in the event data",
+    source: SPEC,
+    remedy: "hub: send the answer on the stream of the session, as an event of type `message`",
+    transports: SSE,
+    needs: &[],
+    judge: |history| {
+        let mut judgement = Judgement::default();
+        for call in history.probed_calls(POSTED) {
+            // One that was refused has no answer.
+            if !history.exchanges.get(&call.exchange).is_some_and(is_success) {
+                continue;
+            }
+            judgement.judged();
+            if call.answers.is_empty() {
+                let expected = format!("a `message` event with the answer to {}", call.method);
+                judgement.breach(expected, "none", call.sent);
+            }
+        }
+        judgement
+    },
+};
+
+/// Hub contract: a hub that was built for 127.0.0.1 refuses what comes through a Service (421 or 403).
+pub const SERVICE_NAME_SERVED: Check = Check {
+    id: "service-name-served",
+    level: Level::Contract,
+    sentence: "a request whose `Host` is the name of a Service is served like any other",
+    source: HUB_CONTRACT,
+    remedy: "hub: bind to 0.0.0.0, and add the names of Service and Ingress to the allowed hosts",
+    transports: SSE,
+    needs: &[],
+    judge: |history| {
+        let mut judgement = Judgement::default();
+        for exchange in history.probes(SERVICE_NAME) {
+            judgement.judged();
+            if !is_success(exchange) {
+                judgement.breach("2xx to `Host: mcp-hub-service:8000`", status_text(exchange), exchange.at);
+            }
+        }
+        judgement
+    },
+};
+
+/// Hub contract: the specification is silent; after a 2xx the client would wait for an answer that never comes.
+pub const STRANGE_ID_REFUSED: Check = Check {
+    id: "strange-id-refused",
+    level: Level::Contract,
+    sentence: "a message with a missing, malformed, unknown or closed session id gets 4xx or 5xx within 5 s",
+    source: HUB_CONTRACT,
+    remedy: "hub: look the session up before the message is accepted",
+    transports: SSE,
+    needs: &[],
+    judge: |history| {
+        let mut judgement = Judgement::default();
+        for exchange in STRANGE_IDS.iter().flat_map(|probe| history.probes(probe)) {
+            judgement.judged();
+            let in_time = exchange.head_took().is_some_and(|took| took <= ANSWER);
+            if !in_time || exchange.status().is_none_or(|status| status < 400) {
+                let probe = exchange.request.probe.as_deref().unwrap_or_default();
+                judgement.breach(
+                    format!("4xx to a message with a {probe}"),
+                    status_text(exchange),
+                    exchange.at,
+                );
+            }
+        }
+        judgement
+    },
+};
+
+/// Hub contract: the specification is silent; a client that hears 2xx believes that it was understood.
+pub const GARBAGE_REFUSED: Check = Check {
+    id: "garbage-refused",
+    level: Level::Contract,
+    sentence: "a body that is no JSON-RPC message is not answered 2xx",
+    source: HUB_CONTRACT,
+    remedy: "hub: answer 400 to a body that is no JSON-RPC message",
+    transports: SSE,
+    needs: &[],
+    judge: |history| {
+        let mut judgement = Judgement::default();
+        for exchange in GARBAGE.iter().flat_map(|probe| history.probes(probe)) {
+            judgement.judged();
+            if exchange.status().is_none_or(|status| status < 300) {
+                let probe = exchange.request.probe.as_deref().unwrap_or_default();
+                judgement.breach(format!("an HTTP error to {probe}"), status_text(exchange), exchange.at);
+            }
+        }
+        judgement
+    },
+};
+
+/// Hub contract: one broken message must not cost a user the session.
+pub const GARBAGE_SURVIVED: Check = Check {
+    id: "garbage-survived",
+    level: Level::Contract,
+    sentence: "a session lives on after a body that is no JSON-RPC message",
+    source: HUB_CONTRACT,
+    remedy: "hub: refuse the message, not the session",
+    transports: SSE,
+    needs: &[],
+    judge: |history| {
+        let mut judgement = Judgement::default();
+        for call in history.probed_calls(AFTER_GARBAGE) {
+            judgement.judged();
+            if !matches!(call.outcome, Outcome::Answered { .. }) {
+                judgement.breach("an answer to the next request", format!("{:?}", call.outcome), call.sent);
+            }
+        }
+        judgement
+    },
+};
+
+/// "The receiver MUST respond promptly with an empty response", and before `initialize` the client may ping:
+/// <https://modelcontextprotocol.io/specification/2024-11-05/basic/utilities/ping#behavior-requirements>.
+pub const EARLY_PING_ANSWERED: Check = Check {
+    id: "early-ping-answered",
+    level: Level::Must,
+    sentence: "The receiver MUST respond promptly with an empty response (a ping, which the lifecycle allows before `initialize`)",
+    source: "https://modelcontextprotocol.io/specification/2024-11-05/basic/utilities/ping#behavior-requirements",
+    remedy: "hub: answer `ping` whatever state the session is in",
+    transports: SSE,
+    needs: &[],
+    judge: |history| {
+        let mut judgement = Judgement::default();
+        for call in history.probed_calls(EARLY_PING) {
+            judgement.judged();
+            if call.result().is_none() {
+                judgement.breach("an empty result", format!("{:?}", call.outcome), call.sent);
+            }
+        }
+        judgement
+    },
+};
+
+/// Hub contract: a client that asked too early can still initialise.
+pub const EARLY_REQUEST_HARMLESS: Check = Check {
+    id: "early-request-harmless",
+    level: Level::Contract,
+    sentence: "after a request that came before `initialize` the session can still be initialised",
+    source: HUB_CONTRACT,
+    remedy: "hub: answer an early request with an error, and keep the session",
+    transports: SSE,
+    needs: &[],
+    judge: |history| {
+        let mut judgement = Judgement::default();
+        for call in history.probed_calls(LATE_INITIALIZE) {
+            judgement.judged();
+            if call.result().is_none() {
+                judgement.breach("a result of `initialize`", format!("{:?}", call.outcome), call.sent);
+            }
+        }
+        judgement
+    },
+};
+
+// === helpers ===
+
+/// Within this any request is answered or refused, with what a busy machine may add.
+const ANSWER: Duration = Duration::from_millis(5500);
+
+fn is_success(exchange: &Exchange<'_>) -> bool {
+    exchange.status().is_some_and(|status| (200..300).contains(&status))
+}
+
+fn status_text(exchange: &Exchange<'_>) -> String {
+    exchange.status().map_or_else(|| "no answer".to_owned(), |status| status.to_string())
+}

@@ -6,9 +6,17 @@ pub(crate) const ROWS: &[Row] = &[
     ("loses-sessions", "session-survives-any-replica@client-ip-sse", &["calls-answered"]),
     ("loses-sessions", "session-survives-any-replica@client-ip-streamable", &["calls-answered"]),
     ("swallows-strays", "wrong-replica-answers-fast@sse", &["strays-answered-fast"]),
-    ("swallows-strays", "wrong-replica-answers-fast@streamable", &["strays-answered-fast"]),
-    ("hangs-on-strays", "wrong-replica-answers-fast@sse", &["strays-answered-fast"]),
-    ("hangs-on-strays", "wrong-replica-answers-fast@streamable", &["strays-answered-fast"]),
+    (
+        "swallows-strays",
+        "wrong-replica-answers-fast@streamable",
+        &["strays-answered-fast", "every-request-ends"],
+    ),
+    ("hangs-on-strays", "wrong-replica-answers-fast@sse", &["strays-answered-fast", "every-request-ends"]),
+    (
+        "hangs-on-strays",
+        "wrong-replica-answers-fast@streamable",
+        &["strays-answered-fast", "every-request-ends"],
+    ),
     ("waits-for-stopped-owner", "owner-stopped@off-sse", &["strays-answered-fast"]),
     ("waits-for-stopped-owner", "owner-stopped@off-streamable", &["strays-answered-fast"]),
     ("accepts-unknown", "unknown-session@sse", &["unknown-refused"]),
@@ -37,4 +45,7 @@ pub(crate) const ROWS: &[Row] = &[
         &["no-unexplained-restart", "calls-answered"],
     ),
     ("shows-secrets", "wrong-replica-answers-fast@sse", &["no-secret-shown"]),
+    ("misshapes-tools", "session/origin@sse", &["valid-messages"]),
+    ("misshapes-tools", "session/origin@streamable", &["valid-messages"]),
+    ("misshapes-tools", "session/origin@stateless", &["valid-messages"]),
 ];

@@ -3,7 +3,16 @@
 use super::Row;
 
 pub(crate) const ROWS: &[Row] = &[
-    ("mistyped-stream", "sse/opening@sse", &["sse-stream-media-type"]),
+    ("mistyped-stream", "sse/opening@sse", &["sse-stream-media-type", "every-request-ends"]),
     ("endpoint-second", "sse/opening@sse", &["endpoint-first"]),
     ("endpoint-elsewhere", "sse/opening@sse", &["endpoint-same-origin"]),
+    ("redirects-messages", "sse/posting@sse", &["post-accepted", "service-name-served"]),
+    ("misnames-events", "sse/posting@sse", &["reply-on-stream"]),
+    ("knows-only-addresses", "sse/posting@sse", &["service-name-served"]),
+    ("accepts-unknown", "sse/session-ids@sse", &["strange-id-refused"]),
+    ("accepts-garbage", "sse/malformed@sse", &["garbage-refused"]),
+    ("garbage-ends-session", "sse/malformed@sse", &["garbage-survived"]),
+    ("fails-on-garbage", "sse/malformed@sse", &["no-server-error"]),
+    ("drops-first-message", "sse/before-initialize@sse", &["early-ping-answered"]),
+    ("early-list-ends-session", "sse/before-initialize@sse", &["early-request-harmless"]),
 ];

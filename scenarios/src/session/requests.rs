@@ -1,0 +1,167 @@
+//! Requests that any server of any era must cope with.
+
+use futures_util::future::{FutureExt, join_all};
+use harness::check::HUB_CONTRACT;
+use harness::plan::{Outline, Transport};
+use harness::run::{Scenario, Setup, Stage};
+use harness::wire::Raw;
+use serde_json::{Value, json};
+
+use super::{EVERY_TRANSPORT, SESSIONS, checks};
+
+/// The name of a ping.
+pub(super) const PING: &str = "ping";
+/// The name of a request of a method that there is not.
+pub(super) const UNKNOWN_METHOD: &str = "unknown method";
+/// The name of a call of a tool that there is not.
+pub(super) const UNKNOWN_TOOL: &str = "unknown tool";
+/// The name of requests that are in flight at once.
+pub(super) const AT_ONCE: &str = "at once";
+/// The name of an `initialize` that asks for a version that never was.
+pub(super) const IMPOSSIBLE: &str = "impossible version";
+/// The name of a request of 64 kB.
+pub(super) const SMALL: &str = "64 kB";
+/// The names of larger ones.
+pub(super) const BIG: [&str; 2] = ["1 MB", "5 MB"];
+/// The name of the request after them.
+pub(super) const AFTER_BIG: &str = "after big bodies";
+/// The version that never was.
+pub(super) const NEVER: &str = "1999-01-01";
+
+/// How many requests of [`CONCURRENT`] are in flight at once.
+const MANY: usize = 50;
+
+/// What does not exist is an error.
+pub const UNKNOWN_NAMES: Scenario = Scenario {
+    outline: Outline {
+        id: "session/unknown-names",
+        affinities: &[],
+        transports: EVERY_TRANSPORT,
+        needs: &[],
+    },
+    title: "a method or tool that does not exist is an error with the request's id",
+    why: "A client that gets no error, or one without its id, waits for ever.",
+    spec: &["https://www.jsonrpc.org/specification#error_object"],
+    remedy: "hub: answer an unknown method with -32601, and an unknown tool with -32602 or an `isError` result",
+    guide: None,
+    setup: Setup::ONE_REPLICA,
+    checks: &[&checks::UNKNOWN_METHOD_IS_ERROR, &checks::UNKNOWN_METHOD_CODE, &checks::UNKNOWN_TOOL_IS_ERROR],
+    drive: |stage| unknown_names(stage).boxed(),
+};
+
+/// A ping is answered.
+pub const PINGS: Scenario = Scenario {
+    outline: Outline { id: "session/ping", affinities: &[], transports: SESSIONS, needs: &[] },
+    title: "a ping is answered",
+    why: "Clients take a ping that is not answered for a dead connection.",
+    spec: &["https://modelcontextprotocol.io/specification/2025-11-25/basic/utilities/ping"],
+    remedy: "hub: answer `ping` with an empty result",
+    guide: None,
+    setup: Setup::ONE_REPLICA,
+    checks: &[&checks::PING_ANSWERED],
+    drive: |stage| ping(stage).boxed(),
+};
+
+/// A version that the server does not speak is not echoed.
+pub const VERSIONS: Scenario = Scenario {
+    outline: Outline { id: "session/versions", affinities: &[], transports: SESSIONS, needs: &[] },
+    title: "a version that never was is not agreed to",
+    why: "A client that is told its own impossible version believes that both speak it.",
+    spec: &["https://modelcontextprotocol.io/specification/2025-11-25/basic/lifecycle#version-negotiation"],
+    remedy: "hub: answer `initialize` with the latest version that it speaks",
+    guide: None,
+    setup: Setup::ONE_REPLICA,
+    checks: &[&checks::VERSION_NEGOTIATED],
+    drive: |stage| versions(stage).boxed(),
+};
+
+/// Many requests at once are all answered.
+pub const CONCURRENT: Scenario = Scenario {
+    outline: Outline { id: "session/concurrent", affinities: &[], transports: EVERY_TRANSPORT, needs: &[] },
+    title: "50 requests that are in flight at once are all answered, each once",
+    why: "Agents call tools in parallel; an answer that is lost in the crowd hangs one of them.",
+    spec: &["https://modelcontextprotocol.io/specification/2025-11-25/basic#responses"],
+    remedy: "hub: keep requests of one session apart by their ids, and bound their number above 50",
+    guide: None,
+    setup: Setup::ONE_REPLICA,
+    checks: &[&checks::AT_ONCE_ANSWERED],
+    drive: |stage| concurrent(stage).boxed(),
+};
+
+/// Bodies of any size are served or refused.
+pub const SIZES: Scenario = Scenario {
+    outline: Outline { id: "session/sizes", affinities: &[], transports: EVERY_TRANSPORT, needs: &[] },
+    title: "a body of 64 kB is served, and a larger one is served or refused in clear words",
+    why: "Agents send whole files. A hub that drops a large message without a word makes the client hang.",
+    spec: &[HUB_CONTRACT],
+    remedy: "hub: raise the body limit (`express.json` has 100 kB), and answer 413 above it",
+    guide: None,
+    setup: Setup::ONE_REPLICA,
+    checks: &[&checks::SMALL_BODY_SERVED, &checks::BIG_BODY_TOLD, &checks::BIG_BODY_SURVIVED],
+    drive: |stage| sizes(stage).boxed(),
+};
+
+async fn unknown_names(stage: &Stage) -> anyhow::Result<()> {
+    let service = stage.service();
+    let Some(holder) = stage.open("a", &service).await else {
+        return Ok(());
+    };
+    stage.ask(&holder, &service, UNKNOWN_METHOD, "hubcheck/no-such-method", json!({})).await;
+    let call = json!({ "name": "hubcheck-no-such-tool", "arguments": {} });
+    stage.ask(&holder, &service, UNKNOWN_TOOL, "tools/call", call).await;
+    holder.session.end(&service).await;
+    Ok(())
+}
+
+async fn ping(stage: &Stage) -> anyhow::Result<()> {
+    let service = stage.service();
+    let Some(holder) = stage.open("a", &service).await else {
+        return Ok(());
+    };
+    stage.ask(&holder, &service, PING, "ping", Value::Null).await;
+    holder.session.end(&service).await;
+    Ok(())
+}
+
+async fn versions(stage: &Stage) -> anyhow::Result<()> {
+    let service = stage.service();
+    if let Some(holder) = stage.begin("a", &service, |get| get).await {
+        let params = harness::wire::initialize_asking(NEVER);
+        stage.ask(&holder, &service, IMPOSSIBLE, "initialize", params).await;
+        if stage.transport() == Transport::Sse {
+            holder.session.end(&service).await;
+        }
+    }
+    Ok(())
+}
+
+async fn concurrent(stage: &Stage) -> anyhow::Result<()> {
+    let service = stage.service();
+    let Some(holder) = stage.open("a", &service).await else {
+        return Ok(());
+    };
+    // The smallest request of the era.
+    let method = if stage.transport() == Transport::Stateless { "tools/list" } else { "ping" };
+    join_all((0..MANY).map(|_| stage.ask(&holder, &service, AT_ONCE, method, json!({})))).await;
+    holder.session.end(&service).await;
+    Ok(())
+}
+
+async fn sizes(stage: &Stage) -> anyhow::Result<()> {
+    let service = stage.service();
+    let Some(holder) = stage.open("a", &service).await else {
+        return Ok(());
+    };
+    let padded = |probe: &str, length: usize| -> Raw {
+        // `_meta` is there for what the other side may not know.
+        let meta = json!({ "hubcheck/padding": "x".repeat(length) });
+        holder.session.raw("tools/list", json!({ "_meta": meta })).named(probe)
+    };
+    holder.session.send(&service, padded(SMALL, 64 * 1000)).await;
+    for (probe, length) in BIG.into_iter().zip([1_000_000, 5_000_000]) {
+        holder.session.send(&service, padded(probe, length)).await;
+    }
+    stage.ask(&holder, &service, AFTER_BIG, "tools/list", json!({})).await;
+    holder.session.end(&service).await;
+    Ok(())
+}
