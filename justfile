@@ -28,6 +28,13 @@ e2e:
     HUBCHECK_BACKEND=kind INSTA_UPDATE=no cargo test -p scenarios --test matrix || { cargo run --release -- down; exit 1; }
     cargo run --release -- down
 
+# The same cells on `local` and on a KIND cluster, which stays: verdicts and transcripts must be the same
+parity *filters:
+    rm -rf target/parity
+    -cargo run --release -- run --evidence target/parity/local {{filters}}
+    -cargo run --release -- run --backend kind --keep --evidence target/parity/kind {{filters}}
+    cargo run --release -- parity target/parity/local target/parity/kind --accepted scenarios/expected/parity.toml
+
 # === snapshots ===
 
 # Rewrite the snapshots; then read `git diff snapshots/`

@@ -120,7 +120,7 @@ pub(super) fn check(catalog: &[&Scenario], path: &Path, strictness: Strictness) 
 }
 
 /// What the run of a transcript had to offer: what its header says.
-fn offers_of(transcript: &Transcript) -> Offers {
+pub(super) fn offers_of(transcript: &Transcript) -> Offers {
     let tools = transcript.header.tools.iter().filter_map(|tool| tool.parse::<Tool>().ok());
     let mut has: std::collections::BTreeSet<Need> = tools.map(Need::Tool).collect();
     if has.contains(&Need::Tool(Tool::Tally)) || has.contains(&Need::Tool(Tool::Sleep)) {
