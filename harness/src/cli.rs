@@ -5,6 +5,7 @@ mod catalogue;
 mod expected;
 mod explain;
 mod kind;
+mod parity;
 mod run;
 
 use std::path::PathBuf;
@@ -67,6 +68,20 @@ enum Command {
         #[arg(long)]
         strict: bool,
     },
+    /// Compare what two runs on different backends made of the same cells
+    Parity(ParityArgs),
+}
+
+/// Which runs to compare.
+#[derive(Debug, Args)]
+pub(crate) struct ParityArgs {
+    /// A folder of transcripts that a run wrote
+    pub(crate) left: PathBuf,
+    /// A folder of another run's transcripts
+    pub(crate) right: PathBuf,
+    /// A TOML file of accepted differences; a listed cell that does not differ is an error
+    #[arg(long, value_name = "FILE")]
+    pub(crate) accepted: Option<PathBuf>,
 }
 
 /// What the KIND cluster is for.
@@ -127,9 +142,18 @@ pub(crate) struct RunArgs {
     pub(crate) keep: bool,
     #[command(flatten)]
     pub(crate) place: Place,
-    /// The hub's image, for the KIND backend
+    /// The hub's image, for the backends whose replicas are pods
     #[arg(long, help_heading = "Where")]
     pub(crate) image: Option<String>,
+    /// The cluster of `--backend kube`: a context of the kubeconfig
+    #[arg(long, value_name = "NAME", env = "HUBCHECK_CONTEXT", help_heading = "Where")]
+    pub(crate) context: Option<String>,
+    /// The kubeconfig, in place of those that KUBECONFIG names and of the user's own
+    #[arg(long, value_name = "FILE", help_heading = "Where")]
+    pub(crate) kubeconfig: Option<PathBuf>,
+    /// The image that wire clients run as on `--backend kube`: it must have `/relay`, as the reference hub's has
+    #[arg(long, value_name = "IMAGE", help_heading = "Where")]
+    pub(crate) relay_image: Option<String>,
     /// How many replicas a cell begins with; with `--url`, how many stand behind it
     #[arg(long, help_heading = "Where")]
     pub(crate) replicas: Option<usize>,
@@ -206,6 +230,8 @@ pub(crate) enum BackendArg {
     Local,
     /// A KIND cluster on this machine's Docker
     Kind,
+    /// Any cluster, of a context that is named: in namespaces of our own
+    Kube,
 }
 
 /// Runs `hubcheck` with this catalogue.
@@ -235,6 +261,7 @@ pub fn main(catalog: &'static [&'static Scenario]) -> ExitCode {
         Command::List(args) => explain::list(catalog, &args.filters, args.family.as_deref(), args.cells),
         Command::Explain { scenario } => explain::explain(catalog, &scenario),
         Command::Check { transcript, strict } => explain::check(catalog, &transcript, strictness(strict)),
+        Command::Parity(args) => parity::parity(catalog, &args),
     };
     match result {
         Ok(code) => ExitCode::from(code),

@@ -12,6 +12,7 @@ use std::time::Duration;
 pub mod backend;
 mod balancer;
 mod environment;
+mod gate;
 pub mod kind;
 pub mod kubernetes;
 mod lease;

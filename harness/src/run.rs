@@ -1,6 +1,7 @@
 //! Runs cells: where cluster, wire and check meet, and who owns what is torn down.
 
 pub mod kind_hub;
+pub mod kube_hub;
 pub mod reference;
 pub mod rig;
 pub mod stage;

@@ -4,9 +4,12 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use clap::ValueEnum;
+
 use super::bad_input::CommandError;
 use super::{BackendArg, Expected, RunArgs, exit, strictness};
 use crate::check::Verdict;
+use crate::cluster::kubernetes::Context;
 use crate::cluster::local::Launch;
 use crate::cluster::manifest::Manifests;
 use crate::plan::{self, Selection, Tool, Transport};
@@ -14,6 +17,7 @@ use crate::report::json::Json;
 use crate::report::terminal::Terminal;
 use crate::report::{About, Fan, RunEvent, Sink, Summary};
 use crate::run::kind_hub::{Hurry, Keep, KindHub};
+use crate::run::kube_hub::{KubeGiven, KubeHub};
 use crate::run::rig::{Hub, LocalHub, Rig, RigError};
 use crate::run::{Scenario, reference, run_cells};
 use crate::timeouts::Timeouts;
@@ -24,6 +28,9 @@ const JOBS_REFERENCE: usize = 16;
 
 /// How many cells of another hub run at once for each core: it may be slow to start.
 const JOBS_PER_CORE: usize = 2;
+
+/// How many cells run at once on a cluster that is not ours: others may use it.
+const JOBS_ELSEWHERE: usize = 4;
 
 /// Beyond this a cell needs more clients than an embedded cluster has addresses for: their number grows with it.
 const MOST_REPLICAS: usize = 8;
@@ -164,6 +171,7 @@ fn rig(args: &RunArgs, run_name: &str) -> Result<Rig, CommandError> {
     let hub = match url {
         Some(url) => Hub::Url(url),
         None if args.backend == BackendArg::Kind => Hub::Kind(Box::new(kind_hub(args, run_name)?)),
+        None if args.backend == BackendArg::Kube => Hub::Kube(Box::new(kube_hub(args, run_name)?)),
         None => Hub::Local(Box::new(local_hub(args)?)),
     };
     Rig::new(hub, replicas, dialect, timeouts, tools, evidence).map_err(rig_error)
@@ -186,24 +194,52 @@ fn url_and_paths(args: &RunArgs) -> (Option<String>, String, String) {
 }
 
 fn kind_hub(args: &RunArgs, run_name: &str) -> Result<KindHub, CommandError> {
-    if args.command.is_some() || !args.image_command.is_empty() {
-        return Err(CommandError::usage("`--backend kind` runs images, not command lines")
-            .hint("give `--image IMAGE`, or leave out `--backend kind`"));
-    }
-    let manifests = args.manifests.as_ref().map(|folder| Manifests::read(std::slice::from_ref(folder)));
-    let manifests = manifests.transpose().map_err(|error| CommandError::usage(error.to_string()))?;
-    let ready_path = args.ready_path.as_deref().map(|path| path_arg("--ready-path", path)).transpose()?;
-    let env = args.env.iter().map(|given| name_value("--env", given)).collect::<Result<Vec<_>, _>>()?;
+    let (manifests, ready_path, env) = of_pods(args)?;
     let keep = if args.keep { Keep::Cluster } else { Keep::Found };
     let hub =
         KindHub::new(manifests, args.image.clone(), ready_path.as_deref(), env, run_name.to_owned(), keep);
     Ok(hub.map_err(rig_error)?.on(&args.place.cluster))
 }
 
+fn kube_hub(args: &RunArgs, run_name: &str) -> Result<KubeHub, CommandError> {
+    let (manifests, ready_path, env) = of_pods(args)?;
+    let Some(name) = args.context.clone() else {
+        return Err(CommandError::usage("`--backend kube` runs only on a cluster that is named").hint(
+            "give `--context NAME`, one of `kubectl config get-contexts`: the current one is not taken for granted",
+        ));
+    };
+    let given = KubeGiven {
+        context: Context { kubeconfig: args.kubeconfig.clone(), name },
+        manifests,
+        image: args.image.clone(),
+        relay_image: args.relay_image.clone(),
+        ready_path,
+        env,
+    };
+    KubeHub::new(given, run_name.to_owned()).map_err(rig_error)
+}
+
+type OfPods = (Option<Manifests>, Option<String>, Vec<(String, String)>);
+
+/// The manifests, the ready path and the environment of a hub whose replicas are pods.
+fn of_pods(args: &RunArgs) -> Result<OfPods, CommandError> {
+    if args.command.is_some() || !args.image_command.is_empty() {
+        let backend =
+            args.backend.to_possible_value().map_or(String::new(), |value| value.get_name().to_owned());
+        return Err(CommandError::usage(format!("`--backend {backend}` runs images, not command lines"))
+            .hint(format!("give `--image IMAGE`, or leave out `--backend {backend}`")));
+    }
+    let manifests = args.manifests.as_ref().map(|folder| Manifests::read(std::slice::from_ref(folder)));
+    let manifests = manifests.transpose().map_err(|error| CommandError::usage(error.to_string()))?;
+    let ready_path = args.ready_path.as_deref().map(|path| path_arg("--ready-path", path)).transpose()?;
+    let env = args.env.iter().map(|given| name_value("--env", given)).collect::<Result<Vec<_>, _>>()?;
+    Ok((manifests, ready_path, env))
+}
+
 fn local_hub(args: &RunArgs) -> Result<LocalHub, CommandError> {
     match args.backend {
         BackendArg::Local if cfg!(target_os = "linux") => {}
-        BackendArg::Kind => {}
+        BackendArg::Kind | BackendArg::Kube => {}
         BackendArg::Local => {
             return Err(CommandError::usage(
                 "`--backend local` runs replicas as Linux processes, and this is not Linux",
@@ -280,6 +316,9 @@ fn path_arg(flag: &str, path: &str) -> Result<String, CommandError> {
 }
 
 fn default_jobs(args: &RunArgs) -> usize {
+    if args.backend == BackendArg::Kube {
+        return JOBS_ELSEWHERE;
+    }
     let ours = args.command.is_none() && args.manifests.is_none() && args.url.is_none();
     if ours {
         JOBS_REFERENCE

@@ -4,7 +4,7 @@
 //! A cluster is ours when its nodes have a mount that only we give them, from their creation on: others are never
 //! touched.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -16,16 +16,14 @@ use futures_util::future::join_all;
 use self::cli::Cli;
 use self::exits::Exits;
 use self::leftovers::{in_use, labelled, remove_images, remove_relays, user_of};
-use self::node::{Node, Tracker};
-use self::relay::Relays;
+use self::node::Node;
 use self::state::{Matter, Turn};
+use super::gate::{Entry, GateError, Relays};
 use super::process::Signal;
-use crate::transcript::Recorder;
 
 mod archive;
 mod cli;
 mod exits;
-mod gate;
 mod image;
 mod leftovers;
 mod load;
@@ -33,10 +31,12 @@ mod node;
 mod relay;
 mod state;
 
-pub use gate::{Gate, GateError};
 pub use image::{Binaries, Image, ImageError};
 pub use load::Loaded;
+pub(super) use node::Tracker;
+pub(super) use relay::RelayContainers;
 pub use state::RunLock;
+pub(super) use state::home;
 
 /// The cluster's name, unless another is chosen.
 pub const CLUSTER: &str = "hubcheck";
@@ -56,7 +56,7 @@ pub struct Kind {
     lock: Arc<RunLock>,
     kubeconfig: String,
     nodes: Vec<Arc<Node>>,
-    relays: Arc<Relays>,
+    relays: Arc<RelayContainers>,
     /// By node.
     exits: Vec<(String, Exits)>,
     /// Whether the nodes' rules can be read: kube-proxy writes them for iptables by default.
@@ -229,7 +229,7 @@ impl Kind {
             None => Err(KindError::NoNode(lock.cluster().to_owned())),
         };
         let network = nodes.first().map(|node| node.network.clone()).unwrap_or_default();
-        let relays = Arc::new(Relays::new(docker.clone(), network, lock.run().to_owned()));
+        let relays = Arc::new(RelayContainers::new(docker.clone(), network, lock.run().to_owned()));
         let rules_are_readable = rules.is_ok();
         let exits = nodes.iter().map(|node| async { (node.name.clone(), Exits::start(node).await) });
         let exits = join_all(exits).await;
@@ -286,22 +286,13 @@ impl Kind {
     }
 
     /// A way for wire clients to a node port, for the cell of this number.
-    ///
-    /// # Errors
-    ///
-    /// [`GateError`] when it cannot listen.
-    pub async fn gate(
-        &self,
-        cell: usize,
-        node_port: u16,
-        recorder: Recorder,
-        name_of: impl Fn(IpAddr) -> Option<String> + Send + Sync + 'static,
-    ) -> Result<Gate, GateError> {
+    pub(super) async fn entry(&self, cell: usize, node_port: u16) -> Result<(Entry, Relays), GateError> {
         // One node for all clients of a cell: kube-proxy remembers clients per node.
         let nodes = self.nodes_for_pods();
         let node = nodes.get(cell % nodes.len().max(1)).ok_or(GateError::NoNode)?;
-        let tracker: Arc<Tracker> = node.tracker().await;
-        Gate::open(node, node_port, Arc::clone(&self.relays), tracker, recorder, Box::new(name_of)).await
+        let to = SocketAddr::new(node.ip.ok_or(GateError::NoNode)?, node_port);
+        let entry = Entry { to, node: Some((node.name.clone(), node.tracker().await)) };
+        Ok((entry, Relays::Containers(Arc::clone(&self.relays))))
     }
 
     /// The process id, on its node, of a container's main process.
@@ -333,17 +324,18 @@ impl Kind {
         self.exits.iter().find(|(name, _)| name == node)?.1.code(container)
     }
 
-    /// Whether the node gives a Service's connections (`namespace/name`) to exactly these pods.
-    pub async fn routes(&self, node: &str, service: &str, pods: &[IpAddr]) -> bool {
+    /// Whether the node gives a Service's connections (`namespace/name`) to exactly these pods; nothing when its rules
+    /// cannot be read.
+    pub async fn routes(&self, node: &str, service: &str, pods: &[IpAddr]) -> Option<bool> {
         if !self.rules_are_readable {
-            return true;
+            return None;
         }
-        match self.node(node) {
+        Some(match self.node(node) {
             Ok(node) => node.routes(service).await.is_ok_and(|routed| {
                 routed.len() == pods.len() && pods.iter().all(|pod| routed.contains(pod))
             }),
             Err(_) => false,
-        }
+        })
     }
 
     /// Whether connections can be told apart by the replica that they reached.

@@ -1,8 +1,8 @@
 //! The backend that drives a real Kubernetes: typed objects by server-side apply, watches, and the cluster's own words.
 //!
 //! Every cell has a namespace of its own, which is deleted in the background: see [`Site`]. The only place that names
-//! `kube`. What needs more than the Kubernetes API (the nodes' processes, clients with addresses of their own) is
-//! asked of [`super::kind`]. Works from Kubernetes 1.20.
+//! `kube`. What needs more than the Kubernetes API (the nodes' processes and rules) is asked of [`super::kind`], where
+//! the cluster is one of those. Works from Kubernetes 1.20.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -17,27 +17,37 @@ use tokio_util::task::AbortOnDropHandle;
 use self::logs::Logs;
 use self::objects::Objects;
 use self::view::View;
-use super::kind::{Gate, GateError, KindError};
+use super::gate::{Gate, GateError};
+use super::kind::KindError;
 use super::manifest::Manifests;
 use super::process::Signal;
 use super::{Condition, FaultError, Replica, Unmet};
 use crate::transcript::{Fault, Recorder, Symptom, Told, What};
 
+mod context;
+mod endpoints;
 mod forward;
 mod logs;
 mod objects;
+mod relays;
 mod seen;
 mod site;
 mod view;
 mod watching;
 
-pub use site::{LABEL_MANAGED_BY, LABEL_RUN, MANAGER, Site, install_crypto};
+pub use context::Context;
+pub(super) use relays::RelayPods;
+pub use site::{LABEL_MANAGED_BY, LABEL_RUN, MANAGER, Site};
 
 /// How long what was just changed may take to be seen by our own watch.
 const SEEN: Duration = Duration::from_secs(10);
 
 /// Between two looks at what the nodes route, which nothing tells by itself.
 const LOOK_AGAIN: Duration = Duration::from_millis(250);
+
+/// How long nothing may have changed until it is held to be what the nodes route by, where their rules cannot be read:
+/// twice the second that kube-proxy leaves between two writes of its rules (`--iptables-min-sync-period`).
+const STEADY: Duration = Duration::from_secs(2);
 
 /// A running cell.
 pub struct Kubernetes {
@@ -67,12 +77,39 @@ pub enum UpError {
     /// The kubeconfig cannot be used.
     #[error("the kubeconfig: {0}")]
     Config(String),
+    /// The kubeconfig has no such context.
+    #[error("the kubeconfig has no context `{name}`; it has {}", known_contexts(known))]
+    NoContext {
+        /// What was asked for.
+        name: String,
+        /// Those that it has.
+        known: Vec<String>,
+    },
+    /// The cluster does not answer, or does not take us.
+    #[error("{cluster} cannot be used: {why}")]
+    Unreachable {
+        /// The cluster, and its address.
+        cluster: String,
+        /// What stands behind it.
+        why: String,
+    },
+    /// The image of the relays does not run.
+    #[error("image {image} does not run as a relay: {why}")]
+    Relay {
+        /// The image.
+        image: String,
+        /// What the cluster says.
+        why: String,
+    },
     /// The namespace never got its service account.
     #[error("namespace {0} has no service account after {s} s", s = SEEN.as_secs())]
     NoServiceAccount(String),
     /// The Service got no node port.
     #[error("service {0} has no node port")]
     NoNodePort(String),
+    /// The Service got no address.
+    #[error("service {0} has no address of its own")]
+    NoAddress(String),
     /// The clients' way into the cluster.
     #[error(transparent)]
     Gate(#[from] GateError),
@@ -91,15 +128,17 @@ impl Kubernetes {
     /// [`UpError`] when the cluster does not take them.
     pub async fn up(site: Arc<Site>, manifests: Manifests, recorder: Recorder) -> Result<Self, UpError> {
         let leave = site.namespace().await?;
-        let objects = Objects::new(site.client().clone(), leave.name().to_owned(), &manifests);
+        let objects =
+            Objects::new(site.client().clone(), leave.name().to_owned(), site.exposed(), &manifests);
         let logs = Arc::new(Logs::new(site.client().clone(), leave.name().to_owned(), recorder.clone()));
         let (view, watching) = watching::start(&site, &objects, Arc::clone(&logs), recorder.clone());
         let watching = AbortOnDropHandle::new(watching);
         objects.service_account().await?;
-        let node_port = objects.apply(&manifests, None).await?;
+        let served = objects.apply(&manifests, None).await?;
         let pods = view.clone();
         let name_of = move |ip: IpAddr| pods.borrow().pod_at(ip);
-        let gate = site.kind().gate(leave.number(), node_port, recorder.clone(), name_of).await?;
+        let (entry, relays) = site.entry(leave.number(), &served).await?;
+        let gate = Gate::open(entry, relays, recorder.clone(), name_of).await?;
         let manifests = Mutex::new(manifests);
         Ok(Self { site, objects, manifests, view, logs, recorder, gate, watching, leave })
     }
@@ -109,7 +148,7 @@ impl Kubernetes {
         self.gate.addr()
     }
 
-    /// What a client that enters the cluster at a node calls the Service: `NODE:NODEPORT`.
+    /// What a client calls the Service: `NODE:NODEPORT` where it enters at a node, `CLUSTERIP:PORT` where it is a pod.
     pub fn authority(&self) -> String {
         self.gate.to().to_string()
     }
@@ -197,7 +236,8 @@ impl Kubernetes {
         let pods = self.objects.api::<Pod>();
         pods.delete(replica, &params).await.map_err(|error| refused("deleting a pod", error))?;
         if let Some((node, pid)) = process
-            && let Err(error) = self.site.kind().signal(&node, pid, Signal::Kill).await
+            && let Some(kind) = self.site.kind()
+            && let Err(error) = kind.signal(&node, pid, Signal::Kill).await
         {
             tracing::debug!("killing {replica}: {error}");
         }
@@ -288,11 +328,18 @@ impl Kubernetes {
             }
             let ready = view.borrow().ready_ips();
             let service = self.objects.service();
-            let routed = self.site.kind().routes(self.gate.node(), &service, &ready).await;
-            if routed && holds(&view.borrow()) {
-                return;
+            match self.site.routes(self.gate.node(), &service, &ready).await {
+                Some(true) if holds(&view.borrow()) => return,
+                Some(_) => {
+                    look.tick().await;
+                }
+                None => {
+                    let changed = view.wait_for(|view| !holds(view));
+                    if tokio::time::timeout(STEADY, changed).await.is_err() {
+                        return;
+                    }
+                }
             }
-            look.tick().await;
         }
     }
 
@@ -310,8 +357,9 @@ impl Kubernetes {
 
     async fn signal(&self, replica: &str, signal: Signal, fault: Fault) -> Result<(), FaultError> {
         let (node, pid) = self.process(replica).await?;
+        let kind = self.site.kind().ok_or_else(no_node)?;
         self.recorder.record(What::Fault(fault));
-        let signalled = self.site.kind().signal(&node, pid, signal).await;
+        let signalled = kind.signal(&node, pid, signal).await;
         signalled.map_err(|error| cannot_signal(replica, &error))
     }
 
@@ -323,7 +371,7 @@ impl Kubernetes {
             let place = pod.node.clone().zip(pod.seen.running.clone());
             place.ok_or_else(|| FaultError::NotRunning(replica.to_owned()))?
         };
-        let pid = self.site.kind().pid(&node, &container).await;
+        let pid = self.site.kind().ok_or_else(no_node)?.pid(&node, &container).await;
         Ok((node, pid.map_err(|error| cannot_signal(replica, &error))?))
     }
 
@@ -360,6 +408,17 @@ impl UpError {
 
 fn cannot_signal(replica: &str, error: &KindError) -> FaultError {
     FaultError::Signal { replica: replica.to_owned(), error: std::io::Error::other(error.to_string()) }
+}
+
+/// A plan admits no signal here; should one come, this is why it cannot be.
+fn no_node() -> FaultError {
+    FaultError::Refused(
+        "the nodes of this cluster are not ours: their processes cannot be signalled".to_owned(),
+    )
+}
+
+fn known_contexts(known: &[String]) -> String {
+    if known.is_empty() { "none".to_owned() } else { known.join(", ") }
 }
 
 fn refused(doing: &str, error: kube::Error) -> FaultError {

@@ -77,10 +77,7 @@ impl KindHub {
         keep: Keep,
     ) -> Result<Self, RigError> {
         let theirs = manifests.is_some();
-        let mut manifests = match manifests {
-            Some(manifests) => manifests,
-            None => Manifests::embedded()?,
-        };
+        let (manifests, asks) = for_pods(manifests, ready_path, &env)?;
         let own = manifests.image().unwrap_or_default().to_owned();
         // Only the reference hub's image is ours to build.
         let image = image.or_else(|| (own != REFERENCE_IMAGE).then_some(own));
@@ -89,14 +86,6 @@ impl KindHub {
             None if theirs => REFERENCE_IMAGE.to_owned(),
             None => "the reference hub".to_owned(),
         };
-        if ready_path.is_some() || !manifests.has_readiness_probe() {
-            manifests.set_ready_path(ready_path);
-        }
-        let asks = manifests.readiness_asks();
-        shorten(&mut manifests);
-        for (name, value) in &env {
-            manifests.set_env(name, value);
-        }
         Ok(Self {
             name,
             manifests,
@@ -210,9 +199,10 @@ impl KindHub {
             .get_or_try_init(|| async {
                 let began = Instant::now();
                 let after = || format!("{:.1} s", began.elapsed().as_secs_f64());
-                // Making a cluster takes a minute, building the binaries for the first time three.
-                let (kind, binaries) = tokio::join!(self.kind(say), Binaries::build());
-                let kind = kind?;
+                // Making a cluster takes a minute, building the binaries for the first time three: without a cluster
+                // nobody waits for them.
+                let binaries = async { Ok(Binaries::build().await) };
+                let (kind, binaries) = tokio::try_join!(self.kind(say), binaries)?;
                 say(&format!("cluster up after {}", after()));
                 // Relays are of our image, whoever's hub is tested.
                 let ours = match binaries {
@@ -235,11 +225,35 @@ impl KindHub {
                 };
                 let loaded = kind.load(&image).await?;
                 say(&format!("image loaded into {} of {} nodes after {}", loaded.into, loaded.of, after()));
-                let site = Arc::new(Site::of_kind(kind, self.run.clone()).await?);
+                let site = Arc::new(Site::of_kind(Arc::clone(&kind), self.run.clone()).await?);
                 site.reap(RunLock::is_held).await;
                 say(&format!("ready for cells after {}", after()));
                 Ok(Up { site, image })
             })
             .await
     }
+}
+
+// === helpers ===
+
+/// The manifests of a hub whose replicas are pods, ours when there are none; and whether the readiness probe asks the
+/// hub itself.
+pub(super) fn for_pods(
+    manifests: Option<Manifests>,
+    ready_path: Option<&str>,
+    env: &[(String, String)],
+) -> Result<(Manifests, bool), RigError> {
+    let mut manifests = match manifests {
+        Some(manifests) => manifests,
+        None => Manifests::embedded()?,
+    };
+    if ready_path.is_some() || !manifests.has_readiness_probe() {
+        manifests.set_ready_path(ready_path);
+    }
+    let asks = manifests.readiness_asks();
+    shorten(&mut manifests);
+    for (name, value) in env {
+        manifests.set_env(name, value);
+    }
+    Ok((manifests, asks))
 }

@@ -2,15 +2,16 @@
 
 mod offers;
 mod survey;
+mod url;
 
 use std::collections::BTreeMap;
-use std::net::ToSocketAddrs;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::Setup;
 use super::kind_hub::{Hurry, KindHub};
+use super::kube_hub::KubeHub;
 use crate::check::Strictness;
 use crate::cluster::Unmet;
 use crate::cluster::backend::{Address, Cluster};
@@ -39,6 +40,8 @@ pub enum Hub {
     Local(Box<LocalHub>),
     /// Replicas that are pods of a KIND cluster.
     Kind(Box<KindHub>),
+    /// Replicas that are pods of a cluster that is not ours.
+    Kube(Box<KubeHub>),
     /// A hub that is already running.
     Url(String),
 }
@@ -82,6 +85,7 @@ pub struct Rig {
 enum Place {
     Local(Box<LocalHub>),
     Kind(Box<KindHub>),
+    Kube(Box<KubeHub>),
     Url(Address),
 }
 
@@ -94,6 +98,9 @@ pub enum RigError {
         /// The image.
         image: String,
     },
+    /// Clients on a cluster that is not ours need an image with a relay.
+    #[error("clients on this cluster are pods, and nothing says of which image")]
+    NoRelayImage,
     /// A URL that cannot be used.
     #[error("`--url {url}`: {why}")]
     Url {
@@ -238,7 +245,8 @@ impl Rig {
         let (name, place) = match hub {
             Hub::Local(local) => (local.name.clone(), Place::Local(local)),
             Hub::Kind(hub) => (hub.name.clone(), Place::Kind(hub)),
-            Hub::Url(url) => (url.clone(), Place::Url(address(&url)?)),
+            Hub::Kube(hub) => (hub.name.clone(), Place::Kube(hub)),
+            Hub::Url(url) => (url.clone(), Place::Url(url::address(&url)?)),
         };
         let offers = Offers { replicas, has: place.offers() };
         Ok(Self {
@@ -268,7 +276,7 @@ impl Rig {
     pub(super) fn replicas_of(&self, setup: &Setup) -> usize {
         match &self.place {
             Place::Url(_) => self.replicas,
-            Place::Local(_) | Place::Kind(_) => setup.replicas.unwrap_or(self.replicas),
+            Place::Local(_) | Place::Kind(_) | Place::Kube(_) => setup.replicas.unwrap_or(self.replicas),
         }
     }
 
@@ -286,8 +294,10 @@ impl Rig {
             let given = local.env.iter().filter(|(name, _)| telling(name)).cloned();
             secrets.extend(given.map(|(name, value)| Secret { name, value }));
         }
-        if let Place::Kind(hub) = &self.place {
-            secrets.extend(hub.secret_values());
+        match &self.place {
+            Place::Kind(hub) => secrets.extend(hub.secret_values()),
+            Place::Kube(hub) => secrets.extend(hub.secret_values()),
+            Place::Local(_) | Place::Url(_) => {}
         }
         secrets
     }
@@ -318,6 +328,7 @@ impl Rig {
         match &self.place {
             Place::Local(hub) => Some(&hub.manifests),
             Place::Kind(hub) => Some(&hub.manifests),
+            Place::Kube(hub) => Some(&hub.manifests),
             Place::Url(_) => None,
         }
     }
@@ -334,6 +345,7 @@ impl Rig {
         match &self.place {
             Place::Local(_) => "local",
             Place::Kind(_) => "kind",
+            Place::Kube(_) => "kube",
             Place::Url(_) => "url",
         }
     }
@@ -346,6 +358,10 @@ impl Rig {
     pub async fn finish(&self, hurry: Hurry) -> Result<(), KindError> {
         match &self.place {
             Place::Kind(hub) => hub.finish(hurry).await,
+            Place::Kube(hub) => {
+                hub.finish(hurry).await;
+                Ok(())
+            }
             Place::Local(_) | Place::Url(_) => Ok(()),
         }
     }
@@ -354,7 +370,7 @@ impl Rig {
     pub fn notes(&self) -> Vec<String> {
         let local = match &self.place {
             Place::Local(local) => Some(local),
-            Place::Kind(_) => None,
+            Place::Kind(_) | Place::Kube(_) => None,
             Place::Url(_) => return Vec::new(),
         };
         let mut notes = vec![format!(
@@ -380,24 +396,23 @@ impl Rig {
         setup: &Setup,
         recorder: &Recorder,
     ) -> Result<Cluster, RigError> {
+        let timeout = Duration::from_secs(u64::from(setup.affinity_timeout_s));
+        let timeout = (affinity == Some(Affinity::ClientIp)).then_some(timeout);
         let local = match &self.place {
             Place::Local(local) => local,
             Place::Kind(hub) => {
-                let timeout = Duration::from_secs(u64::from(setup.affinity_timeout_s));
-                let affinity = (affinity == Some(Affinity::ClientIp)).then_some(timeout);
-                let cell = hub.cell(replicas, affinity, setup, recorder.clone()).await?;
+                let cell = hub.cell(replicas, timeout, setup, recorder.clone()).await?;
+                return Ok(Cluster::Kubernetes(Box::new(cell)));
+            }
+            Place::Kube(hub) => {
+                let cell = hub.cell(replicas, timeout, setup, recorder.clone()).await?;
                 return Ok(Cluster::Kubernetes(Box::new(cell)));
             }
             Place::Url(address) => return Ok(Cluster::Fixed(address.clone())),
         };
         let mut manifests = local.manifests.clone();
         manifests.set_replicas(replicas);
-        match affinity.unwrap_or(Affinity::Off) {
-            Affinity::Off => manifests.set_affinity(None),
-            Affinity::ClientIp => {
-                manifests.set_affinity(Some(Duration::from_secs(u64::from(setup.affinity_timeout_s))));
-            }
-        }
+        manifests.set_affinity(timeout);
         (setup.edit)(&mut manifests);
         recorder.mask_also(manifests.secret_values());
         let spec = Spec {
@@ -416,13 +431,14 @@ impl RigError {
     pub fn is_usage(&self) -> bool {
         match self {
             RigError::NoCommand { .. }
+            | RigError::NoRelayImage
             | RigError::Url { .. }
             | RigError::Manifests(_)
             | RigError::NotReady(_)
             | RigError::KeepsEnding(_)
             | RigError::SpeaksNothing(_)
             | RigError::DoesNotSpeak { .. } => true,
-            RigError::Kubernetes(_) => false,
+            RigError::Kubernetes(error) => matches!(error, kubernetes::UpError::Relay { .. }),
             RigError::Up(error) => matches!(error, UpError::NotLinux | UpError::Manifests(_)),
         }
     }
@@ -442,6 +458,11 @@ impl RigError {
             RigError::SpeaksNothing(_) | RigError::DoesNotSpeak { .. } => {
                 Some("`--sse-path` and `--mcp-path` say where the hub offers its transports".to_owned())
             }
+            RigError::NoRelayImage | RigError::Kubernetes(kubernetes::UpError::Relay { .. }) => Some(
+                "give `--relay-image IMAGE`, one that the cluster can pull: the reference hub's has what it takes, see \
+                 hub/README.md"
+                    .to_owned(),
+            ),
             RigError::Url { .. } => Some("write it as http://HOST:PORT".to_owned()),
             RigError::Up(_) | RigError::Kubernetes(_) | RigError::Manifests(_) => None,
         }
@@ -464,27 +485,4 @@ pub(super) fn target(path: Path, address: Address) -> Target {
 
 fn reference_launch(binary: &std::path::Path) -> Launch {
     Launch { argv: vec![binary.display().to_string()], cwd: None }
-}
-
-fn address(url: &str) -> Result<Address, RigError> {
-    let wrong = |why: String| RigError::Url { url: url.to_owned(), why };
-    let (scheme, rest) = url.split_once("://").ok_or_else(|| wrong("it has no scheme".to_owned()))?;
-    let (tls, port) = match scheme {
-        "http" => (false, 80),
-        "https" => (true, 443),
-        other => return Err(wrong(format!("scheme `{other}` is neither http nor https"))),
-    };
-    let (authority, path) = rest.split_once('/').map_or((rest, ""), |(authority, path)| (authority, path));
-    if !path.is_empty() {
-        return Err(wrong(format!(
-            "it has a path; give `--sse-path /{path}` or `--mcp-path /{path}` instead"
-        )));
-    }
-    let has_port = authority.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok());
-    let dialled = if has_port { authority.to_owned() } else { format!("{authority}:{port}") };
-    let mut found = dialled.to_socket_addrs().map_err(|error| wrong(error.to_string()))?;
-    let addr = found.next().ok_or_else(|| wrong("the name has no address".to_owned()))?;
-    let host = dialled.rsplit_once(':').map_or(dialled.as_str(), |(host, _)| host);
-    let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
-    Ok(Address { addr, authority: authority.to_owned(), tls: tls.then_some(host) })
 }

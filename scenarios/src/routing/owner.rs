@@ -50,7 +50,8 @@ pub const OWNER_DELETED: Scenario = Scenario {
         id: "routing/owner-deleted",
         affinities: EVERY_AFFINITY,
         transports: SESSIONS,
-        needs: &[Need::Replicas(2), Need::Aim, Need::DeletePod],
+        // At once means that its process is killed: a kubelet gives it 2 s by itself.
+        needs: &[Need::Replicas(2), Need::Aim, Need::DeletePod, Need::KillProcess],
     },
     title: "when a replica's pod is deleted, its sessions are told and nobody else's suffer",
     why: "A deleted pod's address answers nothing at all: whoever connects there without a limit waits for minutes.",

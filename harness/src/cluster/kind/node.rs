@@ -45,7 +45,7 @@ pub(super) struct Node {
 }
 
 /// Hears from the kernel of a node which pod each connection to a node port was given to.
-pub(super) struct Tracker {
+pub(in crate::cluster) struct Tracker {
     routed: Arc<Mutex<HashMap<SocketAddr, IpAddr>>>,
     told: Arc<Notify>,
     task: AbortOnDropHandle<()>,
@@ -196,7 +196,7 @@ impl Tracker {
     }
 
     /// The pod that the connection from this address reached.
-    pub(super) async fn routed(&self, from: SocketAddr) -> Option<IpAddr> {
+    pub(in crate::cluster) async fn routed(&self, from: SocketAddr) -> Option<IpAddr> {
         let found = async {
             loop {
                 let told = self.told.notified();

@@ -1,6 +1,6 @@
-//! Relays: containers on the cluster's network, one per wire client, so that each has an address of its own.
+//! RelayContainers: containers on the cluster's network, one per wire client, so that each has an address of its own.
 //!
-//! From this machine every client would look alike to a node. Relays are of the run, not of a cell: which client an
+//! From this machine every client would look alike to a node. RelayContainers are of the run, not of a cell: which client an
 //! address is matters to one Service at a time. They are started as clients appear.
 
 use std::net::{IpAddr, SocketAddr};
@@ -12,7 +12,6 @@ use bollard::models::{ContainerCreateBody, HostConfig, PortBinding};
 use bollard::query_parameters::{
     CreateContainerOptionsBuilder, InspectContainerOptions, StartContainerOptions,
 };
-use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
 use tokio::sync::{OnceCell, Semaphore};
 use tokio::task::JoinSet;
@@ -35,7 +34,7 @@ const LISTENS: Duration = Duration::from_secs(10);
 const TRY_AGAIN: Duration = Duration::from_millis(20);
 
 /// The relays of one run.
-pub(super) struct Relays {
+pub(in crate::cluster) struct RelayContainers {
     docker: Docker,
     network: String,
     run: String,
@@ -45,17 +44,9 @@ pub(super) struct Relays {
     permits: Semaphore,
 }
 
-/// A connection through a relay.
-pub(super) struct Through {
-    /// The stream, from the server's first byte on.
-    pub(super) stream: BufReader<TcpStream>,
-    /// The relay's end of the connection: the client's address as the cluster sees it.
-    pub(super) from: SocketAddr,
-}
+// === impl RelayContainers ===
 
-// === impl Relays ===
-
-impl Relays {
+impl RelayContainers {
     pub(super) fn new(docker: Docker, network: String, run: String) -> Self {
         Self {
             docker,
@@ -75,7 +66,7 @@ impl Relays {
     }
 
     /// Starts the relay of the client of this number in the background.
-    pub(super) fn prepare(self: &Arc<Self>, number: usize) {
+    pub(in crate::cluster) fn prepare(self: &Arc<Self>, number: usize) {
         if self.cell(number).initialized() {
             return;
         }
@@ -89,23 +80,12 @@ impl Relays {
         });
     }
 
-    /// Connects to an address of the cluster from the address of the client of this number.
-    pub(super) async fn connect(&self, number: usize, to: SocketAddr) -> Result<Through, String> {
+    /// A way to the relay of the client of this number, which is started when it is not yet there.
+    pub(in crate::cluster) async fn pipe(&self, number: usize) -> Result<TcpStream, String> {
         let relay = self.addr(number).await.map_err(|error| error.to_string())?;
         let stream = TcpStream::connect(relay).await.map_err(|error| format!("relay {number}: {error}"))?;
         let _ = stream.set_nodelay(true);
-        let mut stream = BufReader::new(stream);
-        let asked = async {
-            stream.write_all(format!("{to}\n").as_bytes()).await?;
-            let mut said = String::new();
-            stream.read_line(&mut said).await?;
-            Ok::<_, std::io::Error>(said)
-        };
-        let said = asked.await.map_err(|error| format!("relay {number}: {error}"))?;
-        match said.trim_end().strip_prefix('+').and_then(|from| from.parse().ok()) {
-            Some(from) => Ok(Through { stream, from }),
-            None => Err(said.trim_end().trim_start_matches('-').to_owned()),
-        }
+        Ok(stream)
     }
 
     /// Starts no more.

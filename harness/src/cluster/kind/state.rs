@@ -231,6 +231,32 @@ pub(super) fn cluster_folder(name: &str) -> Result<PathBuf, KindError> {
     Ok(folder)
 }
 
+/// Names this machine and user to clusters that others use too: made once, and kept.
+///
+/// # Errors
+///
+/// [`KindError::File`].
+pub(in crate::cluster) fn home() -> Result<String, KindError> {
+    let path = folder()?.join("home");
+    let read = || std::fs::read_to_string(&path).ok().filter(|home| !home.trim().is_empty());
+    if read().is_none() {
+        let mut bytes = [0; 8];
+        let failed = |error: io::Error| KindError::File { path: path.clone(), error };
+        getrandom::fill(&mut bytes).map_err(|error| failed(io::Error::other(error)))?;
+        let made: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+        // Whole or not at all: another run may make one at the same time, and then the first one counts.
+        let whole = path.with_extension(std::process::id().to_string());
+        std::fs::write(&whole, made).map_err(failed)?;
+        let linked = std::fs::hard_link(&whole, &path);
+        std::fs::remove_file(&whole).map_err(failed)?;
+        match linked {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(failed(error)),
+            _ => {}
+        }
+    }
+    Ok(read().unwrap_or_default().trim().to_owned())
+}
+
 /// Our own folder below the user's folder for state.
 fn folder() -> Result<PathBuf, KindError> {
     let var = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);

@@ -1,6 +1,7 @@
 //! A cell's objects: made to fit its namespace, and applied.
 
 use std::collections::BTreeSet;
+use std::net::{IpAddr, SocketAddr};
 
 use futures_util::StreamExt;
 use k8s_openapi::ByteString;
@@ -24,17 +25,37 @@ const TCP: &str = "TCP";
 pub(super) struct Objects {
     client: Client,
     namespace: String,
+    exposed: Exposed,
     deployment: String,
     service: String,
+}
+
+/// Where a Service is reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Exposed {
+    /// At every node, at a port of its own.
+    AtNodes,
+    /// Only within the cluster.
+    Within,
+}
+
+/// A Service as the cluster made it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Served {
+    pub(super) name: String,
+    /// Its address within the cluster.
+    pub(super) within: Option<SocketAddr>,
+    /// Its port at every node, where it has one.
+    pub(super) node_port: Option<u16>,
 }
 
 // === impl Objects ===
 
 impl Objects {
-    pub(super) fn new(client: Client, namespace: String, manifests: &Manifests) -> Self {
+    pub(super) fn new(client: Client, namespace: String, exposed: Exposed, manifests: &Manifests) -> Self {
         let deployment = deployment_name(&manifests.deployment);
         let service = service_name(&manifests.service);
-        Self { client, namespace, deployment, service }
+        Self { client, namespace, exposed, deployment, service }
     }
 
     pub(super) fn api<K>(&self) -> Api<K>
@@ -73,12 +94,12 @@ impl Objects {
         waited.map_err(|_| UpError::NoServiceAccount(self.namespace.clone()))
     }
 
-    /// Applies everything, and deletes what was there before and is no longer; the Service's node port.
+    /// Applies everything, and deletes what was there before and is no longer; where the Service is.
     pub(super) async fn apply(
         &self,
         manifests: &Manifests,
         before: Option<&Manifests>,
-    ) -> Result<u16, UpError> {
+    ) -> Result<Served, UpError> {
         for secret in &manifests.secrets {
             self.put(encoded(secret.clone())).await?;
         }
@@ -89,11 +110,9 @@ impl Objects {
             self.remove(&before.secrets, &manifests.secrets).await?;
             self.remove(&before.config_maps, &manifests.config_maps).await?;
         }
-        let service = self.put(reachable(manifests.service.clone())).await?;
+        let service = self.put(reachable(manifests.service.clone(), self.exposed)).await?;
         self.put(keyed(manifests.deployment.clone())).await?;
-        let ports = service.spec.and_then(|spec| spec.ports).unwrap_or_default();
-        let port = ports.first().and_then(|port| u16::try_from(port.node_port?).ok());
-        port.ok_or_else(|| UpError::NoNodePort(self.service.clone()))
+        Ok(served(&service))
     }
 
     /// The Deployment's generation: what was applied last.
@@ -142,16 +161,31 @@ fn encoded(mut secret: Secret) -> Secret {
     secret
 }
 
-/// The Service with a node port of its own, whatever the manifests say: two namespaces cannot have the same one.
-fn reachable(mut service: Service) -> Service {
+/// The Service with an address or node port of its own, whatever the manifests say: two namespaces cannot have the same.
+fn reachable(mut service: Service, exposed: Exposed) -> Service {
     let spec = service.spec.get_or_insert_default();
-    spec.type_ = Some("NodePort".to_owned());
+    let kind = match exposed {
+        Exposed::AtNodes => "NodePort",
+        Exposed::Within => "ClusterIP",
+    };
+    spec.type_ = Some(kind.to_owned());
     (spec.cluster_ip, spec.cluster_ips, spec.load_balancer_ip) = (None, None, None);
     for port in spec.ports.iter_mut().flatten() {
         port.node_port = None;
         port.protocol.get_or_insert_with(|| TCP.to_owned());
     }
     service
+}
+
+fn served(service: &Service) -> Served {
+    let spec = service.spec.clone().unwrap_or_default();
+    let port = spec.ports.as_deref().and_then(<[_]>::first);
+    let within = || {
+        let ip: IpAddr = spec.cluster_ip.as_ref()?.parse().ok()?;
+        Some(SocketAddr::new(ip, u16::try_from(port?.port).ok()?))
+    };
+    let node_port = port.and_then(|port| u16::try_from(port.node_port?).ok());
+    Served { name: service_name(service), within: within(), node_port }
 }
 
 /// The Deployment with the protocols of its ports, which are keys: before 1.21 server-side apply demands them.
@@ -178,9 +212,21 @@ mod tests {
 
     #[test]
     fn the_node_port_is_left_to_the_cluster() {
-        let service = reachable(Manifests::embedded().unwrap().service);
+        let service = reachable(Manifests::embedded().unwrap().service, Exposed::AtNodes);
         let spec = service.spec.unwrap();
         assert_eq!(spec.type_.as_deref(), Some("NodePort"));
         assert!(spec.ports.unwrap().iter().all(|port| port.node_port.is_none()));
+    }
+
+    #[test]
+    fn a_service_within_the_cluster_takes_no_port_of_the_nodes() {
+        let mut service = reachable(Manifests::embedded().unwrap().service, Exposed::Within);
+        let spec = service.spec.as_mut().unwrap();
+        assert_eq!(spec.type_.as_deref(), Some("ClusterIP"));
+        assert!(spec.ports.as_ref().unwrap().iter().all(|port| port.node_port.is_none()));
+        spec.cluster_ip = Some("10.96.0.7".to_owned());
+        let served = served(&service);
+        assert_eq!(served.within, Some("10.96.0.7:8000".parse().unwrap()));
+        assert_eq!(served.node_port, None);
     }
 }

@@ -1,6 +1,7 @@
 //! What the cells of one run share on a cluster: the client, the names of namespaces, and their end.
 
 use std::collections::BTreeSet;
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -8,14 +9,19 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use futures_util::future::join_all;
 use k8s_openapi::api::core::v1::{Namespace, Pod};
+use kube::Client;
 use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams};
-use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::config::Kubeconfig;
 use kube::runtime::watcher;
-use kube::{Client, Config};
 use serde_json::json;
+use tokio::sync::OnceCell;
 
 use super::UpError;
-use crate::cluster::kind::Kind;
+use super::context::{Context, Reached, reach};
+use super::objects::{Exposed, Served};
+use super::relays::RelayPods;
+use crate::cluster::gate::{Entry, GateError, Relays};
+use crate::cluster::kind::{Kind, home};
 
 /// Our name in managed fields.
 pub const MANAGER: &str = "hubcheck";
@@ -25,6 +31,9 @@ pub const LABEL_MANAGED_BY: &str = "app.kubernetes.io/managed-by";
 
 /// The label that says of which run something is.
 pub const LABEL_RUN: &str = "hubcheck/run";
+
+/// The label that says on which machine, and for which user, it was made: only there is it known which runs go on.
+const LABEL_HOME: &str = "hubcheck/home";
 
 /// The label that says which process made it.
 const LABEL_PROCESS: &str = "hubcheck/process";
@@ -36,11 +45,20 @@ const GONE: Duration = Duration::from_secs(90);
 pub struct Site {
     client: Client,
     run: String,
-    kind: Arc<Kind>,
+    ground: Ground,
+    home: String,
     /// Whether `discovery.k8s.io/v1` is served.
     has_slices: bool,
     namespaces: AtomicUsize,
     made: Made,
+}
+
+/// What there is beside the Kubernetes API.
+enum Ground {
+    /// The nodes are containers of this machine: we see into them, and have containers of our own beside them.
+    Kind(Arc<Kind>),
+    /// Nothing: what clients need are pods.
+    Pods(OnceCell<Arc<RelayPods>>),
 }
 
 /// Every namespace that this run made, or took over from one that is over, and that may still be there.
@@ -63,38 +81,99 @@ impl Site {
     ///
     /// [`UpError`] when the API does not answer.
     pub async fn of_kind(kind: Arc<Kind>, run: String) -> Result<Self, UpError> {
-        install_crypto();
-        let config = Kubeconfig::from_yaml(kind.kubeconfig());
-        let config = config.map_err(|error| UpError::Config(error.to_string()))?;
-        let config = Config::from_custom_kubeconfig(config, &KubeConfigOptions::default()).await;
-        let mut config = config.map_err(|error| UpError::Config(error.to_string()))?;
-        // Watches and forwarded streams are silent for as long as nothing happens.
-        config.read_timeout = None;
-        let client =
-            Client::try_from(config).map_err(UpError::api("setting up the client of the Kubernetes API"))?;
-        let groups = client.list_api_groups().await.map_err(UpError::api("asking what the API serves"))?;
-        let discovery = groups.groups.iter().find(|group| group.name == "discovery.k8s.io");
-        let has_slices =
-            discovery.is_some_and(|group| group.versions.iter().any(|version| version.version == "v1"));
-        Ok(Self { client, run, kind, has_slices, namespaces: AtomicUsize::new(0), made: Made::default() })
+        let kubeconfig = Kubeconfig::from_yaml(kind.kubeconfig());
+        let kubeconfig = kubeconfig.map_err(|error| UpError::Config(error.to_string()))?;
+        let reached = reach(kubeconfig, None).await?;
+        Self::new(reached, run, Ground::Kind(kind))
     }
 
+    /// Connects to the cluster of a context for this run.
+    ///
+    /// # Errors
+    ///
+    /// [`UpError`] when there is no such context, or its cluster does not take us.
+    pub async fn of_context(context: &Context, run: String) -> Result<Self, UpError> {
+        Self::new(context.reach().await?, run, Ground::Pods(OnceCell::new()))
+    }
+
+    fn new(reached: Reached, run: String, ground: Ground) -> Result<Self, UpError> {
+        let has_slices = reached.serves("discovery.k8s.io", "v1");
+        let (namespaces, made, home) = (AtomicUsize::new(0), Made::default(), home()?);
+        Ok(Self { client: reached.client, run, ground, home, has_slices, namespaces, made })
+    }
+
+    /// Lets wire clients into a cluster that is not ours: relays are pods that run this image. Returns when the first
+    /// of them listens.
+    ///
+    /// # Errors
+    ///
+    /// [`UpError::Relay`] when the image does not run, or has no relay.
+    pub async fn open_relays(&self, image: &str) -> Result<(), UpError> {
+        let Ground::Pods(relays) = &self.ground else { return Ok(()) };
+        relays
+            .get_or_try_init(|| async {
+                let namespace = format!("hubcheck-{}-clients", self.run);
+                self.make(&namespace).await?;
+                RelayPods::open(self.client.clone(), namespace, image.to_owned()).await
+            })
+            .await
+            .map(drop)
+    }
     pub(super) fn client(&self) -> &Client {
         &self.client
     }
 
-    /// The KIND cluster.
-    pub fn kind(&self) -> &Arc<Kind> {
-        &self.kind
+    /// The KIND cluster, where it is one.
+    pub fn kind(&self) -> Option<&Arc<Kind>> {
+        match &self.ground {
+            Ground::Kind(kind) => Some(kind),
+            Ground::Pods(_) => None,
+        }
+    }
+
+    /// How clients reach a Service of a cell.
+    pub(super) fn exposed(&self) -> Exposed {
+        match &self.ground {
+            Ground::Kind(_) => Exposed::AtNodes,
+            Ground::Pods(_) => Exposed::Within,
+        }
+    }
+
+    /// Where the clients of the cell of this number enter, and through what.
+    pub(super) async fn entry(&self, cell: usize, served: &Served) -> Result<(Entry, Relays), UpError> {
+        match &self.ground {
+            Ground::Kind(kind) => {
+                let port = served.node_port.ok_or_else(|| UpError::NoNodePort(served.name.clone()))?;
+                Ok(kind.entry(cell, port).await?)
+            }
+            Ground::Pods(relays) => {
+                let to = served.within.ok_or_else(|| UpError::NoAddress(served.name.clone()))?;
+                let relays = relays.get().cloned().ok_or(GateError::NoRelays)?;
+                Ok((Entry { to, node: None }, Relays::Pods(relays)))
+            }
+        }
+    }
+
+    /// Whether the node gives a Service's connections (`namespace/name`) to exactly these pods; nothing when its rules
+    /// cannot be read.
+    pub(super) async fn routes(&self, node: Option<&str>, service: &str, pods: &[IpAddr]) -> Option<bool> {
+        let (kind, node) = self.kind().zip(node)?;
+        kind.routes(node, service, pods).await
+    }
+
+    /// How a container of a node ended, in its runtime's words, where they are heard.
+    pub(super) fn exit_code(&self, node: &str, container: &str) -> Option<i32> {
+        self.kind()?.exit_code(node, container)
     }
 
     pub(super) fn has_slices(&self) -> bool {
         self.has_slices
     }
 
-    /// Deletes the namespaces of runs that are over without having done so.
+    /// Deletes the namespaces of runs of this machine and user that are over without having done so.
     pub async fn reap(&self, is_alive: impl Fn(&str) -> bool) {
-        let ours = ListParams::default().labels(&format!("{LABEL_MANAGED_BY}={MANAGER}"));
+        let ours = format!("{LABEL_MANAGED_BY}={MANAGER},{LABEL_HOME}={}", self.home);
+        let ours = ListParams::default().labels(&ours);
         let found = match self.api().list(&ours).await {
             Ok(found) => found,
             Err(error) => return tracing::warn!("looking for left namespaces: {error}"),
@@ -114,6 +193,14 @@ impl Site {
     pub(super) async fn namespace(&self) -> Result<Leave, UpError> {
         let number = self.namespaces.fetch_add(1, Ordering::Relaxed);
         let name = format!("hubcheck-{}-{number}", self.run);
+        let leave = Leave { name, number, namespaces: self.api(), is_told: false };
+        self.make(leave.name()).await?;
+        Ok(leave)
+    }
+
+    async fn make(&self, name: &str) -> Result<(), UpError> {
+        // Noted before it is asked for: whatever comes of that, it goes.
+        lock(&self.made).insert(name.to_owned());
         let namespace = json!({
             "apiVersion": "v1",
             "kind": "Namespace",
@@ -122,17 +209,15 @@ impl Site {
                 "labels": {
                     LABEL_MANAGED_BY: MANAGER,
                     LABEL_RUN: self.run,
+                    LABEL_HOME: self.home,
                     LABEL_PROCESS: std::process::id().to_string(),
                 },
             },
         });
-        // Noted before it is asked for: whatever comes of that, it goes.
-        lock(&self.made).insert(name.clone());
-        let leave = Leave { name, number, namespaces: self.api(), is_told: false };
         let params = PatchParams::apply(MANAGER).force();
-        let made = self.api().patch(leave.name(), &params, &Patch::Apply(&namespace)).await;
-        made.map_err(UpError::api(format!("making namespace {}", leave.name())))?;
-        Ok(leave)
+        let made = self.api().patch(name, &params, &Patch::Apply(&namespace)).await;
+        made.map_err(UpError::api(format!("making namespace {name}")))?;
+        Ok(())
     }
 
     /// Begins to delete every namespace that is still there: the cluster goes on with that by itself.
@@ -194,12 +279,6 @@ impl Drop for Leave {
 
 fn lock(made: &Made) -> MutexGuard<'_, BTreeSet<String>> {
     made.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// Chooses the cryptography of TLS, once: the crates together enable two, and rustls refuses to guess.
-pub fn install_crypto() {
-    // It fails only when it was done before.
-    let _ = rustls::crypto::ring::default_provider().install_default();
 }
 
 /// Begins to delete a namespace. Its pods are killed at once: a namespace whose pods take their time is looked at

@@ -15,13 +15,13 @@ use kube::runtime::watcher::{self, Event, watcher};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
+use super::endpoints::{ready_of, ready_of_slice};
 use super::forward::Forward;
 use super::logs::Logs;
 use super::objects::Objects;
 use super::seen::Seen;
 use super::site::Site;
 use super::view::{PodView, Rollout, View};
-use crate::cluster::kind::Kind;
 use crate::transcript::{PodChange, Recorder, What};
 
 /// The port of a container that names none.
@@ -41,7 +41,7 @@ enum News {
 
 struct Watching {
     pods: Api<Pod>,
-    kind: Arc<Kind>,
+    site: Arc<Site>,
     recorder: Recorder,
     logs: Arc<Logs>,
     known: View,
@@ -58,7 +58,7 @@ struct Watching {
 
 /// Starts to watch the namespace.
 pub(super) fn start(
-    site: &Site,
+    site: &Arc<Site>,
     objects: &Objects,
     logs: Arc<Logs>,
     recorder: Recorder,
@@ -84,7 +84,7 @@ pub(super) fn start(
     let (view, seen) = watch::channel(Arc::default());
     let watching = Watching {
         pods: objects.api(),
-        kind: Arc::clone(site.kind()),
+        site: Arc::clone(site),
         recorder,
         logs,
         known: View::default(),
@@ -180,7 +180,7 @@ impl Watching {
         let spec = pod.spec.as_ref();
         let before = self.known.pods.iter().position(|known| known.name == name);
         if let Some(known) = before.map(|idx| &self.known.pods[idx]) {
-            let code = |container: &str| self.kind.exit_code(known.node.as_deref()?, container);
+            let code = |container: &str| self.site.exit_code(known.node.as_deref()?, container);
             seen.find_out(&known.seen, code);
         }
         let restarts = seen.restarts;
@@ -279,20 +279,6 @@ fn words(event: &Told) -> (String, String, String) {
         about.name.as_deref().unwrap_or_default()
     );
     (object, event.reason.clone().unwrap_or_default(), event.message.clone().unwrap_or_default())
-}
-
-fn ready_of(endpoints: &Endpoints) -> BTreeSet<String> {
-    let subsets = endpoints.subsets.iter().flatten();
-    let addresses = subsets.flat_map(|subset| subset.addresses.iter().flatten());
-    addresses.filter_map(|address| address.target_ref.as_ref()?.name.clone()).collect()
-}
-
-fn ready_of_slice(slice: &EndpointSlice) -> BTreeSet<String> {
-    let is_ready = |endpoint: &&k8s_openapi::api::discovery::v1::Endpoint| {
-        endpoint.conditions.as_ref().and_then(|conditions| conditions.ready) != Some(false)
-    };
-    let ready = slice.endpoints.iter().filter(is_ready);
-    ready.filter_map(|endpoint| endpoint.target_ref.as_ref()?.name.clone()).collect()
 }
 
 fn rollout(deployment: &Deployment) -> Rollout {

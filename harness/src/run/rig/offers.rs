@@ -6,22 +6,22 @@ use super::Place;
 use crate::cluster::manifest::Manifests;
 use crate::plan::Need;
 
-/// What every cluster of ours can do.
-const CLUSTER: [Need; 10] = [
+/// What every cluster can do.
+const CLUSTER: [Need; 7] = [
     Need::Aim,
     Need::Affinity,
     Need::ClientAddresses,
-    Need::Routed,
-    Need::KillProcess,
-    Need::SignalProcess,
     Need::DeletePod,
     Need::Scale,
     Need::Rollout,
     Need::Edit,
 ];
 
+/// What only those have whose nodes are ours: there we see processes, and what the kernel routes.
+const NODES: [Need; 3] = [Need::Routed, Need::KillProcess, Need::SignalProcess];
+
 /// What only a real Kubernetes has. The embedded cluster imitates none of it.
-const KUBERNETES: [Need; 4] = [Need::Images, Need::Scheduler, Need::Nodes, Need::Kubeconfig];
+const KUBERNETES: [Need; 3] = [Need::Images, Need::Scheduler, Need::Kubeconfig];
 
 // === impl Place ===
 
@@ -31,11 +31,15 @@ impl Place {
         let (manifests, asks, is_reference) = match self {
             Place::Local(hub) => (&hub.manifests, hub.asks, hub.is_reference),
             Place::Kind(hub) => (&hub.manifests, hub.asks, hub.is_reference),
+            Place::Kube(hub) => (&hub.manifests, hub.asks, hub.is_reference),
             Place::Url(_) => return BTreeSet::new(),
         };
         let mut has = BTreeSet::from(CLUSTER);
-        if matches!(self, Place::Kind(_)) {
-            has.extend(KUBERNETES);
+        match self {
+            Place::Local(_) => has.extend(NODES),
+            Place::Kind(_) => has.extend(NODES.into_iter().chain(KUBERNETES).chain([Need::Nodes])),
+            Place::Kube(_) => has.extend(KUBERNETES),
+            Place::Url(_) => {}
         }
         has.extend(asks.then_some(Need::ReadinessAsks));
         has.extend(is_reference.then_some(Need::ReferenceHub));

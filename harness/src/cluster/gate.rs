@@ -1,18 +1,20 @@
-//! A cell's way into the cluster: takes wire clients' connections and sends each through the client's own relay.
+//! A cell's way into a real cluster: takes wire clients' connections and sends each through the client's own relay.
 //!
-//! The source address that a client binds says which client it is; the node's kernel says which replica it got.
+//! The source address that a client binds says which client it is; where a node's kernel can be asked, it says which
+//! replica the connection got.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, DuplexStream, split};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
+use tokio_util::either::Either;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::node::{Node, Tracker};
-use super::relay::{Relays, Through};
+use super::kind::{RelayContainers, Tracker};
+use super::kubernetes::RelayPods;
 use crate::transcript::{Recorder, What};
 
 const CHUNK: usize = 16 * 1024;
@@ -26,13 +28,41 @@ const MOST: usize = 250;
 type NameOf = Box<dyn Fn(IpAddr) -> Option<String> + Send + Sync>;
 
 /// A listener for the clients of one cell. Dropping it closes every connection.
-pub struct Gate {
+pub(super) struct Gate {
     addr: SocketAddr,
-    to: SocketAddr,
-    node: String,
-    relays: Arc<Relays>,
+    entry: Entry,
+    relays: Relays,
     _task: AbortOnDropHandle<()>,
 }
+
+/// Where the connections of a cell enter the cluster.
+#[derive(Clone)]
+pub(super) struct Entry {
+    /// The Service's address: at a node, or its own within the cluster.
+    pub(super) to: SocketAddr,
+    /// The node whose rules decide, where it can be asked, and what hears from its kernel.
+    pub(super) node: Option<(String, Arc<Tracker>)>,
+}
+
+/// What gives each client an address of its own on the cluster's network.
+#[derive(Clone)]
+pub(super) enum Relays {
+    /// Containers beside the nodes.
+    Containers(Arc<RelayContainers>),
+    /// Pods.
+    Pods(Arc<RelayPods>),
+}
+
+/// A connection through a relay.
+pub(super) struct Through {
+    /// The stream, from the server's first byte on.
+    pub(super) stream: BufReader<Pipe>,
+    /// The relay's end of the connection: the client's address as the cluster sees it.
+    pub(super) from: SocketAddr,
+}
+
+/// A way to a relay: its own socket, or one that the API server forwards.
+pub(super) type Pipe = Either<TcpStream, DuplexStream>;
 
 /// Why there is no way into the cluster.
 #[derive(Debug, thiserror::Error)]
@@ -40,15 +70,17 @@ pub enum GateError {
     /// The cluster has no node with an address.
     #[error("the cluster has no node to enter it by")]
     NoNode,
+    /// Nothing runs that clients could enter it through.
+    #[error("no relay was started")]
+    NoRelays,
     /// The operating system refused.
     #[error("cannot listen for wire clients: {0}")]
     Listen(#[from] io::Error),
 }
 
 struct Ways {
-    to: SocketAddr,
-    relays: Arc<Relays>,
-    tracker: Arc<Tracker>,
+    entry: Entry,
+    relays: Relays,
     recorder: Recorder,
     name_of: NameOf,
 }
@@ -57,41 +89,73 @@ struct Ways {
 
 impl Gate {
     pub(super) async fn open(
-        node: &Node,
-        node_port: u16,
-        relays: Arc<Relays>,
-        tracker: Arc<Tracker>,
+        entry: Entry,
+        relays: Relays,
         recorder: Recorder,
-        name_of: NameOf,
+        name_of: impl Fn(IpAddr) -> Option<String> + Send + Sync + 'static,
     ) -> Result<Self, GateError> {
-        let to = SocketAddr::new(node.ip.ok_or(GateError::NoNode)?, node_port);
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
         let addr = listener.local_addr()?;
-        let ways = Ways { to, relays: Arc::clone(&relays), tracker, recorder, name_of };
+        let name_of = Box::new(name_of);
+        let ways = Ways { entry: entry.clone(), relays: relays.clone(), recorder, name_of };
         let task = AbortOnDropHandle::new(tokio::spawn(serve(listener, Arc::new(ways))));
-        Ok(Self { addr, to, node: node.name.clone(), relays, _task: task })
+        Ok(Self { addr, entry, relays, _task: task })
     }
 
     /// Where clients connect.
-    pub fn addr(&self) -> SocketAddr {
+    pub(super) fn addr(&self) -> SocketAddr {
         self.addr
     }
 
     /// Where their connections enter the cluster.
-    pub fn to(&self) -> SocketAddr {
-        self.to
+    pub(super) fn to(&self) -> SocketAddr {
+        self.entry.to
     }
 
-    /// The node by which they enter it.
-    pub fn node(&self) -> &str {
-        &self.node
+    /// The node by which they enter it, where that is known.
+    pub(super) fn node(&self) -> Option<&str> {
+        self.entry.node.as_ref().map(|(name, _)| name.as_str())
     }
 
     /// The source address of the client of this number, whose relay is started.
-    pub fn client_address(&self, number: usize) -> IpAddr {
+    pub(super) fn client_address(&self, number: usize) -> IpAddr {
         let number = number % MOST;
         self.relays.prepare(number);
         Ipv4Addr::new(127, CLIENTS, 0, u8::try_from(number).unwrap_or(0) + 2).into()
+    }
+}
+
+// === impl Relays ===
+
+impl Relays {
+    /// Starts the relay of the client of this number in the background.
+    fn prepare(&self, number: usize) {
+        match self {
+            Relays::Containers(relays) => relays.prepare(number),
+            Relays::Pods(relays) => relays.prepare(number),
+        }
+    }
+
+    /// Connects to an address of the cluster from the address of the client of this number.
+    async fn connect(&self, number: usize, to: SocketAddr) -> Result<Through, String> {
+        let pipe = match self {
+            Relays::Containers(relays) => relays.pipe(number).await.map(Either::Left),
+            Relays::Pods(relays) => relays.pipe(number).await.map(Either::Right),
+        };
+        ask(pipe?, to).await.map_err(|error| format!("relay {number}: {error}"))
+    }
+}
+
+/// Tells the relay where to connect to, and hears its own end of that connection.
+async fn ask(pipe: Pipe, to: SocketAddr) -> io::Result<Through> {
+    let mut stream = BufReader::new(pipe);
+    stream.write_all(format!("{to}\n").as_bytes()).await?;
+    let mut said = String::new();
+    stream.read_line(&mut said).await?;
+    let said = said.trim_end();
+    match said.strip_prefix('+').and_then(|from| from.parse().ok()) {
+        Some(from) => Ok(Through { stream, from }),
+        None => Err(io::Error::other(said.trim_start_matches('-').to_owned())),
     }
 }
 
@@ -116,16 +180,17 @@ async fn serve(listener: TcpListener, ways: Arc<Ways>) {
 impl Ways {
     async fn serve(&self, client: TcpStream, from: SocketAddr) {
         let _ = client.set_nodelay(true);
-        let through = match self.relays.connect(client_number(from.ip()), self.to).await {
+        let through = match self.relays.connect(client_number(from.ip()), self.entry.to).await {
             Ok(through) => through,
             Err(why) => {
-                tracing::debug!("connecting {from} to {}: {why}", self.to);
+                tracing::debug!("connecting {from} to {}: {why}", self.entry.to);
                 return reset(&client);
             }
         };
         pass(client, through, |seen| async move {
             // Said before the first byte of an answer, so that whoever reads the answer can know.
-            if let Some(replica) = self.tracker.routed(seen).await.and_then(|pod| (self.name_of)(pod)) {
+            let Some((_, tracker)) = &self.entry.node else { return };
+            if let Some(replica) = tracker.routed(seen).await.and_then(|pod| (self.name_of)(pod)) {
                 self.recorder.record(What::Routed { from, replica });
             }
         })
@@ -143,7 +208,7 @@ async fn pass<F: Future<Output = ()>>(
     let (early, mut server) = (stream.buffer().to_vec(), stream);
     let broken = {
         let (mut from_client, mut to_client) = client.split();
-        let (from_server, mut to_server) = server.get_mut().split();
+        let (from_server, mut to_server) = split(server.get_mut());
         let back = async {
             let mut from_server = BufReader::with_capacity(CHUNK, from_server);
             if early.is_empty() {
@@ -175,7 +240,9 @@ async fn pass<F: Future<Output = ()>>(
     };
     if broken {
         reset(&client);
-        reset(server.get_ref());
+        if let Either::Left(server) = server.get_ref() {
+            reset(server);
+        }
     }
 }
 
