@@ -208,7 +208,7 @@ pub(crate) struct RunArgs {
     /// Fail also for a MUST that the servers in the field ignore with their defaults; without it that is a warning
     #[arg(long, help_heading = "What")]
     pub(crate) strict: bool,
-    /// The hub's tool that plays a part: whoami, echo, count, tally, allocate or sleep
+    /// The hub's tool that plays a part: whoami, echo, count, tally, work, allocate or sleep
     #[arg(long, value_name = "NEED=NAME", help_heading = "What")]
     pub(crate) tool: Vec<String>,
 

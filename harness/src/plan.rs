@@ -96,6 +96,8 @@ pub enum Tool {
     Count,
     /// Adds `add` to a counter named `key`, reports progress once, holds for `hold_ms`, returns the counter.
     Tally,
+    /// Adds 1 to the counter named `key` `n` times, `interval_ms` apart, and reports progress each time.
+    Work,
     /// Allocates `mib` MiB and keeps them.
     Allocate,
     /// Answers after `ms` milliseconds.
@@ -297,8 +299,8 @@ impl Transport {
 
 impl Tool {
     /// Every part a tool can play.
-    pub const ALL: [Tool; 6] =
-        [Tool::Whoami, Tool::Echo, Tool::Count, Tool::Tally, Tool::Allocate, Tool::Sleep];
+    pub const ALL: [Tool; 7] =
+        [Tool::Whoami, Tool::Echo, Tool::Count, Tool::Tally, Tool::Work, Tool::Allocate, Tool::Sleep];
 }
 
 impl fmt::Display for Tool {
@@ -308,6 +310,7 @@ impl fmt::Display for Tool {
             Tool::Echo => "echo",
             Tool::Count => "count",
             Tool::Tally => "tally",
+            Tool::Work => "work",
             Tool::Allocate => "allocate",
             Tool::Sleep => "sleep",
         })

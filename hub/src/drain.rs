@@ -47,6 +47,11 @@ impl Drain {
         self.draining.is_cancelled()
     }
 
+    /// Fires when stopping begins.
+    pub fn draining(&self) -> &CancellationToken {
+        &self.draining
+    }
+
     /// Streams end and nothing new is accepted.
     pub fn is_closing(&self) -> bool {
         self.closing.is_cancelled()

@@ -10,21 +10,23 @@ use rmcp::model::{
     CustomRequest, CustomResult, ErrorData, GetPromptRequestMethod, GetPromptRequestParams,
     GetPromptResponse, InitializeRequestParams, InitializeResult, ListPromptsRequestMethod,
     ListPromptsResult, ListResourceTemplatesRequestMethod, ListResourceTemplatesResult,
-    ListResourcesRequestMethod, ListResourcesResult, ListToolsResult, PaginatedRequestParams,
-    ReadResourceRequestMethod, ReadResourceRequestParams, ReadResourceResponse, ServerConfig,
-    SetLevelRequestMethod, SetLevelRequestParams, SubscribeRequestMethod, SubscribeRequestParams,
-    SubscriptionFilter, Tool, UnsubscribeRequestMethod, UnsubscribeRequestParams,
+    ListResourcesRequestMethod, ListResourcesResult, ListToolsResult, MetaObject, PaginatedRequestParams,
+    ProtocolVersion, ReadResourceRequestMethod, ReadResourceRequestParams, ReadResourceResponse,
+    ServerConfig, SetLevelRequestMethod, SetLevelRequestParams, SubscribeRequestMethod,
+    SubscribeRequestParams, SubscriptionFilter, Tool, UnsubscribeRequestMethod, UnsubscribeRequestParams,
 };
 use rmcp::service::{RequestContext, SubscriptionContext};
 use rmcp::{RoleServer, ServerHandler};
 
 use crate::cli::Toolset;
+use crate::drain::Drain;
 use crate::official::{self, Official};
 use crate::replica::Replica;
 use crate::tools::Tools;
 
 /// The handler of one session, or of one request without a session.
 pub struct Handler {
+    drain: Arc<Drain>,
     tools: Tools,
     official: Option<official::Session>,
 }
@@ -34,6 +36,7 @@ impl Handler {
     pub fn new(replica: &Arc<Replica>, toolset: Toolset) -> Self {
         let official = (toolset == Toolset::Official).then(|| Arc::new(Official::new(replica.clone())));
         Self {
+            drain: replica.drain.clone(),
             tools: Tools::new(replica.name.clone(), replica.defects),
             official: official.map(official::Session::new),
         }
@@ -42,9 +45,18 @@ impl Handler {
     /// The same for another session.
     pub fn for_session(&self) -> Self {
         Self {
+            drain: self.drain.clone(),
             tools: self.tools.for_session(),
             official: self.official.as_ref().map(official::Session::for_session),
         }
+    }
+
+    /// What each result of 2026-07-28 says of the server; earlier revisions say it once, in the answer to `initialize`.
+    fn who_answers(&self, context: &Context) -> Option<MetaObject> {
+        let is_modern =
+            context.meta.protocol_version().is_some_and(|version| version >= ProtocolVersion::V_2026_07_28);
+        let who = || serde_json::to_value(self.get_info().server_info).unwrap_or_default();
+        is_modern.then(|| MetaObject([(SERVER_INFO.to_owned(), who())].into_iter().collect()))
     }
 
     /// The official fixtures, or the error of a method that is not there without them.
@@ -52,6 +64,9 @@ impl Handler {
         self.official.as_ref().ok_or_else(ErrorData::method_not_found::<Method>)
     }
 }
+
+/// The key of `_meta` that names the server.
+const SERVER_INFO: &str = "io.modelcontextprotocol/serverInfo";
 
 type Context = RequestContext<RoleServer>;
 type Page = Option<PaginatedRequestParams>;
@@ -81,7 +96,9 @@ impl ServerHandler for Handler {
     }
 
     async fn list_tools(&self, page: Page, context: Context) -> Result<ListToolsResult, ErrorData> {
+        let who = self.who_answers(&context);
         let mut listed = self.tools.list_tools(page, context).await?;
+        listed.meta = who;
         if self.official.is_some() {
             listed.tools.extend(official::tools());
         }
@@ -97,10 +114,15 @@ impl ServerHandler for Handler {
         call: CallToolRequestParams,
         context: Context,
     ) -> Result<CallToolResponse, ErrorData> {
-        match &self.official {
+        let who = self.who_answers(&context);
+        let mut answer = match &self.official {
             Some(official) if official::has_tool(&call.name) => Box::pin(official.call(call, context)).await,
             _ => self.tools.call_tool(call, context).await,
+        }?;
+        if let (CallToolResponse::Complete(result), Some(who)) = (&mut answer, who) {
+            result.meta.get_or_insert_default().extend(who);
         }
+        Ok(answer)
     }
 
     async fn on_custom_request(
@@ -173,12 +195,21 @@ impl ServerHandler for Handler {
     }
 
     fn accepted_subscription_filter(&self, requested: &SubscriptionFilter) -> Option<SubscriptionFilter> {
-        self.official.as_ref().map(|_| requested.clone())
+        // Without the fixtures nothing here ever changes: a subscription is acknowledged and stays silent.
+        Some(self.official.as_ref().map_or_else(SubscriptionFilter::new, |_| requested.clone()))
     }
 
     async fn listen(&self, subscription: SubscriptionContext) -> Result<(), ErrorData> {
-        if let Some(official) = &self.official {
-            official.listen(subscription).await;
+        let served = async {
+            match &self.official {
+                Some(official) => official.listen(subscription).await,
+                None => subscription.cancelled().await,
+            }
+        };
+        // Ends well when the replica begins to stop: its client can subscribe elsewhere while calls are still answered here.
+        tokio::select! {
+            () = served => {}
+            () = self.drain.draining().cancelled() => {}
         }
         Ok(())
     }

@@ -9,6 +9,7 @@
 //! The hub knows nothing of the harness that tests it, and nothing of Kubernetes beyond three environment variables.
 
 pub mod app;
+pub mod batch;
 pub mod body;
 pub mod cli;
 pub mod defect;

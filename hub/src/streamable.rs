@@ -24,6 +24,7 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use crate::app::App;
+use crate::batch;
 use crate::body::{self, Counted};
 use crate::defect::Defect;
 use crate::forward::MARK;
@@ -129,10 +130,19 @@ async fn serve(app: &App, request: Request<Body>, session: Option<Arc<Session>>)
     }
     prepare(&mut parts.headers);
     let twice = replica.defects.has(Defect::AnswersTwice) && contains(&body, b"tools/call");
-    let request = Request::from_parts(parts, Full::new(body.clone()));
+    let messages = session.as_ref().and_then(|_| batch::messages(&parts.headers, &body));
     let (response, refusal) = REFUSAL
         .scope(Cell::new(None), async {
-            let response = app.mcp.handle(request).await;
+            let response = if let Some(messages) = messages {
+                let mut answers = Vec::with_capacity(messages.len());
+                for message in messages {
+                    let request = Request::from_parts(parts.clone(), Full::new(message));
+                    answers.push(app.mcp.handle(request).await);
+                }
+                batch::joined(answers)
+            } else {
+                app.mcp.handle(Request::from_parts(parts, Full::new(body.clone()))).await.map(Body::new)
+            };
             (response, REFUSAL.with(Cell::get))
         })
         .await;
@@ -147,8 +157,7 @@ async fn serve(app: &App, request: Request<Body>, session: Option<Arc<Session>>)
         StatusCode::ACCEPTED if method == Method::DELETE => parts.status = StatusCode::NO_CONTENT,
         _ => {}
     }
-    let inner =
-        if twice { Body::new(Twice { inner: Body::new(inner), again: None }) } else { Body::new(inner) };
+    let inner = if twice { Body::new(Twice { inner, again: None }) } else { inner };
     let inner = if method == Method::GET && replica.defects.has(Defect::CutsIdleStreams) {
         Body::new(Cut { inner, at: Box::pin(sleep_until(Instant::now() + CUT_AFTER)) })
     } else {

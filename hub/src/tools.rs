@@ -66,6 +66,14 @@ struct Tally {
 }
 
 #[derive(Deserialize)]
+struct Work {
+    key: String,
+    n: u32,
+    #[serde(default)]
+    interval_ms: u64,
+}
+
+#[derive(Deserialize)]
 struct Allocate {
     mib: usize,
 }
@@ -131,14 +139,23 @@ impl Tools {
             }
             "tally" => {
                 let Tally { key, add, hold_ms } = arguments(call)?;
-                let count = {
-                    let mut tallies = lock(&shared.tallies);
-                    let count = tallies.entry(key).or_default();
-                    *count = count.saturating_add(add);
-                    *count
-                };
+                let count = self.add(key, add);
                 progress(context, 1, 1).await;
                 wait_until(Instant::now(), Duration::from_millis(hold_ms)).await;
+                done(count.to_string())
+            }
+            "work" => {
+                let Work { key, n, interval_ms } = arguments(call)?;
+                let begun = Instant::now();
+                let mut count = self.add(key.clone(), 0);
+                for i in 1..=n {
+                    if i > 1 && interval_ms > 0 {
+                        let due = Duration::from_millis(interval_ms.saturating_mul(u64::from(i - 1)));
+                        wait_until(begun, due).await;
+                    }
+                    count = self.add(key.clone(), 1);
+                    progress(context, i, n).await;
+                }
                 done(count.to_string())
             }
             "allocate" => {
@@ -159,6 +176,14 @@ impl Tools {
             _ if shared.defects.has(Defect::RunsUnknownTools) => done("done"),
             name => Err(Failure::Protocol(ErrorData::invalid_params(format!("Unknown tool: {name}"), None))),
         }
+    }
+
+    /// Adds to a counter of this process and answers what it is then.
+    fn add(&self, key: String, add: i64) -> i64 {
+        let mut tallies = lock(&self.shared.tallies);
+        let count = tallies.entry(key).or_default();
+        *count = count.saturating_add(add);
+        *count
     }
 
     fn echoed(&self, text: String) -> String {
@@ -254,6 +279,16 @@ fn list() -> Vec<Tool> {
                 "hold_ms": int("time until the answer", json!(0)),
             }),
             &["key"],
+        ),
+        tool(
+            "work",
+            "Adds 1 to a counter of this process n times, notifies each time, and answers the counter.",
+            json!({
+                "key": text("which counter; tally reads it"),
+                "n": int("how often", Value::Null),
+                "interval_ms": int("time between two", json!(0)),
+            }),
+            &["key", "n"],
         ),
         tool(
             "allocate",

@@ -192,3 +192,77 @@ fn requests_without_a_session() {
     assert_eq!(ask("2026-07-28", "server/discover", "server/discover", json!({})), (200, None));
     assert_eq!(ask("2099-01-01", "tools/call", "tools/call", echo), (400, Some(-32022)));
 }
+
+#[test]
+fn batches_of_2025_03_26() {
+    let hub = Hub::start(&[]);
+    let session = hub.initialize();
+    let ping = json!({"jsonrpc": "2.0", "id": 7, "method": "ping"});
+    let told = json!({"jsonrpc": "2.0", "method": "notifications/told"});
+    let post = |version: Option<&'static str>, batch: Value| {
+        let mut headers = vec![JSON[0], ACCEPT, ("Mcp-Session-Id", session.as_str())];
+        headers.extend(version.map(|version| ("MCP-Protocol-Version", version)));
+        exchange(hub.address, "POST", "/mcp", &headers, batch.to_string().as_bytes())
+    };
+    for version in [None, Some("2025-03-26")] {
+        let answer = post(version, json!([ping, told, call(8, "echo", json!({"text": "x"}))]));
+        assert_eq!(answer.status, 200);
+        assert!(answer.body.contains("\"id\":7") && answer.body.contains("\"id\":8"), "{}", answer.body);
+    }
+    let answer = post(None, json!([told, told]));
+    assert_eq!((answer.status, answer.body.as_str()), (202, ""));
+    for (version, batch) in
+        [(None, json!([])), (None, json!([ping, {"a": 1}])), (Some("2025-06-18"), json!([ping]))]
+    {
+        assert_eq!(post(version, batch.clone()).status, 400, "{batch}");
+    }
+}
+
+/// A request of 2026-07-28 whose answer is left unread.
+fn modern(hub: &Hub, id: u64, method: &str, mut params: Value) -> TcpStream {
+    let name = params["name"].as_str().unwrap_or_default().to_owned();
+    params["_meta"] = json!({"io.modelcontextprotocol/protocolVersion": "2026-07-28", "progressToken": id,
+        "io.modelcontextprotocol/clientCapabilities": {}});
+    let body = json!({"jsonrpc": "2.0", "id": id, "method": method, "params": params}).to_string();
+    let headers = [
+        JSON[0],
+        ACCEPT,
+        ("MCP-Protocol-Version", "2026-07-28"),
+        ("Mcp-Method", method),
+        ("Mcp-Name", name.as_str()),
+    ];
+    support::send(hub.address, "POST", "/mcp", &headers, body.as_bytes())
+}
+
+#[test]
+fn a_subscription_is_acknowledged_and_ends_well_when_the_replica_stops() {
+    let mut hub = Hub::start(&["--drain-delay", "200ms"]);
+    let listen = json!({"notifications": {"toolsListChanged": true}});
+    let mut stream = Stream::of(modern(&hub, 7, "subscriptions/listen", listen));
+    let acknowledged = stream.data().expect("an acknowledgement");
+    assert!(acknowledged.contains("notifications/subscriptions/acknowledged"), "{acknowledged}");
+    hub.signal(rustix::process::Signal::TERM);
+    let result: Value = serde_json::from_str(&stream.answer(7)).unwrap();
+    assert_eq!(result["result"]["_meta"]["io.modelcontextprotocol/subscriptionId"], 7);
+    assert!(stream.ends_cleanly());
+    assert_eq!(hub.exited().code(), Some(0));
+}
+
+#[test]
+fn a_call_without_a_session_ends_with_its_connection() {
+    let hub = Hub::start(&[]);
+    let count = || {
+        let read = json!({"name": "tally", "arguments": {"key": "k", "add": 0}});
+        let mut stream = Stream::of(modern(&hub, 1, "tools/call", read));
+        result_text(&stream.answer(1)).parse::<u64>().unwrap()
+    };
+    let work = json!({"name": "work", "arguments": {"key": "k", "n": 1_000_000, "interval_ms": 1}});
+    let mut stream = Stream::of(modern(&hub, 2, "tools/call", work));
+    stream.data().expect("the call has begun");
+    drop(stream);
+    hub.until("the counter stands still", |_| count() == count());
+    let stopped = count();
+    let begun = std::time::Instant::now();
+    hub.until("some time has passed", |_| begun.elapsed() > std::time::Duration::from_millis(50));
+    assert_eq!(count(), stopped);
+}

@@ -76,7 +76,7 @@ fn an_unknown_tool_names_the_known_ones() {
     exit code: 2
     ----- stdout -----
     ----- stderr -----
-    error: `--tool who=me`: no scenario needs a tool `who`; known are whoami, echo, count, tally, allocate, sleep
+    error: `--tool who=me`: no scenario needs a tool `who`; known are whoami, echo, count, tally, work, allocate, sleep
     ");
 }
 
