@@ -37,6 +37,7 @@ pub use exchange::{NOTHING_WRITTEN, REDACTED};
 pub use message::initialize_asking;
 pub use pending::{Outcome, Pending, Progress};
 pub use session::{Listening, Session};
+pub use stateless::in_base64;
 
 /// How requests of this hub look.
 #[derive(Clone, Debug)]

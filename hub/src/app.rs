@@ -16,7 +16,7 @@ use crate::handler::Handler;
 use crate::origin::Origins;
 use crate::replica::Replica;
 use crate::reply::{self, Reply};
-use crate::{sse, streamable, tamper};
+use crate::{spoil, sse, streamable, tamper};
 
 const NOWHERE: &str =
     "Nothing here: MCP is at /sse (HTTP+SSE) and /mcp (Streamable HTTP), health at /healthz and /readyz";
@@ -52,8 +52,8 @@ impl App {
             .route("/sse/", get(open))
             .route(sse::MESSAGES, post(message))
             .route("/messages/", post(message))
-            .route("/mcp", any(|State(app), request| streamable::handle(app, request)))
-            .route("/mcp/", any(|State(app), request| streamable::handle(app, request)))
+            .route("/mcp", any(|State(app), request| spoil::mcp(app, request)))
+            .route("/mcp/", any(|State(app), request| spoil::mcp(app, request)))
             .layer(from_fn_with_state(self.clone(), admit))
             .layer(from_fn_with_state(self.clone(), tamper::around))
             .route("/healthz", get(|| async { reply::text(StatusCode::OK, "alive") }))

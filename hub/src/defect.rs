@@ -77,7 +77,84 @@ pub enum Defect {
     /// A `tools/list` that is among the first two messages of an HTTP+SSE session ends it.
     EarlyListEndsSession,
     // === of Streamable HTTP (`streamable`) ===
+    /// What is accepted with 202, notifications and responses, is answered 200 on `/mcp`.
+    #[value(name = "notifications-are-200")]
+    NotificationsAre200,
+    /// 202 on `/mcp` has the body `Accepted`.
+    AcceptsWithBody,
+    /// The answer to `tools/list` on `/mcp` has the media type `text/plain`.
+    AnswersAsText,
+    /// The event stream of `tools/list` or `count` on `/mcp` stays open after its answer.
+    HoldsAnsweredStreams,
+    /// `Mcp-Session-Id` contains spaces.
+    SpacedSessionIds,
+    /// Every `initialize` on `/mcp` is answered with the id of the first session.
+    RepeatsSessionIds,
+    /// A request on `/mcp` without a session id is answered 404 instead of 400.
+    #[value(name = "missing-id-is-404")]
+    MissingIdIs404,
+    /// DELETE on `/mcp` is answered 500.
+    #[value(name = "delete-is-500")]
+    DeleteIs500,
+    /// An invalid `MCP-Protocol-Version` is taken for none.
+    AcceptsAnyVersion,
+    /// A request of a session without `MCP-Protocol-Version` is answered 400.
+    DemandsVersion,
+    /// GET on `/mcp` is answered 404.
+    #[value(name = "get-is-404")]
+    GetIs404,
+    /// A body on `/mcp` that is no JSON is answered 202.
+    AcceptsBadJson,
+    /// A body on `/mcp` that is no JSON ends its session.
+    BadJsonEndsSession,
+    /// A batch of 2025-03-26 is answered 400.
+    RefusesBatches,
+    /// A session on `/mcp` ends when the stream of one of its requests breaks.
+    DisconnectEndsSession,
     // === of 2026-07-28 (`stateless`) ===
+    /// `server/discover` is an unknown method.
+    NoDiscover,
+    /// `server/discover` does not name 2026-07-28.
+    DiscoversOtherVersions,
+    /// `tools/list` of 2026-07-28 has no `ttlMs`.
+    NoCachingHints,
+    /// Results of 2026-07-28 do not name the server.
+    NoServerInfo,
+    /// Results of 2026-07-28 have no `resultType`.
+    NoResultType,
+    /// Answers of 2026-07-28 carry an `Mcp-Session-Id`.
+    MintsSessionIds,
+    /// A request of 2026-07-28 with an `Mcp-Session-Id` is answered 404.
+    RefusesStaleIds,
+    /// Headers of 2026-07-28 that say something else than the body are overlooked.
+    IgnoresHeaders,
+    /// An `Mcp-Name` in Base64 is compared as it is.
+    ReadsHeadersLiterally,
+    /// A request of an unknown version is served as 2026-07-28.
+    ServesAnyVersion,
+    /// A request of 2026-07-28 with an incomplete `_meta` is served.
+    DemandsNothing,
+    /// A request of 2026-07-28 without `clientInfo` is refused.
+    DemandsClientInfo,
+    /// The error for an unknown method of 2026-07-28 comes with 200.
+    #[value(name = "unknown-method-is-200")]
+    UnknownMethodIs200,
+    /// `/mcp` refuses `initialize` as a server of 2026-07-28 alone does, and yet serves GET and DELETE.
+    StreamsOnGet,
+    /// Event streams of 2026-07-28 have no `X-Accel-Buffering`.
+    LetsProxiesBuffer,
+    /// The stream of a call of 2026-07-28 begins with a request of the hub.
+    AsksInStreams,
+    /// The stream of a call of 2026-07-28 begins with a log line that nobody asked for.
+    LogsUnasked,
+    /// A call without a session goes on when its client closes the stream.
+    IgnoresDisconnect,
+    /// A subscription begins with a notification in place of its acknowledgement.
+    UnasksFirst,
+    /// Streams of subscriptions are cut when the process begins to stop.
+    CutsSubscriptions,
+    /// A request of 2026-07-28 without `_meta` has that of the request before it on the same connection.
+    RemembersConnections,
     // === of the rules that all eras share (`session`) ===
     /// A request with any `Origin` is served.
     IgnoresOrigin,
@@ -101,6 +178,16 @@ pub enum Defect {
     DropsBigBodies,
     /// A body that is too large ends its HTTP+SSE session.
     BigBodyEndsSession,
+    /// DELETE of a session of another replica is answered 404 while its other requests are forwarded.
+    RefusesStrayDeletes,
+    /// A notification for a session of another replica is answered 202 and dropped.
+    DropsStrayNotifications,
+    /// The first `tools/list` of a process lacks a tool.
+    FirstListIsShort,
+    /// `count` reports its progress backwards.
+    ProgressFalls,
+    /// `count` reports its progress with another token.
+    ProgressOfOthers,
     // === of the life of a pod (`lifecycle`) ===
     /// A required secret that is missing ends nothing: the process is ready, and answers 500 to every MCP request.
     StartsWithoutSecret,

@@ -4,7 +4,8 @@
 //! [`streamable`] (Streamable HTTP with a session, and 2026-07-28 without one). Both ask [`replica`] where the session lives, which
 //! reads it from the [`session_id`] alone: here ([`session`]), or at another replica, to which [`forward`] carries the request.
 //! [`tools`] are what a client can call, [`official`] what the official conformance suite calls, [`drain`] is how the process stops,
-//! [`defect`] is what can be broken on purpose, of which [`tamper`] is the part that concerns HTTP alone.
+//! [`defect`] is what can be broken on purpose, of which [`tamper`] is the part that concerns HTTP alone and [`spoil`] the part that
+//! concerns messages on `/mcp`.
 //!
 //! The hub knows nothing of the harness that tests it, and nothing of Kubernetes beyond three environment variables.
 
@@ -23,6 +24,7 @@ pub mod reply;
 pub mod serve;
 pub mod session;
 pub mod session_id;
+pub mod spoil;
 pub mod sse;
 pub mod streamable;
 pub mod tamper;

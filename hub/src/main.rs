@@ -76,6 +76,7 @@ async fn run(args: Args) -> Result<(), (u8, String)> {
         // In memory nobody is told, so a wrong POD_IP is no error there.
         address: args.address(bound, env).unwrap_or(bound),
         issued: Default::default(),
+        first_id: Default::default(),
     });
     let mode = if args.sessions == Sessions::Forward { "forward" } else { "memory" };
     log!("listening on {bound} as {} (sessions: {mode})", replica.name);

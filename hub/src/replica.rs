@@ -64,6 +64,8 @@ pub struct Replica {
     pub address: SocketAddr,
     /// Every id of this process (filled for `unknown-is-503` in memory only).
     pub issued: Mutex<HashSet<Arc<str>>>,
+    /// The id of the first session (filled for `repeats-session-ids` only).
+    pub first_id: Mutex<Option<String>>,
 }
 
 /// Where the session of a request lives.

@@ -29,6 +29,7 @@ use crate::defect::Defect;
 use crate::forward::SHARED_WINDOW;
 use crate::log;
 use crate::reply::Reply;
+use crate::spoil::Remembered;
 
 /// How long a connection may be idle, or take to send its headers.
 pub const HEADER_READ_LIMIT: Duration = Duration::from_secs(75);
@@ -46,8 +47,10 @@ pub async fn serve(app: Arc<App>, listener: TcpListener) {
     let router = app.clone().router();
     let connections = TaskTracker::new();
     let garbage = app.replica.defects.has(Defect::SpeaksGarbage).then(Garbage::default).map(Arc::new);
+    let remembers = app.replica.defects.has(Defect::RemembersConnections);
     let begin = |stream: TcpStream| {
-        let serving = connection(stream, router.clone(), closing.clone(), garbage.clone());
+        let memory = remembers.then(Remembered::default);
+        let serving = connection(stream, router.clone(), closing.clone(), garbage.clone(), memory);
         connections.spawn(serving);
     };
     loop {
@@ -79,6 +82,7 @@ async fn connection(
     router: Router,
     closing: CancellationToken,
     garbage: Option<Arc<Garbage>>,
+    memory: Option<Remembered>,
 ) {
     tune(&stream);
     if let Some(garbage) = garbage
@@ -89,7 +93,12 @@ async fn connection(
     }
     let router = TowerToHyperService::new(router);
     // Boxed, because hyper keeps room for the whole future as long as the connection lives.
-    let service = service_fn(move |request| Box::pin(router.call(request)));
+    let service = service_fn(move |mut request: Request<Incoming>| {
+        if let Some(memory) = &memory {
+            request.extensions_mut().insert(memory.clone());
+        }
+        Box::pin(router.call(request))
+    });
     let mut start = [0; 3];
     let first = timeout(HEADER_READ_LIMIT, stream.peek(&mut start));
     tokio::select! {

@@ -98,6 +98,11 @@ async fn in_session(app: Arc<App>, id: &str, request: Request<Body>) -> Reply {
     }
     match place {
         Place::Here(session) => serve(&app, request, Some(session)).await,
+        Place::Elsewhere(_)
+            if request.method() == Method::DELETE && defects.has(Defect::RefusesStrayDeletes) =>
+        {
+            reply::no_session()
+        }
         Place::Elsewhere(owner) => app.forwarder.forward(&app.replica, id, owner, request).await,
         Place::Nowhere(_) if is_post && defects.has(Defect::AcceptsUnknown) => {
             reply::text(StatusCode::ACCEPTED, "Accepted")

@@ -3,15 +3,15 @@
 //! A side effect happens when the call begins, and exactly once: that is what checks count. Knows no transport.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use rmcp::model::{
     CallToolRequestParams, CallToolResponse, CallToolResult, ContentBlock, CustomRequest, CustomResult,
     ErrorCode, ErrorData, Implementation, InitializeRequestParams, InitializeResult, JsonObject,
-    ListToolsResult, PaginatedRequestParams, ProgressNotificationParam, ProtocolVersion, ServerCapabilities,
-    ServerConfig, Tool,
+    ListToolsResult, NumberOrString, PaginatedRequestParams, ProgressNotificationParam, ProgressToken,
+    ProtocolVersion, ServerCapabilities, ServerConfig, Tool,
 };
 use rmcp::service::RequestContext;
 use rmcp::{RoleServer, ServerHandler};
@@ -36,6 +36,7 @@ struct Shared {
     instances: AtomicU64,
     last_echo: Mutex<Option<(u64, String)>>,
     calls: AtomicU64,
+    was_listed: AtomicBool,
 }
 
 /// The handler of one session, or of one request without a session.
@@ -106,6 +107,7 @@ impl Tools {
             instances: AtomicU64::new(1),
             last_echo: Mutex::default(),
             calls: AtomicU64::new(0),
+            was_listed: AtomicBool::new(false),
         };
         Self { shared: Arc::new(shared), instance: 0 }
     }
@@ -133,7 +135,7 @@ impl Tools {
                         let due = Duration::from_millis(interval_ms.saturating_mul(u64::from(i - 1)));
                         wait_until(begun, due).await;
                     }
-                    progress(context, i, n).await;
+                    self.counted(context, i, n).await;
                 }
                 done(n.to_string())
             }
@@ -184,6 +186,19 @@ impl Tools {
         let count = tallies.entry(key).or_default();
         *count = count.saturating_add(add);
         *count
+    }
+
+    /// Reports the progress of `count`.
+    async fn counted(&self, context: &RequestContext<RoleServer>, i: u32, n: u32) {
+        let defects = self.shared.defects;
+        let done = if defects.has(Defect::ProgressFalls) { n - i } else { i };
+        if defects.has(Defect::ProgressOfOthers) && context.meta.get_progress_token().is_some() {
+            let token = ProgressToken(NumberOrString::Number(4711));
+            let _ =
+                context.peer.notify_progress(ProgressNotificationParam::new(token, f64::from(done))).await;
+        } else {
+            progress(context, done, n).await;
+        }
     }
 
     fn echoed(&self, text: String) -> String {
@@ -339,7 +354,13 @@ impl ServerHandler for Tools {
         _page: Option<PaginatedRequestParams>,
         _context: RequestContext<RoleServer>,
     ) -> Result<ListToolsResult, ErrorData> {
-        Ok(ListToolsResult::with_all_items(self.shared.listed.clone()))
+        let mut tools = self.shared.listed.clone();
+        if !self.shared.was_listed.swap(true, Ordering::Relaxed)
+            && self.shared.defects.has(Defect::FirstListIsShort)
+        {
+            tools.pop();
+        }
+        Ok(ListToolsResult::with_all_items(tools))
     }
 
     async fn call_tool(

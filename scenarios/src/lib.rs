@@ -4,6 +4,8 @@ pub mod lifecycle;
 pub mod routing;
 pub mod session;
 pub mod sse;
+pub mod stateless;
+pub mod streamable;
 
 use harness::run::Scenario;
 
@@ -32,6 +34,20 @@ pub const CATALOG: &[&Scenario] = &[
     &sse::messages::SESSION_IDS,
     &sse::messages::MALFORMED,
     &sse::messages::BEFORE_INITIALIZE,
+    &streamable::messages::MESSAGES,
+    &streamable::session_id::SESSION_ID,
+    &streamable::version::VERSION_HEADER,
+    &streamable::listening::GET_STREAM,
+    &streamable::input::BAD_INPUT,
+    &streamable::input::BATCHED,
+    &streamable::disconnect::DISCONNECT,
+    &stateless::discover::DISCOVERED,
+    &stateless::headers::METADATA,
+    &stateless::methods::METHODS,
+    &stateless::streams::STREAMS,
+    &stateless::cancel::CLOSE_CANCELS,
+    &stateless::listen::LISTENING,
+    &stateless::connection::CONNECTION,
     // What all eras share.
     &session::origin::ORIGIN,
     &session::requests::UNKNOWN_NAMES,
@@ -39,4 +55,9 @@ pub const CATALOG: &[&Scenario] = &[
     &session::requests::VERSIONS,
     &session::requests::CONCURRENT,
     &session::requests::SIZES,
+    &session::progress::PROGRESS,
+    &session::elsewhere::STRAYS_ALIKE,
+    &session::elsewhere::CANCEL_ELSEWHERE,
+    &session::elsewhere::SAME_ID_IN_MANY,
+    &session::elsewhere::TOOLS_ALIKE,
 ];

@@ -1,7 +1,9 @@
 //! Family `session`: the rules that all eras share, written once for every transport.
 
 pub mod checks;
+pub mod elsewhere;
 pub mod origin;
+pub mod progress;
 pub mod requests;
 
 use harness::plan::Transport;

@@ -8,6 +8,10 @@ mod routing;
 mod session;
 #[path = "defects/sse.rs"]
 mod sse;
+#[path = "defects/stateless.rs"]
+mod stateless;
+#[path = "defects/streamable.rs"]
+mod streamable;
 mod support;
 
 use std::collections::BTreeSet;
@@ -24,7 +28,9 @@ type Row = (&'static str, &'static str, &'static [&'static str]);
 
 /// Every row, family by family.
 fn table() -> impl Iterator<Item = &'static Row> {
-    [routing::ROWS, lifecycle::ROWS, sse::ROWS, session::ROWS].into_iter().flatten()
+    [routing::ROWS, lifecycle::ROWS, sse::ROWS, streamable::ROWS, stateless::ROWS, session::ROWS]
+        .into_iter()
+        .flatten()
 }
 
 /// Defects that keep a cluster from ever becoming what its scenario waits for.

@@ -16,7 +16,7 @@ use rstest::rstest;
 use scenarios::lifecycle::{secret, start};
 use scenarios::routing::{change, owner, session, spread, stray};
 use scenarios::session::requests;
-use scenarios::sse;
+use scenarios::{sse, stateless, streamable};
 use tokio::runtime::Runtime;
 use tokio::sync::OnceCell;
 
@@ -89,6 +89,20 @@ matrix! {
     sse_session_ids => &sse::messages::SESSION_IDS, [A::Any] x [Sse];
     sse_malformed => &sse::messages::MALFORMED, [A::Any] x [Sse];
     sse_before_initialize => &sse::messages::BEFORE_INITIALIZE, [A::Any] x [Sse];
+    streamable_messages => &streamable::messages::MESSAGES, [A::Any] x [Streamable, Stateless];
+    streamable_session_id => &streamable::session_id::SESSION_ID, [A::Any] x [Streamable];
+    streamable_version_header => &streamable::version::VERSION_HEADER, [A::Any] x [Streamable];
+    streamable_get_stream => &streamable::listening::GET_STREAM, [A::Any] x [Streamable];
+    streamable_bad_input => &streamable::input::BAD_INPUT, [A::Any] x [Streamable, Stateless];
+    streamable_batch => &streamable::input::BATCHED, [A::Any] x [Streamable];
+    streamable_disconnect => &streamable::disconnect::DISCONNECT, [A::Any] x [Streamable];
+    stateless_discover => &stateless::discover::DISCOVERED, [A::Any] x [Stateless];
+    stateless_metadata => &stateless::headers::METADATA, [A::Any] x [Stateless];
+    stateless_methods => &stateless::methods::METHODS, [A::Any] x [Stateless];
+    stateless_streams => &stateless::streams::STREAMS, [A::Any] x [Stateless];
+    stateless_close_cancels => &stateless::cancel::CLOSE_CANCELS, [A::Any] x [Stateless];
+    stateless_listen => &stateless::listen::LISTENING, [A::Any] x [Stateless];
+    stateless_connection => &stateless::connection::CONNECTION, [A::Any] x [Stateless];
     // What all eras share.
     session_origin => &scenarios::session::origin::ORIGIN, [A::Any] x [Sse, Streamable, Stateless];
     session_unknown_names => &requests::UNKNOWN_NAMES, [A::Any] x [Sse, Streamable, Stateless];
@@ -96,6 +110,11 @@ matrix! {
     session_versions => &requests::VERSIONS, [A::Any] x [Sse, Streamable];
     session_concurrent => &requests::CONCURRENT, [A::Any] x [Sse, Streamable, Stateless];
     session_sizes => &requests::SIZES, [A::Any] x [Sse, Streamable, Stateless];
+    session_progress => &scenarios::session::progress::PROGRESS, [A::Any] x [Sse, Streamable, Stateless];
+    session_strays_alike => &scenarios::session::elsewhere::STRAYS_ALIKE, [A::Any] x [Sse, Streamable];
+    session_cancel_elsewhere => &scenarios::session::elsewhere::CANCEL_ELSEWHERE, [A::Any] x [Sse, Streamable];
+    session_same_id_in_many => &scenarios::session::elsewhere::SAME_ID_IN_MANY, [A::Any] x [Sse, Streamable];
+    session_tools_alike => &scenarios::session::elsewhere::TOOLS_ALIKE, [A::Any] x [Sse, Streamable, Stateless];
     missing_secret => &secret::MISSING_SECRET, [A::Any] x [T::Any];
     secret_appears_late => &secret::SECRET_APPEARS_LATE, [A::Any] x [T::Any];
     crash_loop => &start::CRASH_LOOP, [A::Any] x [T::Any];

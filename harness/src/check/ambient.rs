@@ -275,9 +275,6 @@ fn asked_on(history: &History<'_>, exchange: &Exchange<'_>) -> BTreeSet<String> 
 
 /// The revision that was negotiated for the messages of this exchange.
 fn revision_of(history: &History<'_>, exchange: &Exchange<'_>) -> Option<&'static Revision> {
-    if history.transport() == Some(Transport::Stateless) {
-        return schema::revision("2026-07-28");
-    }
     let came: BTreeSet<u32> = exchange.messages().into_iter().map(|(at, _)| at.seq).collect();
     let negotiated = history
         .calls
@@ -286,7 +283,12 @@ fn revision_of(history: &History<'_>, exchange: &Exchange<'_>) -> Option<&'stati
         .flat_map(|call| &call.answers)
         .find(|(at, _)| came.contains(&at.seq))
         .and_then(|(_, answer)| answer["result"]["protocolVersion"].as_str());
-    schema::revision(negotiated.or_else(|| exchange.request.header("mcp-protocol-version"))?)
+    let stated = || match history.transport() {
+        Some(Transport::Stateless) => Some("2026-07-28"),
+        _ => exchange.request.header("mcp-protocol-version"),
+    };
+    // First what the answer itself says: a server of several eras may be asked for an older one.
+    schema::revision(negotiated.or_else(stated)?)
 }
 
 /// The exchanges that were over before anything was done to the cluster.

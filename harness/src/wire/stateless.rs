@@ -53,11 +53,12 @@ fn encoded(value: &str) -> String {
     let is_readable = value.bytes().all(|byte| matches!(byte, 0x20..=0x7E));
     let is_padded = value.starts_with(' ') || value.ends_with(' ');
     let looks_encoded = value.starts_with("=?base64?") && value.ends_with("?=");
-    if is_readable && !is_padded && !looks_encoded {
-        value.to_owned()
-    } else {
-        format!("=?base64?{}?=", STANDARD.encode(value))
-    }
+    if is_readable && !is_padded && !looks_encoded { value.to_owned() } else { in_base64(value) }
+}
+
+/// The value in Base64, as a header carries what it could not carry as it is.
+pub fn in_base64(value: &str) -> String {
+    format!("=?base64?{}?=", STANDARD.encode(value))
 }
 
 #[cfg(test)]

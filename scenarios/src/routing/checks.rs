@@ -16,7 +16,7 @@ use harness::transcript::{End, What};
 use serde_json::Value;
 
 use orphan::{judge_orphan, went_under};
-use scope::{header_of, is_ended, is_opening, is_promised, is_unknown, was_accepted};
+use scope::{is_ended, is_opening, is_promised, is_unknown, was_accepted};
 use tally::tallies;
 use words::{call_text, end_text, outcome_text, without_meta};
 
@@ -140,6 +140,8 @@ pub const TERMINATED_IS_404: Check = Check {
     needs: &[],
     judge: |history| {
         let mut judgement = Judgement::default();
+        // A server without session ids has nothing to end.
+        history.sessions.iter().filter(|session| session.id.is_none()).for_each(|_| judgement.judged());
         let deleted = history.exchanges.values().filter(|exchange| exchange.request.method == "DELETE");
         for delete in deleted {
             judgement.judged();
@@ -148,11 +150,13 @@ pub const TERMINATED_IS_404: Check = Check {
                 continue;
             }
             let id = delete.request.header("mcp-session-id");
-            let later = history.calls.iter().filter(|call| call.sent > delete.at);
-            for call in later.filter(|call| header_of(history, call, "mcp-session-id") == id) {
-                if !matches!(call.outcome, Outcome::Refused { status: 404, .. }) {
-                    let expected = format!("404 to {}", call_text(call));
-                    breach(&mut judgement, history, call, expected);
+            let ended = delete.end.map_or(delete.at, |(at, _)| at);
+            let later = history.exchanges.values().filter(|exchange| exchange.at > ended);
+            for exchange in later.filter(|exchange| exchange.request.header("mcp-session-id") == id) {
+                if exchange.status() != Some(404) {
+                    let actual =
+                        exchange.status().map_or("no answer".to_owned(), |status| status.to_string());
+                    judgement.breach(format!("404 to a {}", exchange.request.method), actual, exchange.at);
                 }
             }
         }

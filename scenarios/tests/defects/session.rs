@@ -19,4 +19,13 @@ pub(crate) const ROWS: &[Row] = &[
     ("small-bodies-only", "session/sizes@sse", &["small-body-served"]),
     ("drops-big-bodies", "session/sizes@sse", &["big-body-told"]),
     ("big-body-ends-session", "session/sizes@sse", &["big-body-survived"]),
+    ("progress-falls", "session/progress@sse", &["progress-grows"]),
+    ("progress-falls", "session/progress@stateless", &["progress-grows"]),
+    ("progress-of-others", "session/progress@stateless", &["progress-tokens-known"]),
+    ("refuses-stray-deletes", "strays-alike@streamable", &["strays-treated-alike"]),
+    ("drops-stray-notifications", "cancel-elsewhere@streamable", &["cancel-reaches-owner"]),
+    ("crosses-streams", "same-id-in-50-sessions@sse", &["isolated", "one-answer"]),
+    ("crosses-streams", "same-id-in-50-sessions@streamable", &["isolated"]),
+    ("first-list-is-short", "tools-alike@sse", &["tools-listed-alike"]),
+    ("first-list-is-short", "tools-alike@stateless", &["tools-listed-alike"]),
 ];

@@ -4,11 +4,14 @@
 //! `Session::raw` and its like make the request as a client would send it, `Raw` changes it, `Session::send` sends it and
 //! waits for its answer where that belongs. Every wait has a limit: some servers never answer.
 
+use std::time::Duration;
+
 use serde_json::Value;
 
 use super::{Holder, Stage, outcome_text};
+use crate::transcript::history::History;
 use crate::transcript::{Path, What};
-use crate::wire::{Outcome, Raw, Target};
+use crate::wire::{Client, Outcome, Raw, Session, Target};
 
 impl Stage {
     /// Begins a session without `initialize` ([`Client::begin`]) and records it when it has an id, or records what came
@@ -48,6 +51,33 @@ impl Stage {
         params: Value,
     ) -> Outcome {
         holder.session.send(target, holder.session.raw(method, params).named(probe)).await
+    }
+
+    /// Records a session that probes opened, so that its id has a name in snapshots.
+    pub fn opened(&self, client: &Client, session: &Session) {
+        let (client, id) = (client.name().to_owned(), session.id().map(str::to_owned));
+        self.recorder.record(What::Session { client, id, owner: None });
+    }
+
+    /// Waits until something was said on a stream that a request of this name opened, or it ended, for as long as any answer
+    /// may take: whether it was is in the transcript.
+    pub async fn until_spoken(&self, probe: &str) {
+        let mut look = tokio::time::interval(Duration::from_millis(10));
+        let spoken = async {
+            while !self.has_spoken(probe) {
+                look.tick().await;
+            }
+        };
+        // What never speaks is for a check to tell.
+        drop(tokio::time::timeout(self.rig.timeouts.answer, spoken).await);
+    }
+
+    fn has_spoken(&self, probe: &str) -> bool {
+        let transcript = self.so_far();
+        let history = History::new(&transcript);
+        history.probes(probe).any(|exchange| {
+            exchange.frames.iter().any(|(_, frame)| frame.data.is_some()) || exchange.end.is_some()
+        })
     }
 
     /// Opens a session, asks it for its tools under this name, and ends it: whether a hub still works after what was done

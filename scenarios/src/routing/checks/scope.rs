@@ -71,7 +71,3 @@ pub(super) fn is_opening(history: &History<'_>, exchange: &Exchange<'_>) -> bool
         Some(Transport::Streamable) | None => initialize,
     }
 }
-
-pub(super) fn header_of<'t>(history: &History<'t>, call: &Call<'_>, name: &str) -> Option<&'t str> {
-    history.exchanges.get(&call.exchange)?.request.header(name)
-}

@@ -1,0 +1,233 @@
+//! What a client notices when another replica than its own answers.
+
+pub mod checks;
+
+use std::time::Duration;
+
+use futures_util::future::{Either, FutureExt, join_all, select};
+use harness::check::HUB_CONTRACT;
+use harness::cluster::Condition;
+use harness::plan::{Need, Outline, Tool, Transport};
+use harness::run::stage::{Holder, client_name};
+use harness::run::{Scenario, Setup, Stage};
+use harness::transcript::normal::{SPARE, own_mark};
+use harness::wire::{Progress, Target};
+use serde_json::{Value, json};
+
+use super::EVERY_TRANSPORT;
+
+/// The transports that have sessions.
+const SESSIONS: &[Transport] = &[Transport::Sse, Transport::Streamable];
+
+/// The name of requests at a replica that does not own their session.
+const STRAY: &str = "stray";
+
+/// The name of the call that is cancelled.
+const CANCELLED: &str = "cancelled";
+
+/// The name of its cancellation.
+const CANCEL: &str = "cancellation";
+
+/// The name of the reading of what the call did.
+const READ: &str = "read";
+
+/// How many steps the call has, and the time between two.
+const STEPS: u32 = 2;
+const STEP: Duration = Duration::from_secs(1);
+
+/// What a busy machine may add to the time of the call.
+const SLACK: Duration = Duration::from_millis(250);
+
+/// How many sessions use the same request id at the same time.
+const MANY: usize = 50;
+
+/// Another replica treats a session alike, whatever is asked.
+pub const STRAYS_ALIKE: Scenario = Scenario {
+    outline: Outline {
+        id: "session/strays-alike",
+        affinities: &[],
+        transports: SESSIONS,
+        needs: &[Need::Replicas(2), Need::Aim],
+    },
+    title: "a replica that does not own a session honours its id or refuses it, in every kind of request alike",
+    why: "A replica that takes notifications and refuses requests, or answers requests and knows nothing to DELETE, leaves \
+          a client with half a session and no word about it.",
+    spec: &[HUB_CONTRACT],
+    remedy: "hub: find the session before looking at what is asked: forward every method, or answer 404 to every one",
+    guide: None,
+    setup: Setup::ORDINARY,
+    checks: &[&checks::STRAYS_TREATED_ALIKE],
+    drive: |stage| strays(stage).boxed(),
+};
+
+/// A cancellation that another replica takes stops the call.
+pub const CANCEL_ELSEWHERE: Scenario = Scenario {
+    outline: Outline {
+        id: "session/cancel-elsewhere",
+        affinities: &[],
+        transports: SESSIONS,
+        needs: &[Need::Replicas(2), Need::Aim, Need::Tool(Tool::Work), Need::Tool(Tool::Tally)],
+    },
+    title: "a cancellation that another replica accepts reaches the call where it runs",
+    why: "The user pressed stop, the hub said 202, and the work goes on: on the other replica.",
+    spec: &[
+        "https://modelcontextprotocol.io/specification/2025-11-25/basic/utilities/cancellation#behavior-requirements",
+    ],
+    remedy: "hub: forward notifications to the owner as requests are, or refuse them with 404",
+    guide: None,
+    setup: Setup::ORDINARY,
+    checks: &[&checks::CANCEL_REACHES_OWNER],
+    drive: |stage| cancel(stage).boxed(),
+};
+
+/// Many sessions, one request id.
+pub const SAME_ID_IN_MANY: Scenario = Scenario {
+    outline: Outline {
+        id: "session/same-id-in-50-sessions",
+        affinities: &[],
+        transports: SESSIONS,
+        needs: &[Need::Replicas(2), Need::Aim, Need::Tool(Tool::Echo)],
+    },
+    title: "50 sessions that use the same request id at the same time each get their own answer",
+    why: "Every client counts its requests from 1. A hub that keys anything by request id alone, or mixes up what it \
+          forwards, sends one user's data to another; with two sessions that may not show.",
+    spec: &["https://modelcontextprotocol.io/specification/2025-11-25/basic/transports#multiple-connections"],
+    remedy: "hub: key everything that belongs to a request by session and request id",
+    guide: None,
+    setup: Setup::ORDINARY,
+    checks: &[&crate::routing::checks::ISOLATED],
+    drive: |stage| many(stage).boxed(),
+};
+
+/// Replicas list the same tools, from their first moment on.
+pub const TOOLS_ALIKE: Scenario = Scenario {
+    outline: Outline {
+        id: "session/tools-alike",
+        affinities: &[],
+        transports: EVERY_TRANSPORT,
+        needs: &[Need::Replicas(2), Need::Aim, Need::Rollout],
+    },
+    title: "`tools/list` is the same on every replica, as soon as it is ready and during a rollout",
+    why: "A replica that is ready before its tools are loaded tells a client that there are none: it will not ask again.",
+    spec: &[
+        HUB_CONTRACT,
+        "https://modelcontextprotocol.io/specification/2026-07-28/server/tools#listing-tools",
+    ],
+    remedy: "hub: be ready only when every tool is there; list tools in a fixed order",
+    guide: None,
+    setup: Setup::ORDINARY,
+    checks: &[&checks::TOOLS_LISTED_ALIKE],
+    drive: |stage| tools(stage).boxed(),
+};
+
+async fn strays(stage: &Stage) -> anyhow::Result<()> {
+    let replicas = stage.replicas();
+    let (Some(own), Some(other)) = (replicas.first(), replicas.get(1)) else {
+        return Ok(());
+    };
+    let (own, other) = (stage.at(own)?, stage.at(other)?);
+    let Some(holder) = stage.open("a", &own).await else {
+        return Ok(());
+    };
+    let session = &holder.session;
+    let cancelled = json!({ "requestId": 4711 });
+    session.send(&other, session.raw("tools/list", json!({})).named(STRAY)).await;
+    session.send(&other, session.raw_notification("notifications/cancelled", cancelled).named(STRAY)).await;
+    if stage.transport() == Transport::Streamable && session.id().is_some() {
+        for request in [session.raw_get(), session.raw_delete()] {
+            holder.client.exchange(&other, request.named(STRAY)).await;
+        }
+    }
+    session.end(&own).await;
+    Ok(())
+}
+
+async fn cancel(stage: &Stage) -> anyhow::Result<()> {
+    let replicas = stage.replicas();
+    let (Some(own), Some(other)) = (replicas.first(), replicas.get(1)) else {
+        return Ok(());
+    };
+    let (own, other) = (stage.at(own)?, stage.at(other)?);
+    let Some(holder) = stage.open("a", &own).await else {
+        return Ok(());
+    };
+    let session = &holder.session;
+    let arguments = json!({ "key": CANCELLED, "n": STEPS, "interval_ms": STEP.as_millis() });
+    let call = session.raw_asking("tools/call", stage.tool_call(Tool::Work, &arguments), Progress::Asked);
+    let whole = STEP * (STEPS - 1);
+    let Some(mut pending) = session.send_held(&own, call.named(CANCELLED), whole).await else {
+        return Ok(());
+    };
+    pending.progressed(stage.timeouts().answer).await;
+    let which = json!({ "requestId": pending.id() });
+    session.send(&other, session.raw_notification("notifications/cancelled", which).named(CANCEL)).await;
+    // As long as the whole call would have taken: nobody has to answer a cancelled call.
+    stage.pause(whole + SLACK).await;
+    drop(pending);
+    if let Some(reader) = stage.open("reader", &own).await {
+        let read = stage.tool_call(Tool::Tally, &json!({ "key": CANCELLED, "add": 0 }));
+        stage.ask(&reader, &own, READ, "tools/call", read).await;
+        reader.session.end(&own).await;
+    }
+    session.end(&own).await;
+    Ok(())
+}
+
+async fn many(stage: &Stage) -> anyhow::Result<()> {
+    let targets =
+        stage.replicas().iter().map(|replica| stage.at(replica)).collect::<anyhow::Result<Vec<Target>>>()?;
+    let mut holders: Vec<Holder> = Vec::new();
+    for idx in 0..MANY {
+        holders.extend(stage.open(&client_name(idx), &targets[idx % targets.len()]).await);
+    }
+    // Where it lives, and at each other replica: who refuses strays does so without mixing them up.
+    for shift in 0..targets.len() {
+        let calls = holders.iter().enumerate().map(|(idx, holder)| {
+            let target = &targets[(idx + shift) % targets.len()];
+            let text = format!("round {shift} {}", own_mark(holder.client.name()));
+            async move { stage.call(holder, target, Tool::Echo, json!({ "text": text })).await }
+        });
+        join_all(calls).await;
+    }
+    join_all(
+        holders.iter().enumerate().map(|(idx, holder)| holder.session.end(&targets[idx % targets.len()])),
+    )
+    .await;
+    Ok(())
+}
+
+async fn tools(stage: &Stage) -> anyhow::Result<()> {
+    stage.step("as soon as they are ready");
+    list_everywhere(stage, "reader").await?;
+    stage.step("every replica is replaced");
+    stage.cluster().roll().await?;
+    let mut rolled = Box::pin(stage.wait(Condition::RolledOut));
+    loop {
+        // How often they are asked meanwhile is chance.
+        match select(&mut rolled, list_everywhere(stage, SPARE).boxed()).await {
+            Either::Left((done, listing)) => {
+                done?;
+                listing.await?;
+                break;
+            }
+            Either::Right((listed, _)) => listed?,
+        }
+    }
+    stage.step("afterwards");
+    list_everywhere(stage, "later").await
+}
+
+/// Lists the tools at each ready replica, twice.
+async fn list_everywhere(stage: &Stage, role: &str) -> anyhow::Result<()> {
+    for (idx, replica) in stage.replicas().into_iter().enumerate() {
+        // One that went meanwhile has no list to compare.
+        let Ok(target) = stage.at(&replica) else { continue };
+        let role = if role == SPARE { role.to_owned() } else { format!("{role}-{}", idx + 1) };
+        let Some(holder) = stage.open(&role, &target).await else { continue };
+        for _ in 0..2 {
+            holder.session.request(&target, "tools/list", Value::Object(serde_json::Map::default())).await;
+        }
+        holder.session.end(&target).await;
+    }
+    Ok(())
+}

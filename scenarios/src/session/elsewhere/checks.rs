@@ -1,0 +1,119 @@
+//! What these scenarios are judged by. Every check has a defect of the reference hub that it catches.
+
+use std::collections::BTreeMap;
+
+use harness::check::{Check, HUB_CONTRACT, Judgement, Level};
+use harness::plan::{Need, Tool};
+use harness::transcript::history::Exchange;
+use serde_json::Value;
+
+use super::{CANCEL, CANCELLED, READ, SESSIONS, STEPS, STRAY};
+
+/// Hub contract: half a session is worse than none.
+pub const STRAYS_TREATED_ALIKE: Check = Check {
+    id: "strays-treated-alike",
+    level: Level::Contract,
+    sentence: "a replica that does not own a session honours its id in every kind of request, or refuses it in every kind",
+    source: HUB_CONTRACT,
+    remedy: "hub: find the session before looking at what is asked: forward every method, or answer 404 to every one",
+    transports: SESSIONS,
+    needs: &[],
+    judge: |history| {
+        let mut judgement = Judgement::default();
+        // 405 says that the server has no such method, of any session.
+        let asked: Vec<&Exchange<'_>> =
+            history.probes(STRAY).filter(|exchange| exchange.status() != Some(405)).collect();
+        let is_honoured =
+            |exchange: &&&Exchange<'_>| exchange.status().is_some_and(|status| (200..300).contains(&status));
+        let honoured: Vec<_> = asked.iter().filter(is_honoured).collect();
+        asked.iter().for_each(|_| judgement.judged());
+        if let Some(honoured) = honoured.first()
+            && let Some(refused) = asked.iter().find(|exchange| !is_honoured(exchange))
+        {
+            let expected = format!("{} honoured as {} was", what(refused), what(honoured));
+            let actual = refused.status().map_or("no answer".to_owned(), |status| status.to_string());
+            judgement.breach(expected, actual, refused.at);
+        }
+        judgement
+    },
+};
+
+/// "Receivers of cancellation notifications SHOULD: Stop processing the cancelled request":
+/// <https://modelcontextprotocol.io/specification/2025-11-25/basic/utilities/cancellation#behavior-requirements>.
+pub const CANCEL_REACHES_OWNER: Check = Check {
+    id: "cancel-reaches-owner",
+    level: Level::Should,
+    sentence: "Receivers of cancellation notifications SHOULD: Stop processing the cancelled request; a replica that accepts \
+               one for a call of another replica passes it on",
+    source: "https://modelcontextprotocol.io/specification/2025-11-25/basic/utilities/cancellation#behavior-requirements",
+    remedy: "hub: forward notifications to the owner as requests are, or refuse them with 404",
+    transports: SESSIONS,
+    needs: &[Need::Tool(Tool::Work), Need::Tool(Tool::Tally)],
+    judge: |history| {
+        let mut judgement = Judgement::default();
+        let began = history.probed_calls(CANCELLED).any(|call| !call.progress.is_empty());
+        let accepted = history
+            .probes(CANCEL)
+            .any(|exchange| exchange.status().is_some_and(|status| (200..300).contains(&status)));
+        for call in history.probed_calls(READ).filter(|_| began) {
+            let Some(steps) = call.text().and_then(|text| text.trim().parse::<u32>().ok()) else { continue };
+            judgement.judged();
+            if accepted && steps >= STEPS {
+                judgement.breach("a call that stops when it is cancelled", "all its steps", call.sent);
+            }
+        }
+        judgement
+    },
+};
+
+/// Hub contract, and of 2026-07-28: the list "MUST NOT vary" with the connection.
+pub const TOOLS_LISTED_ALIKE: Check = Check {
+    id: "tools-listed-alike",
+    level: Level::Contract,
+    sentence: "`tools/list` gives the same tools in the same order on every replica, from the moment it is ready and \
+               during a rollout",
+    source: HUB_CONTRACT,
+    remedy: "hub: be ready only when every tool is there; list tools in a fixed order",
+    transports: &[],
+    needs: &[],
+    judge: |history| {
+        let mut judgement = Judgement::default();
+        let mut known: BTreeMap<String, usize> = BTreeMap::new();
+        let mut lists = Vec::new();
+        for call in history.calls.iter().filter(|call| call.method == "tools/list") {
+            let Some(tools) = call.result().and_then(|result| result.get("tools")) else { continue };
+            judgement.judged();
+            let replica = call.replica.unwrap_or("a replica");
+            *known.entry(tools.to_string()).or_default() += 1;
+            lists.push((call.sent, replica, tools, tools.to_string()));
+        }
+        // Most of them are right.
+        let usual = known.iter().max_by_key(|(_, count)| **count).map(|(list, _)| list.clone());
+        for (at, replica, tools, list) in lists {
+            if usual.as_ref().is_some_and(|usual| *usual != list) {
+                let names = |tools: &Value| {
+                    let names =
+                        tools.as_array().into_iter().flatten().filter_map(|tool| tool["name"].as_str());
+                    names.collect::<Vec<_>>().join(", ")
+                };
+                judgement.breach(
+                    "the list that the others give",
+                    format!("{} at `{replica}`", names(tools)),
+                    at,
+                );
+            }
+        }
+        judgement
+    },
+};
+
+// === helpers ===
+
+/// What an exchange asked for.
+fn what(exchange: &Exchange<'_>) -> String {
+    let method = exchange.request.message().and_then(|message| message["method"].as_str());
+    method.map_or_else(
+        || exchange.request.method.clone(),
+        |method| format!("{} {method}", exchange.request.method),
+    )
+}

@@ -1,0 +1,83 @@
+//! What this scenario is judged by. Every check has a defect of the reference hub that it catches.
+
+use std::collections::BTreeMap;
+
+use harness::check::{Check, Judgement, Level};
+use harness::transcript::history::{At, History};
+use serde_json::Value;
+
+use super::COUNTED;
+
+/// Where progress is specified.
+const SPEC: &str = "https://modelcontextprotocol.io/specification/2025-11-25/basic/utilities/progress";
+
+/// "The progress value MUST increase with each notification, even if the total is unknown.":
+/// <https://modelcontextprotocol.io/specification/2025-11-25/basic/utilities/progress#progress-flow>; of 2024-11-05 too.
+pub const PROGRESS_GROWS: Check = Check {
+    id: "progress-grows",
+    level: Level::Must,
+    sentence: "The `progress` value MUST increase with each notification, even if the total is unknown",
+    source: SPEC,
+    remedy: "hub: report what is done so far, never less or the same",
+    transports: &[],
+    needs: &[],
+    judge: |history| {
+        let mut judgement = Judgement::default();
+        let mut last: BTreeMap<(u32, String), f64> = BTreeMap::new();
+        // A server may report none.
+        history.probed_calls(COUNTED).for_each(|_| judgement.judged());
+        for (at, stream, progress) in told(history) {
+            let Some(value) = progress["progress"].as_f64() else { continue };
+            let before = last.insert((stream, progress["progressToken"].to_string()), value);
+            if before.is_some_and(|before| value <= before) {
+                judgement.breach(
+                    "more than before",
+                    format!("{value} after {}", before.unwrap_or_default()),
+                    at,
+                );
+            }
+        }
+        judgement
+    },
+};
+
+/// "Progress notifications MUST only reference tokens that: Were provided in an active request; Are associated with an
+/// in-progress operation": <https://modelcontextprotocol.io/specification/2025-11-25/basic/utilities/progress#behavior-requirements>.
+pub const PROGRESS_TOKENS_KNOWN: Check = Check {
+    id: "progress-tokens-known",
+    level: Level::Must,
+    sentence: "Progress notifications MUST only reference tokens that: Were provided in an active request; Are associated \
+               with an in-progress operation; progress notifications MUST stop after completion",
+    source: SPEC,
+    remedy: "hub: report progress with the token of the request, and not after its answer",
+    transports: &[],
+    needs: &[],
+    judge: |history| {
+        let mut judgement = Judgement::default();
+        history.probed_calls(COUNTED).for_each(|_| judgement.judged());
+        for (at, _, progress) in told(history) {
+            let token = &progress["progressToken"];
+            let is_of = |call: &harness::transcript::history::Call<'_>| {
+                let answered = call.answers.first().is_some_and(|(answered, _)| *answered < at);
+                call.params.pointer("/_meta/progressToken") == Some(token) && call.sent < at && !answered
+            };
+            if !history.calls.iter().any(is_of) {
+                judgement.breach("progress of a call that runs", format!("token {token}"), at);
+            }
+        }
+        judgement
+    },
+};
+
+// === helpers ===
+
+/// Every progress notification, and the exchange that it came on.
+fn told(history: &History<'_>) -> Vec<(At, u32, Value)> {
+    let of = |exchange: &harness::transcript::history::Exchange<'_>| {
+        let id = exchange.id.0;
+        let is_progress = |message: &Value| message["method"] == "notifications/progress";
+        let messages = exchange.messages().into_iter().filter(move |(_, message)| is_progress(message));
+        messages.map(move |(at, message)| (at, id, message["params"].clone())).collect::<Vec<_>>()
+    };
+    history.exchanges.values().flat_map(of).collect()
+}

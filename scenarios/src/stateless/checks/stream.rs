@@ -1,0 +1,222 @@
+//! What comes on streams, and what closing one means.
+
+use harness::check::{Check, Judgement, Level};
+use harness::plan::Need;
+use harness::transcript::history::{Departure, Exchange, History, Outcome};
+use serde_json::Value;
+
+use super::super::cancel::{CLOSED, READ, STEPS};
+use super::super::listen::LISTEN;
+use super::super::streams::{ASKED, UNASKED};
+use super::super::{SPEC_RECEIVING, STATELESS};
+use super::error_code;
+use crate::streamable::checks::answer_text;
+
+/// Where subscriptions are specified.
+const SPEC_SUBSCRIPTIONS: &str =
+    "https://modelcontextprotocol.io/specification/2026-07-28/basic/patterns/subscriptions";
+
+/// The key that says which subscription a message belongs to.
+const SUBSCRIPTION: &str = "io.modelcontextprotocol/subscriptionId";
+
+/// "When initiating an SSE stream, servers SHOULD include the X-Accel-Buffering: no header in the HTTP response.":
+/// <https://modelcontextprotocol.io/specification/2026-07-28/basic/transports/streamable-http#receiving-messages>.
+pub const BUFFERING_OFF: Check = Check {
+    id: "buffering-off",
+    level: Level::Should,
+    sentence: "When initiating an SSE stream, servers SHOULD include the `X-Accel-Buffering: no` header in the HTTP response",
+    source: SPEC_RECEIVING,
+    remedy: "hub: send `X-Accel-Buffering: no` with every event stream",
+    transports: STATELESS,
+    needs: &[],
+    judge: |history| {
+        let mut judgement = Judgement::default();
+        for exchange in streams(history) {
+            judgement.judged();
+            let Some(head) = exchange.head.filter(|_| exchange.is_event_stream()) else { continue };
+            if !head.header("x-accel-buffering").is_some_and(|value| value.trim().eq_ignore_ascii_case("no"))
+            {
+                judgement.breach("`X-Accel-Buffering: no`", "an event stream without it", head.at);
+            }
+        }
+        judgement
+    },
+};
+
+/// "The server MUST NOT send independent JSON-RPC requests on this stream.":
+/// <https://modelcontextprotocol.io/specification/2026-07-28/basic/transports/streamable-http#receiving-messages>.
+pub const NO_SERVER_REQUESTS: Check = Check {
+    id: "no-server-requests",
+    level: Level::Must,
+    sentence: "The server MUST NOT send independent JSON-RPC requests on this stream",
+    source: SPEC_RECEIVING,
+    remedy: "hub: ask the client with an `InputRequiredResult`",
+    transports: STATELESS,
+    needs: &[],
+    judge: |history| {
+        let mut judgement = Judgement::default();
+        for exchange in streams(history) {
+            judgement.judged();
+            for (at, message) in exchange.messages() {
+                if message.get("method").is_some() && message.get("id").is_some() {
+                    judgement.breach(
+                        "notifications and the answer",
+                        format!("the request {}", message["method"]),
+                        at,
+                    );
+                }
+            }
+        }
+        judgement
+    },
+};
+
+/// "These notifications MUST relate to the originating client request.", progress only for a token that was given, log lines
+/// only where they were asked for:
+/// <https://modelcontextprotocol.io/specification/2026-07-28/basic/transports/streamable-http#receiving-messages>.
+pub const NOTHING_UNASKED: Check = Check {
+    id: "nothing-unasked",
+    level: Level::Must,
+    sentence: "These notifications MUST relate to the originating client request; servers MUST NOT emit \
+               `notifications/message` for requests that did not include `io.modelcontextprotocol/logLevel`",
+    source: SPEC_RECEIVING,
+    remedy: "hub: send progress only for the request's own token, and log lines only when its `_meta` asks for them",
+    transports: STATELESS,
+    needs: &[],
+    judge: |history| {
+        let mut judgement = Judgement::default();
+        for exchange in streams(history) {
+            judgement.judged();
+            let token =
+                exchange.request.message().and_then(|asked| asked.pointer("/params/_meta/progressToken"));
+            for (at, message) in exchange.messages() {
+                let Some(method) = message["method"].as_str().filter(|_| message.get("id").is_none()) else {
+                    continue;
+                };
+                let is_its_own = method == "notifications/progress"
+                    && token.is_some_and(|token| message.pointer("/params/progressToken") == Some(token));
+                if !is_its_own {
+                    judgement.breach("progress with the request's own token", method, at);
+                }
+            }
+        }
+        judgement
+    },
+};
+
+/// "Closing the SSE response stream MUST be treated by the server as cancellation of that request. .. The server SHOULD stop
+/// work on the cancelled request as soon as practical":
+/// <https://modelcontextprotocol.io/specification/2026-07-28/basic/transports/streamable-http#cancellation>.
+pub const CLOSE_STOPS_WORK: Check = Check {
+    id: "close-stops-work",
+    level: Level::Must,
+    sentence: "Closing the SSE response stream MUST be treated by the server as cancellation of that request. The server \
+               SHOULD stop work on the cancelled request as soon as practical",
+    source: "https://modelcontextprotocol.io/specification/2026-07-28/basic/transports/streamable-http#cancellation",
+    remedy: "hub: cancel the tool when the connection of its request closes",
+    transports: STATELESS,
+    needs: &[],
+    judge: |history| {
+        let mut judgement = Judgement::default();
+        let began = history.probed_calls(CLOSED).any(|call| !call.progress.is_empty());
+        for call in history.probed_calls(READ).filter(|_| began) {
+            let Some(steps) = call.text().and_then(|text| text.trim().parse::<u32>().ok()) else { continue };
+            judgement.judged();
+            if steps >= STEPS {
+                judgement.breach("a call that stops when its stream is closed", "all its steps", call.sent);
+            }
+        }
+        judgement
+    },
+};
+
+/// "The server MUST send notifications/subscriptions/acknowledged as the first message carrying the subscription's ID in
+/// _meta .. and MUST NOT send any notification on the subscription before it.":
+/// <https://modelcontextprotocol.io/specification/2026-07-28/basic/patterns/subscriptions#acknowledgment>.
+pub const LISTEN_ACKNOWLEDGED: Check = Check {
+    id: "listen-acknowledged",
+    level: Level::Must,
+    sentence: "The server MUST send `notifications/subscriptions/acknowledged` as the first message carrying the \
+               subscription's ID in `_meta`, and MUST NOT send any notification on the subscription before it",
+    source: SPEC_SUBSCRIPTIONS,
+    remedy: "hub: acknowledge a subscription before it is connected to anything that changes; 404 with -32601 where there \
+             are none",
+    transports: STATELESS,
+    needs: &[],
+    judge: |history| {
+        let mut judgement = Judgement::default();
+        for exchange in history.probes(LISTEN) {
+            judgement.judged();
+            if is_not_offered(exchange) {
+                continue;
+            }
+            let id = exchange.request.message().map_or(&Value::Null, |asked| &asked["id"]);
+            let messages = exchange.messages();
+            let Some((at, first)) = messages.first() else {
+                judgement.breach("an acknowledgement", answer_text(exchange), exchange.at);
+                continue;
+            };
+            if first["method"] != "notifications/subscriptions/acknowledged" {
+                judgement.breach("an acknowledgement first", first["method"].to_string(), *at);
+            }
+            for (at, message) in &messages {
+                let holder = if message.get("method").is_some() { "params" } else { "result" };
+                if message[holder]["_meta"][SUBSCRIPTION] != *id && message.get("error").is_none() {
+                    judgement.breach(
+                        format!("the subscription's id {id} in `_meta`"),
+                        message.to_string(),
+                        *at,
+                    );
+                }
+                let kind = message["method"].as_str().unwrap_or_default();
+                if kind.ends_with("_changed") && kind != "notifications/tools/list_changed" {
+                    judgement.breach("only what was subscribed to", kind, *at);
+                }
+            }
+        }
+        judgement
+    },
+};
+
+/// "When the server ends a subscription on its own initiative (for example, during shutdown), it SHOULD respond to the
+/// original subscriptions/listen request with a completion result before closing the stream.":
+/// <https://modelcontextprotocol.io/specification/2026-07-28/basic/patterns/subscriptions#graceful-closure>.
+pub const LISTEN_ENDS_WELL: Check = Check {
+    id: "listen-ends-well",
+    level: Level::Should,
+    sentence: "When the server ends a subscription on its own initiative (for example, during shutdown), it SHOULD respond \
+               to the original `subscriptions/listen` request with a completion result before closing the stream",
+    source: SPEC_SUBSCRIPTIONS,
+    remedy: "hub: on SIGTERM answer each open subscription, then close its stream",
+    transports: STATELESS,
+    needs: &[Need::DeletePod],
+    judge: |history| {
+        let mut judgement = Judgement::default();
+        for call in history.probed_calls(LISTEN) {
+            let Some(exchange) = history.exchanges.get(&call.exchange) else { continue };
+            let stopped = exchange.replica.and_then(|replica| history.departure(replica));
+            if is_not_offered(exchange) {
+                judgement.judged();
+            } else if let Some((_, Departure::Graceful)) = stopped {
+                judgement.judged();
+                if !matches!(call.outcome, Outcome::Answered { .. }) {
+                    let actual = format!("{:?}", call.outcome);
+                    judgement.breach("the subscription's result before its end", actual, call.sent);
+                }
+            }
+        }
+        judgement
+    },
+};
+
+// === helpers ===
+
+/// The answers to the calls that tell of their progress.
+fn streams<'h, 't>(history: &'h History<'t>) -> impl Iterator<Item = &'h Exchange<'t>> {
+    history.probes(ASKED).chain(history.probes(UNASKED))
+}
+
+/// Whether the server says that it has no subscriptions.
+fn is_not_offered(exchange: &Exchange<'_>) -> bool {
+    exchange.status() == Some(404) && error_code(exchange) == Some(-32601)
+}
