@@ -71,6 +71,8 @@ pub enum Need {
     Edit,
     /// The hub's container takes a value from a Secret that is among the manifests.
     Secret,
+    /// The key that seals the reference hub's session ids comes from a Secret among the manifests.
+    SessionKey,
     /// The container has a memory limit.
     MemoryLimit,
     /// The hub is the reference hub: what its settings mean is known.
@@ -349,6 +351,7 @@ impl fmt::Display for Need {
             Need::Rollout => f.write_str("a Deployment to roll"),
             Need::Edit => f.write_str("manifests that can be edited"),
             Need::Secret => f.write_str("a Secret among the manifests that the hub's container refers to"),
+            Need::SessionKey => f.write_str("SESSION_KEY from a Secret (the reference hub)"),
             Need::MemoryLimit => f.write_str("a memory limit (`resources.limits.memory`)"),
             Need::ReferenceHub => f.write_str("the reference hub, whose settings are known"),
             Need::Images => f.write_str("nodes that have images (`--backend kind`)"),

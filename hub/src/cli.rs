@@ -42,6 +42,9 @@ pub struct Args {
     /// After SIGTERM: how long calls in flight may take at most
     #[arg(long, value_name = "TIME", env = "GRACE", default_value = "25s")]
     pub grace: Time,
+    /// Time before it listens, as a hub takes that imports much
+    #[arg(long, value_name = "TIME", env = "START_DELAY", default_value = "0s")]
+    pub start_delay: Time,
     /// How long a session lives that nothing uses
     #[arg(long, value_name = "TIME", env = "SESSION_IDLE", default_value = "30m")]
     pub session_idle: Time,

@@ -195,6 +195,8 @@ pub enum Defect {
     HangsWithoutSecret,
     /// What keeps the process from starting is not printed.
     DiesSilently,
+    /// A session id that was sealed with an unknown key is answered like any other that is unknown.
+    HidesUnknownKey,
     /// `/readyz` answers 503 for ever.
     NeverReady,
 }

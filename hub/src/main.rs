@@ -59,9 +59,15 @@ async fn run(args: Args) -> Result<(), (u8, String)> {
     }
     let keyring = args.keyring(env).map_err(usage)?;
     // As PID 1 a process without handlers ignores SIGTERM.
-    let stop = Stop::new().map_err(|error| (CANNOT_SERVE, format!("cannot handle signals: {error}")))?;
+    let mut stop = Stop::new().map_err(|error| (CANNOT_SERVE, format!("cannot handle signals: {error}")))?;
     let cannot_listen =
         |error| (CANNOT_SERVE, format!("cannot listen on {}:{}: {error}", args.host, args.port));
+    if !args.start_delay.0.is_zero() {
+        log!("starting takes {} ms", args.start_delay.0.as_millis());
+        if let Ok(code) = tokio::time::timeout(args.start_delay.0, stop.next()).await {
+            std::process::exit(code);
+        }
+    }
     let listener = TcpListener::bind((args.host.as_str(), args.port)).await.map_err(cannot_listen)?;
     let bound = listener.local_addr().map_err(cannot_listen)?;
     let replica = Arc::new(Replica {

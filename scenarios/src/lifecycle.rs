@@ -4,6 +4,8 @@
 //! the guide's remedy and looks again. It runs once: no client sees a difference by affinity or transport.
 
 pub mod checks;
+pub mod key;
+pub mod rollout;
 pub mod secret;
 pub mod start;
 
@@ -24,6 +26,20 @@ const CRASHES: Guide = Guide {
     issue: "Issue #2: Pods Crash Immediately (CrashLoopBackOff)",
     symptom: "`kubectl get pods` says CrashLoopBackOff, and RESTARTS grows",
     cause: "the process ends while it starts; its last line (`kubectl logs --previous`) says why",
+};
+
+/// A pod that takes long before it serves.
+const SLOW_START: Guide = Guide {
+    issue: "Issue #10: Slow Pod Startup",
+    symptom: "pods take long to become ready, and are restarted before they are",
+    cause: "the process needs longer to start than its liveness probe allows",
+};
+
+/// A rollout that does not end.
+const STUCK: Guide = Guide {
+    issue: "Issue #8: Deployment Stuck in \"Progressing\"",
+    symptom: "`kubectl rollout status` does not return; `kubectl get pods` says Pending",
+    cause: "no node has what the new pods ask for",
 };
 
 /// A session on each replica, each with an open stream where the transport has one; `None` when some replica gave none,

@@ -13,7 +13,7 @@ use harness::plan::{Affinity, Cell, Transport};
 use harness::run::{Rig, Scenario};
 use harness::transcript::normal::normalise;
 use rstest::rstest;
-use scenarios::lifecycle::{secret, start};
+use scenarios::lifecycle::{key, rollout, secret, start};
 use scenarios::routing::{change, owner, session, spread, stray};
 use scenarios::session::requests;
 use scenarios::{sse, stateless, streamable};
@@ -116,8 +116,14 @@ matrix! {
     session_same_id_in_many => &scenarios::session::elsewhere::SAME_ID_IN_MANY, [A::Any] x [Sse, Streamable];
     session_tools_alike => &scenarios::session::elsewhere::TOOLS_ALIKE, [A::Any] x [Sse, Streamable, Stateless];
     missing_secret => &secret::MISSING_SECRET, [A::Any] x [T::Any];
+    missing_secret_key => &secret::MISSING_SECRET_KEY, [A::Any] x [T::Any];
     secret_appears_late => &secret::SECRET_APPEARS_LATE, [A::Any] x [T::Any];
+    secret_rotated => &key::SECRET_ROTATED, [A::Any] x [T::Any];
+    secret_differs_per_replica => &key::SECRET_DIFFERS, [A::Any] x [T::Any];
     crash_loop => &start::CRASH_LOOP, [A::Any] x [T::Any];
+    port_in_use => &start::PORT_IN_USE, [A::Any] x [T::Any];
+    slow_start => &start::SLOW_START, [A::Any] x [T::Any];
+    stuck_progressing => &rollout::STUCK_PROGRESSING, [A::Any] x [T::Any];
 }
 
 #[test]

@@ -22,6 +22,7 @@ use crate::transcript::normal::{SPARE, own_mark};
 use crate::transcript::{Path, Recorder, Transcript, What};
 use crate::wire::{Client, Outcome, Pending, Progress, Session, Target};
 
+pub use fault::TakenPort;
 pub use load::Load;
 pub use luck::{NO_LUCK, clients_to_spread, requests_without_luck};
 pub use words::outcome_text;

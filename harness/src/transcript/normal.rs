@@ -421,11 +421,14 @@ fn event_reasons(history: &History<'_>) -> BTreeSet<String> {
         .iter()
         .any(|entry| matches!(&entry.what, What::Pod { change: PodChange::NotReady, .. }));
     let unhealthy = waited_not_ready && not_ready;
+    let was_told = history.entries().iter().any(|entry| matches!(&entry.what, What::Symptom { .. }));
     history
         .entries()
         .iter()
         .filter_map(|entry| match &entry.what {
             What::Event { reason, .. } if BACKGROUND.contains(&reason.as_str()) => None,
+            // A kubelet says it some time after the state that it is about, or after the remedy not at all.
+            What::Event { reason, .. } if reason == "BackOff" && was_told => None,
             What::Event { reason, .. } if reason != "Unhealthy" || unhealthy => Some(reason.clone()),
             _ => None,
         })

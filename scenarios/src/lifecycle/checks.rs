@@ -7,10 +7,13 @@ use harness::check::{Check, HUB_CONTRACT, Judgement, Level};
 use harness::transcript::history::{At, Call, Exchange, History, Outcome};
 use harness::transcript::{End, PodChange, Symptom, Told, What};
 
-use crate::routing::checks::words::{call_text, end_text, outcome_text};
+use crate::routing::checks::words::{body_text, call_text, end_text, outcome_text};
 
 /// Within this any request is answered or refused; later counts as hanging.
 const ANSWER: Duration = Duration::from_secs(5);
+
+/// The step in which replicas have different keys.
+pub const KEYS_DIFFER: &str = "the keys differ";
 
 /// What a scheduler and a busy machine may add to a limit before it counts as broken.
 const SLACK: Duration = Duration::from_millis(500);
@@ -125,6 +128,39 @@ pub const READY_MEANS_SERVING: Check = Check {
             if !is_served {
                 let at = call.outcome.at().unwrap_or(call.sent);
                 let expected = format!("`{replica}`, which is ready, serves {}", call_text(call));
+                judgement.breach(expected, outcome_text(history, call), at);
+            }
+        }
+        judgement
+    },
+};
+
+/// Hub contract: who looks at a refusal must not look in the wrong place.
+pub const FOREIGN_KEY_TOLD: Check = Check {
+    id: "foreign-key-told",
+    level: Level::Contract,
+    sentence: "a session id that was sealed with a key the replica does not have is answered 404 with a text that names the \
+               key as the reason",
+    source: HUB_CONTRACT,
+    remedy: "hub: put the id of the key in clear before the sealed session id, and name it when it is unknown",
+    transports: &[],
+    needs: &[],
+    judge: |history| {
+        let mut judgement = Judgement::default();
+        let (Some(from), Some(to)) = (history.step(KEYS_DIFFER), history.step("remedy")) else {
+            return judgement;
+        };
+        for call in history.calls.iter().filter(|call| from < call.sent && call.sent < to) {
+            let owner = history.session_of(call).and_then(|session| session.owner);
+            if owner.is_none() || owner == call.replica {
+                continue;
+            }
+            judgement.judged();
+            let body = history.exchanges.get(&call.exchange).and_then(|exchange| exchange.body);
+            let says_key = body.is_some_and(|(_, body)| body_text(body).to_lowercase().contains("key"));
+            if !(matches!(call.outcome, Outcome::Refused { status: 404, .. }) && says_key) {
+                let at = call.outcome.at().unwrap_or(call.sent);
+                let expected = format!("404 that names the key to {}", call_text(call));
                 judgement.breach(expected, outcome_text(history, call), at);
             }
         }

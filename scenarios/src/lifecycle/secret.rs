@@ -14,6 +14,9 @@ use harness::transcript::Symptom;
 use super::{SECRETS_NOT_FOUND, checks, meanwhile, one_each, recover};
 use crate::routing;
 
+/// The key that the release adds.
+const ADDED: &str = "ADDED_KEY";
+
 /// The Secret is gone when a pod is replaced.
 pub const MISSING_SECRET: Scenario = Scenario {
     outline: Outline {
@@ -65,6 +68,31 @@ pub const SECRET_APPEARS_LATE: Scenario = Scenario {
     ..MISSING_SECRET
 };
 
+/// A release refers to a key that its Secret lacks.
+pub const MISSING_SECRET_KEY: Scenario = Scenario {
+    outline: Outline {
+        id: "lifecycle/missing-secret-key",
+        affinities: &[],
+        transports: &[],
+        needs: &[Need::Replicas(2), Need::Aim, Need::Edit, Need::Secret],
+    },
+    title: "a release that refers to a key its Secret lacks waits and names it, and the old one serves on",
+    why: "A new setting is added to the Deployment and forgotten in the Secret. The rollout must stop before it takes a \
+          replica that works, and go on as soon as the key is there.",
+    remedy: "add the key to the Secret and `kubectl apply` it; the pods that wait start by themselves",
+    checks: &[
+        &checks::SYMPTOM_TOLD,
+        &checks::NO_HANG,
+        &checks::READY_MEANS_SERVING,
+        &checks::RECOVERS,
+        &routing::checks::CALLS_ANSWERED,
+        &routing::checks::STREAMS_UNTOUCHED,
+        &routing::checks::NEW_SESSION_WORKS,
+    ],
+    drive: |stage| missing_key(stage).boxed(),
+    ..MISSING_SECRET
+};
+
 async fn missing(stage: &Stage) -> anyhow::Result<()> {
     let secret = the_secret(&stage.manifests().await?)?;
     let Some(mut holders) = one_each(stage).await? else { return Ok(()) };
@@ -79,6 +107,22 @@ async fn missing(stage: &Stage) -> anyhow::Result<()> {
     meanwhile(stage, &holders).await?;
     apply_secret(stage, &secret).await?;
     recover(stage, Condition::Ready(stage.replica_count()), &holders).await
+}
+
+async fn missing_key(stage: &Stage) -> anyhow::Result<()> {
+    let secret = the_secret(&stage.manifests().await?)?;
+    let Some(holders) = one_each(stage).await? else { return Ok(()) };
+    stage.step("a release is rolled out that refers to a key that is not there");
+    let change = format!("the container takes {ADDED} from Secret {secret}");
+    stage.apply(&change, |manifests| manifests.set_env_from_secret(ADDED, &secret, ADDED)).await?;
+    stage.symptom(Symptom::ConfigMissing, &[&secret, ADDED]).await;
+    meanwhile(stage, &holders).await?;
+    stage.step("remedy");
+    let change = format!("Secret {secret} has {ADDED}");
+    stage
+        .apply(&change, |manifests| manifests.set_secret_key(&secret, ADDED, "added-and-not-a-secret"))
+        .await?;
+    recover(stage, Condition::RolledOut, &[]).await
 }
 
 async fn appears_late(stage: &Stage) -> anyhow::Result<()> {

@@ -13,6 +13,12 @@ use crate::routing;
 /// What the reference hub is told to require, and nobody sets.
 const UNSET: &str = "LICENSE_KEY";
 
+/// How long the slow release takes to start, in seconds.
+const START_S: u32 = 7;
+
+/// How long its liveness probe waits, asking every second.
+const LIVENESS_S: u32 = 4;
+
 /// A release whose configuration is wrong is rolled out.
 pub const CRASH_LOOP: Scenario = Scenario {
     outline: Outline {
@@ -41,6 +47,95 @@ pub const CRASH_LOOP: Scenario = Scenario {
     ],
     drive: |stage| crash_loop(stage).boxed(),
 };
+
+/// A release takes long to start.
+pub const SLOW_START: Scenario = Scenario {
+    outline: Outline {
+        id: "lifecycle/slow-start",
+        affinities: &[],
+        transports: &[],
+        needs: &[Need::Replicas(2), Need::Aim, Need::Edit, Need::ReferenceHub],
+    },
+    title: "a release that starts slowly comes up once it has a startup probe, and nobody meets it before",
+    why: "A process that imports much listens late. A liveness probe that does not wait for that kills it again and again; a \
+          startup probe gives it time without making the liveness probe slow.",
+    remedy: "Deployment: a `startupProbe` with `periodSeconds: 1` and as many failures as the slowest start takes seconds; \
+             image: install at build time what is installed at start",
+    guide: Some(super::SLOW_START),
+    checks: &[
+        &checks::SYMPTOM_TOLD,
+        &checks::NO_HANG,
+        &checks::READY_MEANS_SERVING,
+        &checks::RECOVERS,
+        &routing::checks::CALLS_ANSWERED,
+        &routing::checks::STREAMS_UNTOUCHED,
+        &routing::checks::NEW_SESSION_WORKS,
+    ],
+    drive: |stage| slow_start(stage).boxed(),
+    ..CRASH_LOOP
+};
+
+/// A release listens at a port that something else has.
+pub const PORT_IN_USE: Scenario = Scenario {
+    outline: Outline {
+        id: "lifecycle/port-in-use",
+        affinities: &[],
+        transports: &[],
+        needs: &[Need::Replicas(2), Need::Aim, Need::Edit, Need::ReferenceHub],
+    },
+    title: "a release whose port is taken says so in its last line, and the old one serves on",
+    why: "A port is taken by another container of the pod, or by the node with `hostNetwork: true`. A process that tries again for           ever, or listens elsewhere, is never found.",
+    remedy: "give the process a port of its own (PORT, and `containerPort`), or leave out `hostNetwork: true`; hub: end when the              port cannot be had, and say which",
+    checks: &[
+        &checks::SYMPTOM_TOLD,
+        &checks::LAST_WORDS,
+        &checks::NO_HANG,
+        &checks::READY_MEANS_SERVING,
+        &checks::RECOVERS,
+        &routing::checks::CALLS_ANSWERED,
+        &routing::checks::STREAMS_UNTOUCHED,
+        &routing::checks::NEW_SESSION_WORKS,
+    ],
+    drive: |stage| port_in_use(stage).boxed(),
+    ..CRASH_LOOP
+};
+
+async fn port_in_use(stage: &Stage) -> anyhow::Result<()> {
+    let before = stage.manifests().await?;
+    let Some(holders) = one_each(stage).await? else { return Ok(()) };
+    let taken = stage.taken_port()?;
+    stage.step("a release is rolled out that listens at a port that is taken");
+    stage
+        .apply("the process listens at a port that something else has", |manifests| taken.give_to(manifests))
+        .await?;
+    stage.symptom(Symptom::CrashLoop, &["in use"]).await;
+    meanwhile(stage, &holders).await?;
+    stage.step("remedy");
+    stage.apply("the Deployment is as it was", |manifests| *manifests = before).await?;
+    recover(stage, Condition::RolledOut, &holders).await
+}
+
+async fn slow_start(stage: &Stage) -> anyhow::Result<()> {
+    let Some(holders) = one_each(stage).await? else { return Ok(()) };
+    stage.step("a release is rolled out that starts slowly");
+    let change =
+        format!("the process takes {START_S} s to start, and its liveness probe gives it {LIVENESS_S} s");
+    stage
+        .apply(&change, |manifests| {
+            manifests.set_env("START_DELAY", &format!("{START_S}s"));
+            manifests.set_liveness_failures(LIVENESS_S);
+        })
+        .await?;
+    stage.symptom(Symptom::CrashLoop, &[]).await;
+    meanwhile(stage, &holders).await?;
+    stage.step("remedy");
+    stage.apply("a startup probe gives it 60 s", |manifests| manifests.set_startup_probe(60)).await?;
+    recover(stage, Condition::RolledOut, &[]).await?;
+    if let Some(newest) = stage.replicas().last() {
+        stage.time_to_ready(newest);
+    }
+    Ok(())
+}
 
 async fn crash_loop(stage: &Stage) -> anyhow::Result<()> {
     let before = stage.manifests().await?;

@@ -10,5 +10,6 @@ pub(crate) const ROWS: &[Row] = &[
         &["symptom-told", "no-hang", "ready-means-serving", "calls-answered"],
     ),
     ("dies-silently", "crash-loop", &["last-words"]),
+    ("hides-unknown-key", "secret-differs-per-replica", &["foreign-key-told"]),
     ("never-ready", "secret-appears-late", &["recovers", "new-session-works"]),
 ];

@@ -3,6 +3,7 @@
 use k8s_openapi::api::core::v1::Container;
 
 use super::Manifests;
+use crate::cluster::environment::secret_values;
 
 impl Manifests {
     /// Whether the container has a readiness probe.
@@ -37,6 +38,20 @@ impl Manifests {
             self.secrets.iter().any(|secret| secret.metadata.name.as_deref() == Some(name.as_str()))
         };
         by_key.chain(whole).find(is_ours).cloned()
+    }
+
+    /// The Secret among the manifests that the environment variable comes from.
+    pub fn secret_of_env(&self, variable: &str) -> Option<String> {
+        let env = self.first_container()?.env.as_ref()?;
+        let source = env.iter().find(|known| known.name == variable)?.value_from.as_ref()?;
+        let name = source.secret_key_ref.as_ref()?.name.clone();
+        self.secret_key(&name, variable).is_some().then_some(name)
+    }
+
+    /// The value of a key of a Secret among the manifests.
+    pub fn secret_key(&self, secret: &str, key: &str) -> Option<String> {
+        let found = self.secrets.iter().find(|known| known.metadata.name.as_deref() == Some(secret))?;
+        secret_values(found).remove(key)
     }
 
     /// Whether the container has a memory limit.

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use k8s_openapi::api::core::v1::{
-    ClientIPConfig, Container, EnvVar, PodSpec, Probe, ResourceRequirements, Secret, ServiceSpec,
-    SessionAffinityConfig,
+    ClientIPConfig, Container, EnvVar, EnvVarSource, PodSpec, Probe, ResourceRequirements, Secret,
+    SecretKeySelector, ServiceSpec, SessionAffinityConfig,
 };
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
@@ -148,6 +148,55 @@ impl Manifests {
         let micros = i64::try_from(since_epoch.as_micros()).unwrap_or(i64::MAX);
         let now = Timestamp::from_microsecond(micros).unwrap_or_default();
         annotations.insert(RESTARTED_AT.to_owned(), now.to_string());
+    }
+
+    /// Sets the environment variable to a key of a Secret, which must be there.
+    pub fn set_env_from_secret(&mut self, name: &str, secret: &str, key: &str) {
+        self.remove_env(name);
+        let from = SecretKeySelector { name: secret.to_owned(), key: key.to_owned(), optional: None };
+        let source = EnvVarSource { secret_key_ref: Some(from), ..EnvVarSource::default() };
+        let variable = EnvVar { name: name.to_owned(), value_from: Some(source), ..EnvVar::default() };
+        self.container().env.get_or_insert_default().push(variable);
+    }
+
+    /// Sets the container's memory request and limit, such as `64Mi`.
+    pub fn set_memory_request(&mut self, request: &str) {
+        self.set_memory_limit(request);
+        let resources = self.container().resources.get_or_insert_default();
+        let requests = resources.requests.get_or_insert_default();
+        requests.insert("memory".to_owned(), Quantity(request.to_owned()));
+    }
+
+    /// Sets after how long without progress a rollout counts as stuck, in whole seconds.
+    pub fn set_progress_deadline(&mut self, deadline: Duration) {
+        self.deployment.spec.get_or_insert_default().progress_deadline_seconds = whole_seconds(deadline);
+    }
+
+    /// Asks what the liveness probe asks also while the process starts, every second and so often: until it was answered
+    /// once, no other probe counts.
+    pub fn set_startup_probe(&mut self, failures: u32) {
+        let container = self.container();
+        let asked = container.liveness_probe.clone().or_else(|| container.readiness_probe.clone());
+        container.startup_probe = asked.map(|probe| Probe {
+            period_seconds: Some(1),
+            failure_threshold: i32::try_from(failures).ok(),
+            initial_delay_seconds: None,
+            ..probe
+        });
+    }
+
+    /// Gives pods the network of their node.
+    pub fn use_host_network(&mut self) {
+        self.pod().host_network = Some(true);
+        // Kubernetes would fill it in, and keep it when the rest is taken back: what is said here goes with it.
+        for port in self.container().ports.iter_mut().flatten() {
+            port.host_port = Some(port.container_port);
+        }
+    }
+
+    /// Never pulls the container's image: it is loaded into the nodes, or it is not there.
+    pub fn never_pull(&mut self) {
+        self.container().image_pull_policy = Some("Never".to_owned());
     }
 
     /// Removes a key of a Secret; whether it was there.

@@ -43,6 +43,9 @@ impl Place {
         }
         has.extend(asks.then_some(Need::ReadinessAsks));
         has.extend(is_reference.then_some(Need::ReferenceHub));
+        has.extend(
+            (is_reference && manifests.secret_of_env("SESSION_KEY").is_some()).then_some(Need::SessionKey),
+        );
         has.extend(of_manifests(manifests));
         has
     }

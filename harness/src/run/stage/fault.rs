@@ -1,13 +1,52 @@
 //! Faults that are edits of the manifests, and what the cluster says of them.
 
+use std::net::{Ipv4Addr, TcpListener};
 use std::time::Instant;
 
 use super::Stage;
 use crate::cluster::Condition;
+use crate::cluster::backend::Cluster;
 use crate::cluster::manifest::Manifests;
-use crate::transcript::{Symptom, What};
+use crate::transcript::{PodChange, Symptom, What};
+
+/// A port that something else listens at, where a pod can be made to want it too.
+pub struct TakenPort {
+    host: &'static str,
+    port: u16,
+    /// What listens there, when it is we.
+    holder: Option<TcpListener>,
+}
+
+/// Where every kubelet listens, on its node's own network.
+const KUBELET: u16 = 10_250;
+
+impl TakenPort {
+    /// Makes the reference hub's container want the port.
+    pub fn give_to(&self, manifests: &mut Manifests) {
+        if self.holder.is_none() {
+            manifests.use_host_network();
+        }
+        manifests.append_args(["--host".to_owned(), self.host.to_owned()]);
+        manifests.append_args(["--port".to_owned(), self.port.to_string()]);
+    }
+}
 
 impl Stage {
+    /// A port that something else has for as long as this is kept: the kubelet's on a real node, one of ours on this machine,
+    /// whose network all local replicas share.
+    ///
+    /// # Errors
+    ///
+    /// When no port can be had.
+    pub fn taken_port(&self) -> anyhow::Result<TakenPort> {
+        if matches!(*self.cluster, Cluster::Local(_)) {
+            let holder = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+            let port = holder.local_addr()?.port();
+            return Ok(TakenPort { host: "127.0.0.1", port, holder: Some(holder) });
+        }
+        Ok(TakenPort { host: "0.0.0.0", port: KUBELET, holder: None })
+    }
+
     /// The manifests as they are now.
     ///
     /// # Errors
@@ -66,9 +105,18 @@ impl Stage {
         self.cluster.wait(&condition, self.rig.timeouts.settle).await.is_ok()
     }
 
-    /// Notes how long something took, for the report.
-    pub fn measured(&self, what: &str, since: Instant) {
-        let took_ms = u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX);
-        self.recorder.record(What::Measured { what: what.to_owned(), took_ms });
+    /// Notes how long a replica took from its creation until it was ready for the first time, for the report.
+    pub fn time_to_ready(&self, replica: &str) {
+        let entries = self.recorder.entries();
+        let at = |wanted: &PodChange| {
+            entries.iter().find_map(|entry| match &entry.what {
+                What::Pod { pod, change } if pod == replica && change == wanted => Some(entry.at_us),
+                _ => None,
+            })
+        };
+        if let (Some(created), Some(ready)) = (at(&PodChange::Created), at(&PodChange::Ready)) {
+            let took_ms = ready.saturating_sub(created) / 1000;
+            self.recorder.record(What::Measured { what: "time to ready".to_owned(), took_ms });
+        }
     }
 }
