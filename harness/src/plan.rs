@@ -75,6 +75,8 @@ pub enum Need {
     SessionKey,
     /// The container has a memory limit.
     MemoryLimit,
+    /// The container has a liveness probe.
+    LivenessProbe,
     /// The hub is the reference hub: what its settings mean is known.
     ReferenceHub,
     /// Nodes have images: one can be missing, and be loaded.
@@ -353,6 +355,7 @@ impl fmt::Display for Need {
             Need::Secret => f.write_str("a Secret among the manifests that the hub's container refers to"),
             Need::SessionKey => f.write_str("SESSION_KEY from a Secret (the reference hub)"),
             Need::MemoryLimit => f.write_str("a memory limit (`resources.limits.memory`)"),
+            Need::LivenessProbe => f.write_str("a liveness probe (`livenessProbe`)"),
             Need::ReferenceHub => f.write_str("the reference hub, whose settings are known"),
             Need::Images => f.write_str("nodes that have images (`--backend kind`)"),
             Need::Scheduler => f.write_str("a scheduler (`--backend kind`)"),

@@ -401,6 +401,11 @@ pub enum Fault {
         /// The replica.
         replica: String,
     },
+    /// The replica is made to take more memory than it may have.
+    Starve {
+        /// The replica.
+        replica: String,
+    },
     /// The pod is deleted.
     Delete {
         /// The replica.

@@ -1,6 +1,7 @@
 //! What answers a request: the paths of the hub.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::body::Body;
@@ -21,6 +22,9 @@ use crate::{spoil, sse, streamable, tamper};
 const NOWHERE: &str =
     "Nothing here: MCP is at /sse (HTTP+SSE) and /mcp (Streamable HTTP), health at /healthz and /readyz";
 
+/// How long `ready-too-soon` cannot serve after it was first asked whether it can.
+const NOT_YET: Duration = Duration::from_millis(1500);
+
 /// What the handlers of all paths share.
 pub struct App {
     /// This replica and its sessions.
@@ -33,6 +37,8 @@ pub struct App {
     pub mcp: streamable::Service,
     /// Who may call from a browser.
     pub origins: Origins,
+    /// When a probe first asked whether it is ready.
+    asked: OnceLock<Instant>,
 }
 
 impl App {
@@ -40,7 +46,7 @@ impl App {
     pub fn new(replica: Arc<Replica>, toolset: Toolset, origins: Origins) -> Self {
         let handler = Arc::new(Handler::new(&replica, toolset));
         let mcp = streamable::service(replica.clone(), handler.clone());
-        Self { replica, forwarder: Arc::default(), handler, mcp, origins }
+        Self { replica, forwarder: Arc::default(), handler, mcp, origins, asked: OnceLock::new() }
     }
 
     /// The paths.
@@ -64,6 +70,11 @@ impl App {
 }
 
 async fn admit(State(app): State<Arc<App>>, request: Request<Body>, next: Next) -> Reply {
+    if app.replica.defects.has(Defect::ReadyTooSoon)
+        && app.asked.get().is_none_or(|asked| asked.elapsed() < NOT_YET)
+    {
+        return reply::text(StatusCode::SERVICE_UNAVAILABLE, "not yet");
+    }
     if let Some(lacks) = &app.replica.lacks {
         if app.replica.defects.has(Defect::HangsWithoutSecret) {
             return std::future::pending().await;
@@ -78,6 +89,7 @@ async fn admit(State(app): State<Arc<App>>, request: Request<Body>, next: Next) 
 }
 
 async fn ready(State(app): State<Arc<App>>) -> Reply {
+    app.asked.get_or_init(Instant::now);
     if app.replica.defects.has(Defect::NeverReady) {
         reply::text(StatusCode::SERVICE_UNAVAILABLE, "starting")
     } else if app.replica.drain.is_draining() {

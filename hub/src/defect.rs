@@ -199,6 +199,12 @@ pub enum Defect {
     HidesUnknownKey,
     /// `/readyz` answers 503 for ever.
     NeverReady,
+    /// A process that was stopped for a second (SIGSTOP) ends all its sessions when it goes on, as if their leases had run out.
+    ForgetsAfterPause,
+    /// SIGTERM is ignored, as by a process without a handler that is PID 1.
+    IgnoresSigterm,
+    /// `/readyz` answers 200 from the start, but for 1.5 s after it was first asked the process answers 503 to every MCP request.
+    ReadyTooSoon,
 }
 
 impl Defect {

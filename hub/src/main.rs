@@ -89,6 +89,9 @@ async fn run(args: Args) -> Result<(), (u8, String)> {
     let app = Arc::new(App::new(replica.clone(), args.toolset, Origins::new(args.allow_origin)));
     tokio::spawn(app.forwarder.clone().sweep());
     tokio::spawn(replica.clone().sweep());
+    if defects.has(Defect::ForgetsAfterPause) {
+        tokio::spawn(replica.clone().forget_after_pauses());
+    }
     tokio::spawn(stopped(stop, replica, args.drain_delay.0, args.grace.0));
     serve(app, listener).await;
     log!("stopped");
@@ -122,6 +125,9 @@ async fn stopped(
     grace: std::time::Duration,
 ) {
     stop.next().await;
+    if replica.defects.has(Defect::IgnoresSigterm) {
+        return std::future::pending().await;
+    }
     if replica.defects.has(Defect::DropsCallsOnStop) {
         std::process::exit(0);
     }

@@ -162,4 +162,19 @@ impl Replica {
             self.sessions.end_idle(limit);
         }
     }
+
+    /// The defect `forgets-after-pause`.
+    pub async fn forget_after_pauses(self: Arc<Self>) {
+        const BEAT: Duration = Duration::from_millis(100);
+        let mut beat = tokio::time::interval(BEAT);
+        let mut last = beat.tick().await;
+        loop {
+            beat.tick().await;
+            let now = tokio::time::Instant::now();
+            if now - last > 10 * BEAT {
+                self.sessions.end_all();
+            }
+            last = now;
+        }
+    }
 }

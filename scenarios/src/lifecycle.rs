@@ -5,9 +5,12 @@
 
 pub mod checks;
 pub mod key;
+pub mod memory;
 pub mod rollout;
 pub mod secret;
+pub mod serving;
 pub mod start;
+pub mod stopping;
 
 use harness::cluster::Condition;
 use harness::plan::Transport;

@@ -13,10 +13,11 @@ use harness::plan::{Affinity, Transport};
 const EVERY_AFFINITY: &[Affinity] = &[Affinity::Off, Affinity::ClientIp];
 
 /// The transports that have sessions.
-const SESSIONS: &[Transport] = &[Transport::Sse, Transport::Streamable];
+pub(crate) const SESSIONS: &[Transport] = &[Transport::Sse, Transport::Streamable];
 
 /// All transports.
-const EVERY_TRANSPORT: &[Transport] = &[Transport::Sse, Transport::Streamable, Transport::Stateless];
+pub(crate) const EVERY_TRANSPORT: &[Transport] =
+    &[Transport::Sse, Transport::Streamable, Transport::Stateless];
 
 /// Where the specification ties a session to an id that the client sends with every request.
 const SPEC_SESSION: &str =

@@ -13,7 +13,7 @@ use harness::plan::{Affinity, Cell, Transport};
 use harness::run::{Rig, Scenario};
 use harness::transcript::normal::normalise;
 use rstest::rstest;
-use scenarios::lifecycle::{key, rollout, secret, start};
+use scenarios::lifecycle::{key, memory, rollout, secret, serving, start, stopping};
 use scenarios::routing::{change, owner, session, spread, stray};
 use scenarios::session::requests;
 use scenarios::{sse, stateless, streamable};
@@ -124,6 +124,15 @@ matrix! {
     port_in_use => &start::PORT_IN_USE, [A::Any] x [T::Any];
     slow_start => &start::SLOW_START, [A::Any] x [T::Any];
     stuck_progressing => &rollout::STUCK_PROGRESSING, [A::Any] x [T::Any];
+    not_ready => &serving::NOT_READY, [A::Any] x [T::Any];
+    readiness_flaps => &serving::READINESS_FLAPS, [A::Any] x [Sse, Streamable];
+    wedged_replica => &serving::WEDGED_REPLICA, [A::Any] x [Sse, Streamable];
+    liveness_restart => &serving::LIVENESS_RESTART, [A::Any] x [Sse, Streamable];
+    oom_limit => &memory::OOM_LIMIT, [A::Any] x [Sse, Streamable];
+    oom_ramp => &memory::OOM_RAMP, [A::Any] x [Sse, Streamable];
+    graceful_stop => &stopping::GRACEFUL_STOP, [A::Any] x [Sse, Streamable, Stateless];
+    rollout_with_probes => &stopping::ROLLOUT_WITH_PROBES, [A::Any] x [Sse, Streamable, Stateless];
+    scale_with_probes => &stopping::SCALE_WITH_PROBES, [A::Any] x [Sse, Streamable, Stateless];
 }
 
 #[test]

@@ -121,6 +121,19 @@ impl Cluster {
         }
     }
 
+    /// Lets a stopped process go on.
+    ///
+    /// # Errors
+    ///
+    /// [`FaultError`].
+    pub async fn cont(&self, replica: &str) -> Result<(), FaultError> {
+        match self {
+            Cluster::Local(local) => local.cont(replica).await,
+            Cluster::Kubernetes(cell) => cell.cont(replica).await,
+            Cluster::Fixed(_) => Err(FaultError::Down),
+        }
+    }
+
     /// Deletes a pod; without a grace period, with the pod's own.
     ///
     /// # Errors

@@ -15,7 +15,10 @@ use super::environment::secret_values;
 
 mod adapt;
 mod edit;
+mod quantity;
 mod unused;
+
+pub(crate) use quantity::memory_limit;
 
 pub use edit::ProbeNumbers;
 

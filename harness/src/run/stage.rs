@@ -286,6 +286,12 @@ impl Stage {
         if !self.offers(Need::HeldCall) {
             return None;
         }
+        let pending = self.start_held(holder, target, hold).await;
+        Some(InFlight { pending, key: key(holder) })
+    }
+
+    /// Starts a call that is held for so long, and waits until it is known to run, where that can be told.
+    async fn start_held(&self, holder: &Holder, target: &Target, hold: Duration) -> Pending {
         let counted = self.offers(Need::Tool(Tool::Tally));
         let progress = if counted { Progress::Asked } else { Progress::No };
         let params = self.held_call(holder, hold);
@@ -293,7 +299,7 @@ impl Stage {
         if counted {
             pending.progressed(self.rig.timeouts.answer).await;
         }
-        Some(InFlight { pending, key: key(holder) })
+        pending
     }
 
     /// Parameters of a call that is held for so long: `tally` where the hub has it, `sleep` otherwise.

@@ -151,6 +151,8 @@ pub enum Departure {
     Killed,
     /// Its process was stopped: it holds its connections and says nothing.
     Stopped,
+    /// It was made to take more memory than it may have: its process is killed when it has.
+    Starved,
     /// Its pod was asked to end and given time.
     Graceful,
 }
@@ -239,6 +241,7 @@ impl<'t> History<'t> {
                     Departure::Killed
                 }
                 What::Fault(Fault::Stop { replica: gone }) if gone == replica => Departure::Stopped,
+                What::Fault(Fault::Starve { replica: gone }) if gone == replica => Departure::Starved,
                 What::Pod { pod, change: PodChange::Terminating | PodChange::Terminated { .. } }
                     if pod == replica =>
                 {
@@ -261,6 +264,7 @@ impl<'t> History<'t> {
                 What::Fault(
                     Fault::Kill { replica: gone }
                     | Fault::Stop { replica: gone }
+                    | Fault::Starve { replica: gone }
                     | Fault::Delete { replica: gone, .. },
                 ) if gone == replica => away = true,
                 What::Pod { pod, change: PodChange::Terminating | PodChange::Terminated { .. } }

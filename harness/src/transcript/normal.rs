@@ -388,6 +388,7 @@ fn fault_text(fault: &Fault, names: &mut Names) -> String {
         Fault::Kill { replica } => format!("kill {}", names.replica(replica)),
         Fault::Stop { replica } => format!("stop {}", names.replica(replica)),
         Fault::Continue { replica } => format!("continue {}", names.replica(replica)),
+        Fault::Starve { replica } => format!("fill the memory of {}", names.replica(replica)),
         Fault::Delete { replica, grace_s } => {
             format!("delete {}, grace {grace_s} s", names.replica(replica))
         }

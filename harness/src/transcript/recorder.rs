@@ -76,6 +76,16 @@ impl Recorder {
         self.lock().entries.clone()
     }
 
+    /// What this finds in the latest entry in which it finds anything, looking back as far as `until`, which is not looked at.
+    pub fn latest<T>(
+        &self,
+        until: impl Fn(&What) -> bool,
+        find: impl FnMut(&Entry) -> Option<T>,
+    ) -> Option<T> {
+        let recording = self.lock();
+        recording.entries.iter().rev().take_while(|entry| !until(&entry.what)).find_map(find)
+    }
+
     /// How long the recording has been going on.
     pub fn elapsed(&self) -> Duration {
         self.began.elapsed()

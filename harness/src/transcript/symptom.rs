@@ -21,6 +21,10 @@ pub enum Symptom {
     Unschedulable,
     /// A rollout made no progress within its deadline.
     Stuck,
+    /// A container does not pass its readiness probe.
+    NotReady,
+    /// A container does not pass its liveness probe.
+    NotLive,
 }
 
 /// What a cluster said of a symptom.
@@ -46,6 +50,7 @@ impl Symptom {
             Symptom::OutOfMemory => &["OOMKilled"],
             Symptom::Unschedulable => &["Unschedulable"],
             Symptom::Stuck => &["ProgressDeadlineExceeded"],
+            Symptom::NotReady | Symptom::NotLive => &["Unhealthy"],
         }
     }
 
@@ -53,8 +58,35 @@ impl Symptom {
     pub fn is_an_end(self) -> bool {
         match self {
             Symptom::CrashLoop | Symptom::OutOfMemory => true,
-            Symptom::ConfigMissing | Symptom::ImageMissing | Symptom::Unschedulable | Symptom::Stuck => false,
+            Symptom::ConfigMissing
+            | Symptom::ImageMissing
+            | Symptom::Unschedulable
+            | Symptom::Stuck
+            | Symptom::NotReady
+            | Symptom::NotLive => false,
         }
+    }
+
+    /// How the message begins, of those that Kubernetes tells by an event and nowhere else.
+    pub fn event(self) -> Option<&'static str> {
+        match self {
+            Symptom::NotReady => Some("Readiness probe failed"),
+            Symptom::NotLive => Some("Liveness probe failed"),
+            Symptom::ConfigMissing
+            | Symptom::CrashLoop
+            | Symptom::ImageMissing
+            | Symptom::OutOfMemory
+            | Symptom::Unschedulable
+            | Symptom::Stuck => None,
+        }
+    }
+
+    /// What an event says of it.
+    pub fn of_event(self, object: &str, reason: &str, message: &str) -> Option<Told> {
+        let begins = self.event()?;
+        let is_meant = self.reasons().contains(&reason) && message.starts_with(begins);
+        let pod = object.strip_prefix("Pod/").map(str::to_owned);
+        is_meant.then(|| Told { pod, reason: reason.to_owned(), message: message.to_owned() })
     }
 
     /// What a pod says of it: by why its container waits (with a message), or by how it ended last (with an exit code).

@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use harness::check::{Check, HUB_CONTRACT, Judgement, Level};
 use harness::transcript::history::{At, Call, Exchange, History, Outcome};
-use harness::transcript::{End, PodChange, Symptom, Told, What};
+use harness::transcript::{End, Fault, PodChange, Symptom, Told, What};
 
+use crate::routing::SESSIONS;
 use crate::routing::checks::words::{body_text, call_text, end_text, outcome_text};
 
 /// Within this any request is answered or refused; later counts as hanging.
@@ -14,6 +15,9 @@ const ANSWER: Duration = Duration::from_secs(5);
 
 /// The step in which replicas have different keys.
 pub const KEYS_DIFFER: &str = "the keys differ";
+
+/// The exit code of a process that got SIGKILL: what follows when the grace period is over.
+const KILLED: i32 = 137;
 
 /// What a scheduler and a busy machine may add to a limit before it counts as broken.
 const SLACK: Duration = Duration::from_millis(500);
@@ -116,7 +120,7 @@ pub const READY_MEANS_SERVING: Check = Check {
     judge: |history| {
         let mut judgement = Judgement::default();
         for call in &history.calls {
-            let Some(replica) = call.replica.filter(|replica| was_ready(history, replica, call)) else {
+            let Some(replica) = call.replica.filter(|replica| was_ready_for(history, replica, call)) else {
                 continue;
             };
             judgement.judged();
@@ -129,6 +133,14 @@ pub const READY_MEANS_SERVING: Check = Check {
                 let at = call.outcome.at().unwrap_or(call.sent);
                 let expected = format!("`{replica}`, which is ready, serves {}", call_text(call));
                 judgement.breach(expected, outcome_text(history, call), at);
+            }
+        }
+        // A stream carries no call of its own.
+        for exchange in history.exchanges.values().filter(|exchange| exchange.request.method == "GET") {
+            let (Some(replica), Some(head)) = (exchange.replica, exchange.head) else { continue };
+            if head.status >= 500 && was_ready(history, replica, exchange.at, head.at) {
+                let expected = format!("`{replica}`, which is ready, serves {}", exchange_text(exchange));
+                judgement.breach(expected, head.status.to_string(), head.at);
             }
         }
         judgement
@@ -207,6 +219,83 @@ pub const RECOVERS: Check = Check {
     },
 };
 
+/// Hub contract: leaving the endpoints ends nothing.
+pub const SESSIONS_OUTLIVE_A_PAUSE: Check = Check {
+    id: "sessions-outlive-a-pause",
+    level: Level::Contract,
+    sentence: "a replica that did not answer for a while still has its sessions: their streams are open, and they are \
+               answered again",
+    source: HUB_CONTRACT,
+    remedy: "hub: end no session because time has passed without a sign of life from the hub itself",
+    transports: SESSIONS,
+    needs: &[],
+    judge: |history| {
+        let mut judgement = Judgement::default();
+        for session in &history.sessions {
+            let Some(back) = session.owner.and_then(|owner| back_from_pause(history, owner)) else {
+                continue;
+            };
+            judgement.judged();
+            for stream in history.streams_of(session) {
+                if let Some((at, end)) = stream.end
+                    && *end != End::ClosedByClient
+                {
+                    let expected = format!("the stream of client `{}` stays open", session.client);
+                    judgement.breach(expected, end_text(end), at);
+                }
+            }
+            let own = |call: &&Call<'_>| {
+                call.sent > back && history.session_of(call).is_some_and(|other| std::ptr::eq(other, session))
+            };
+            for call in history.calls.iter().filter(own) {
+                if !matches!(call.outcome, Outcome::Answered { .. }) {
+                    let expected = format!("an answer to {}", call_text(call));
+                    let at = call.outcome.at().unwrap_or(call.sent);
+                    judgement.breach(expected, outcome_text(history, call), at);
+                }
+            }
+        }
+        judgement
+    },
+};
+
+/// Hub contract: SIGTERM is heard.
+pub const EXITS_IN_GRACE: Check = Check {
+    id: "exits-in-grace",
+    level: Level::Contract,
+    sentence: "a process that is told to stop exits by itself within its grace period",
+    source: HUB_CONTRACT,
+    remedy: "hub: handle SIGTERM (as PID 1 a process has no default action: run Node.js under `tini`, or add a handler), \
+             end streams, exit; Deployment: `terminationGracePeriodSeconds` longer than the longest call",
+    transports: &[],
+    needs: &[],
+    judge: |history| {
+        let mut judgement = Judgement::default();
+        for (told, fault) in &history.faults {
+            let Fault::Delete { replica, grace_s: 1.. } = fault else { continue };
+            let ended = history.entries().iter().find_map(|entry| match &entry.what {
+                What::Pod { pod, change: PodChange::Terminated { exit_code, .. } }
+                    if pod == replica && entry.seq > told.seq =>
+                {
+                    Some((entry.place(), *exit_code))
+                }
+                _ => None,
+            });
+            let Some((at, exit_code)) = ended else { continue };
+            judgement.judged();
+            if exit_code == KILLED {
+                let expected = format!("`{replica}` exits by itself after SIGTERM");
+                judgement.breach(
+                    expected,
+                    format!("it was killed after {} ms", told.until(at).as_millis()),
+                    at,
+                );
+            }
+        }
+        judgement
+    },
+};
+
 // === helpers ===
 
 /// Every symptom that was waited for: what was told, or what was seen instead.
@@ -234,10 +323,15 @@ fn last_line<'t>(history: &History<'t>, of: &str) -> Option<&'t str> {
 }
 
 /// Whether a replica was ready, and stayed so, from when a call was sent until it came to something.
-fn was_ready(history: &History<'_>, replica: &str, call: &Call<'_>) -> bool {
+fn was_ready_for(history: &History<'_>, replica: &str, call: &Call<'_>) -> bool {
     // Silence lasts until the client gives up.
     let given_up = || history.exchanges.get(&call.exchange)?.end.map(|(at, _)| at);
     let until = call.outcome.at().or_else(given_up).unwrap_or(history.end());
+    was_ready(history, replica, call.sent, until)
+}
+
+/// Whether a replica was ready from one place to another.
+fn was_ready(history: &History<'_>, replica: &str, from: At, until: At) -> bool {
     let mut ready = false;
     for entry in history.entries().iter().take_while(|entry| entry.seq <= until.seq) {
         let What::Pod { pod, change } = &entry.what else { continue };
@@ -252,11 +346,23 @@ fn was_ready(history: &History<'_>, replica: &str, call: &Call<'_>) -> bool {
             | PodChange::Running { .. }
             | PodChange::Deleted => ready,
         };
-        if !ready && entry.seq > call.sent.seq {
+        if !ready && entry.seq > from.seq {
             return false;
         }
     }
-    ready && !history.was_away(replica, call.sent, until)
+    ready && !history.was_away(replica, from, until)
+}
+
+/// When a replica was ready again after its process had been stopped.
+fn back_from_pause(history: &History<'_>, replica: &str) -> Option<At> {
+    let went_on = history.faults.iter().find_map(|(at, fault)| match fault {
+        Fault::Continue { replica: back } if back == replica => Some(*at),
+        _ => None,
+    })?;
+    history.entries().iter().filter(|entry| entry.seq > went_on.seq).find_map(|entry| match &entry.what {
+        What::Pod { pod, change: PodChange::Ready } if pod == replica => Some(entry.place()),
+        _ => None,
+    })
 }
 
 fn exchange_text(exchange: &Exchange<'_>) -> String {

@@ -12,4 +12,10 @@ pub(crate) const ROWS: &[Row] = &[
     ("dies-silently", "crash-loop", &["last-words"]),
     ("hides-unknown-key", "secret-differs-per-replica", &["foreign-key-told"]),
     ("never-ready", "secret-appears-late", &["recovers", "new-session-works"]),
+    ("forgets-after-pause", "readiness-flaps@sse", &["sessions-outlive-a-pause"]),
+    ("forgets-after-pause", "readiness-flaps@streamable", &["sessions-outlive-a-pause"]),
+    ("ignores-sigterm", "graceful-stop@sse", &["exits-in-grace"]),
+    ("drops-calls-on-stop", "graceful-stop@stateless", &["accepted-calls-kept"]),
+    ("ready-too-soon", "rollout-with-probes@sse", &["ready-means-serving"]),
+    ("ready-too-soon", "scale-with-probes@stateless", &["ready-means-serving"]),
 ];

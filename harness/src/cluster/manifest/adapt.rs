@@ -3,6 +3,7 @@
 use k8s_openapi::api::core::v1::Container;
 
 use super::Manifests;
+use super::quantity::memory_limit;
 use crate::cluster::environment::secret_values;
 
 impl Manifests {
@@ -52,6 +53,16 @@ impl Manifests {
     pub fn secret_key(&self, secret: &str, key: &str) -> Option<String> {
         let found = self.secrets.iter().find(|known| known.metadata.name.as_deref() == Some(secret))?;
         secret_values(found).remove(key)
+    }
+
+    /// Whether the container has a liveness probe.
+    pub fn has_liveness_probe(&self) -> bool {
+        self.first_container().is_some_and(|container| container.liveness_probe.is_some())
+    }
+
+    /// The container's memory limit in MiB, rounded down.
+    pub fn memory_limit_mib(&self) -> Option<u64> {
+        memory_limit(self.first_container()?).map(|bytes| bytes >> 20)
     }
 
     /// Whether the container has a memory limit.

@@ -127,6 +127,15 @@ impl Manifests {
         }
     }
 
+    /// Sets how many pods a rollout may have beyond those that are wanted, and how many of those may be missing.
+    pub fn set_rollout(&mut self, surge: i32, unavailable: i32) {
+        let strategy = self.deployment.spec.get_or_insert_default().strategy.get_or_insert_default();
+        strategy.type_ = Some("RollingUpdate".to_owned());
+        let rolling = strategy.rolling_update.get_or_insert_default();
+        (rolling.max_surge, rolling.max_unavailable) =
+            (Some(IntOrString::Int(surge)), Some(IntOrString::Int(unavailable)));
+    }
+
     /// Removes the liveness and the startup probe.
     pub fn remove_liveness_probe(&mut self) {
         let container = self.container();

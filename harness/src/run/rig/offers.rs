@@ -54,5 +54,6 @@ impl Place {
 fn of_manifests(manifests: &Manifests) -> impl Iterator<Item = Need> {
     let secret = manifests.required_secret().map(|_| Need::Secret);
     let limit = manifests.has_memory_limit().then_some(Need::MemoryLimit);
-    secret.into_iter().chain(limit)
+    let liveness = manifests.has_liveness_probe().then_some(Need::LivenessProbe);
+    secret.into_iter().chain(limit).chain(liveness)
 }

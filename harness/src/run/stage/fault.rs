@@ -1,13 +1,16 @@
 //! Faults that are edits of the manifests, and what the cluster says of them.
 
 use std::net::{Ipv4Addr, TcpListener};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::Stage;
 use crate::cluster::Condition;
 use crate::cluster::backend::Cluster;
 use crate::cluster::manifest::Manifests;
-use crate::transcript::{PodChange, Symptom, What};
+use crate::transcript::{Entry, Fault, PodChange, Symptom, Told, What};
+
+/// How often the transcript is looked at for an event.
+const LOOK_AGAIN: Duration = Duration::from_millis(20);
 
 /// A port that something else listens at, where a pod can be made to want it too.
 pub struct TakenPort {
@@ -79,11 +82,19 @@ impl Stage {
         Ok(self.cluster.apply(manifests, change).await?)
     }
 
+    /// Notes that a replica is now made to take more memory than it may have.
+    pub fn starves(&self, replica: &str) {
+        self.recorder.record(What::Fault(Fault::Starve { replica: replica.to_owned() }));
+    }
+
     /// Waits for the cluster to tell what is wrong, by a message that names these. Whether it did is in the
     /// transcript, for checks to judge.
     pub async fn symptom(&self, symptom: Symptom, naming: &[&str]) -> bool {
         let began = Instant::now();
-        let told = self.cluster.told(symptom, self.rig.timeouts.settle).await;
+        let told = match symptom.event() {
+            None => self.cluster.told(symptom, self.rig.timeouts.settle).await,
+            Some(_) => self.told_by_event(symptom, naming).await,
+        };
         let is_told = told.is_ok();
         let (told, instead) = match told {
             Ok(told) => (Some(told), None),
@@ -97,6 +108,33 @@ impl Stage {
             instead,
         });
         is_told
+    }
+
+    /// Waits for an event that came after the latest fault.
+    async fn told_by_event(&self, symptom: Symptom, naming: &[&str]) -> Result<Told, String> {
+        let find = |entry: &Entry| match &entry.what {
+            What::Event { object, reason, message } => symptom
+                .of_event(object, reason, message)
+                .filter(|told| naming.iter().all(|name| told.message.contains(name))),
+            _ => None,
+        };
+        let mut look = tokio::time::interval(LOOK_AGAIN);
+        let told = async {
+            loop {
+                look.tick().await;
+                if let Some(told) = self.recorder.latest(|what| matches!(what, What::Fault(_)), find) {
+                    return told;
+                }
+            }
+        };
+        let told = tokio::time::timeout(self.rig.timeouts.settle, told).await;
+        told.map_err(|_| "no such event".to_owned())
+    }
+
+    /// Notes how long something took, for the report.
+    pub fn measured(&self, what: &str, since: Instant) {
+        let took_ms = u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.recorder.record(What::Measured { what: what.to_owned(), took_ms });
     }
 
     /// Waits for what the hub, and not the harness, has to bring about; whether it came true. Where [`Stage::wait`]

@@ -22,6 +22,10 @@ pub struct Load {
 /// How long each call of a [`Load`] is held: shorter than a replica has to end gracefully.
 const LOAD_HOLD: Duration = Duration::from_millis(600);
 
+/// How long [`Stage::opening_meanwhile`] leaves between one session and the next: long enough for transcripts to stay
+/// readable, short against what a replica takes to start.
+const OPENED_EVERY: Duration = Duration::from_millis(50);
+
 impl Stage {
     /// Keeps calls in flight on a session of its own at each ready replica, until a replica begins to go or
     /// [`Load::stop`]. They overlap, so that at any moment some call is in flight; how many there are differs from run to
@@ -39,27 +43,53 @@ impl Stage {
             let target = self.at(&replica)?;
             let Some(holder) = self.open(SPARE, &target).await else { continue };
             for first in [LOAD_HOLD / 2, LOAD_HOLD] {
+                // Known to run when this returns, so that whatever is done next finds a call in flight.
+                let mut pending = self.start_held(&holder, &target, first).await;
                 let (holder, target, replica) = (holder.clone(), target.clone(), replica.clone());
                 let (cluster, stop) = (Arc::clone(&self.cluster), load.stop.clone());
-                let calls = [first, LOAD_HOLD].map(|hold| (self.held_call(&holder, hold), hold));
+                let again = self.held_call(&holder, LOAD_HOLD);
                 load.workers.spawn(async move {
-                    let [(first, hold), again] = calls;
-                    let mut next = (first, hold);
-                    while !stop.is_cancelled() && cluster.replica(&replica).is_ok_and(|pod| !pod.terminating)
+                    while pending.outcome().await.result().is_some()
+                        && !stop.is_cancelled()
+                        && cluster.replica(&replica).is_ok_and(|pod| !pod.terminating)
                     {
-                        let (params, hold) = next;
-                        let call =
-                            holder.session.start(&target, "tools/call", params, hold, Progress::Asked).await;
-                        if call.outcome().await.result().is_none() {
-                            break;
-                        }
-                        next = again.clone();
+                        let params = again.clone();
+                        pending = holder
+                            .session
+                            .start(&target, "tools/call", params, LOAD_HOLD, Progress::Asked)
+                            .await;
                     }
                 });
             }
             load.holders.push(holder);
         }
         Ok(load)
+    }
+}
+
+impl Stage {
+    /// Opens, uses and ends sessions through the Service, one after another, for as long as a change of the cluster takes.
+    /// How many there are differs from run to run, so snapshots leave their client out.
+    pub async fn opening_meanwhile<T>(&self, change: impl Future<Output = T>) -> T {
+        let client = self.client(SPARE);
+        let changed = CancellationToken::new();
+        let opening = async {
+            let mut next = tokio::time::interval(OPENED_EVERY);
+            next.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+            while !changed.is_cancelled() {
+                next.tick().await;
+                if let Some(holder) = self.open_as(client.clone(), SPARE, &self.service()).await {
+                    self.probe(&holder, &self.service()).await;
+                    holder.session.end(&self.service()).await;
+                }
+            }
+        };
+        let change = async {
+            let result = change.await;
+            changed.cancel();
+            result
+        };
+        tokio::join!(change, opening).0
     }
 }
 

@@ -17,7 +17,7 @@ pub(super) fn went_under<'t>(history: &History<'t>, session: &Session<'t>) -> Op
     }
     let gone = match how {
         Departure::Killed => left,
-        Departure::Graceful => history.process_ended(owner)?,
+        Departure::Graceful | Departure::Starved => history.process_ended(owner)?,
         // A stopped process holds its connections: only the client can bound those.
         Departure::Stopped => return None,
     };
