@@ -11,7 +11,7 @@ use harness::plan::{Need, Outline, Tool, Transport};
 use harness::run::stage::{Holder, client_name};
 use harness::run::{Scenario, Setup, Stage};
 use harness::transcript::normal::{SPARE, own_mark};
-use harness::wire::{Progress, Target};
+use harness::wire::{Client, Progress, Target};
 use serde_json::{Value, json};
 
 use super::EVERY_TRANSPORT;
@@ -196,38 +196,45 @@ async fn many(stage: &Stage) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// What [`TOOLS_ALIKE`] leaves between one look at every replica and the next.
+const BETWEEN: Duration = Duration::from_millis(50);
+
 async fn tools(stage: &Stage) -> anyhow::Result<()> {
     stage.step("as soon as they are ready");
-    list_everywhere(stage, "reader").await?;
+    list_everywhere(stage, |idx| stage.client(&format!("reader-{}", idx + 1))).await;
     stage.step("every replica is replaced");
     stage.cluster().roll().await?;
     let mut rolled = Box::pin(stage.wait(Condition::RolledOut));
+    // One client, since how often they are asked meanwhile is chance, and clients have addresses of their own.
+    let reader = stage.client(SPARE);
     loop {
-        // How often they are asked meanwhile is chance.
-        match select(&mut rolled, list_everywhere(stage, SPARE).boxed()).await {
-            Either::Left((done, listing)) => {
+        let round = async {
+            list_everywhere(stage, |_| reader.clone()).await;
+            stage.pause(BETWEEN).await;
+        };
+        match select(&mut rolled, round.boxed()).await {
+            Either::Left((done, round)) => {
                 done?;
-                listing.await?;
+                round.await;
                 break;
             }
-            Either::Right((listed, _)) => listed?,
+            Either::Right(((), _)) => {}
         }
     }
     stage.step("afterwards");
-    list_everywhere(stage, "later").await
+    list_everywhere(stage, |idx| stage.client(&format!("later-{}", idx + 1))).await;
+    Ok(())
 }
 
 /// Lists the tools at each ready replica, twice.
-async fn list_everywhere(stage: &Stage, role: &str) -> anyhow::Result<()> {
+async fn list_everywhere(stage: &Stage, client: impl Fn(usize) -> Client) {
     for (idx, replica) in stage.replicas().into_iter().enumerate() {
         // One that went meanwhile has no list to compare.
         let Ok(target) = stage.at(&replica) else { continue };
-        let role = if role == SPARE { role.to_owned() } else { format!("{role}-{}", idx + 1) };
-        let Some(holder) = stage.open(&role, &target).await else { continue };
+        let Some(holder) = stage.open_as(client(idx), SPARE, &target).await else { continue };
         for _ in 0..2 {
             holder.session.request(&target, "tools/list", Value::Object(serde_json::Map::default())).await;
         }
         holder.session.end(&target).await;
     }
-    Ok(())
 }
