@@ -94,9 +94,7 @@ fn row(what: &str, measured: f64, bar: Option<Bar>) {
 
 /// Resident memory in kB.
 fn resident(hub: &Hub) -> f64 {
-    let status = std::fs::read_to_string(format!("/proc/{}/status", hub.child.id())).expect("a running hub");
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("a resident size");
-    line.trim().trim_end_matches(" kB").parse().expect("a number")
+    hub.resident() as f64
 }
 
 fn growth(per: usize, hub: &Hub, before: f64) -> f64 {

@@ -14,6 +14,7 @@ use http_body_util::BodyExt;
 use tokio::time::timeout;
 
 use crate::drain::Call;
+use crate::replica::Limits;
 use crate::reply::{self, Reply};
 use crate::session::Use;
 
@@ -25,11 +26,18 @@ const DISCARD_LIMIT: Duration = Duration::from_secs(2);
 /// How long the headers of an answer wait for its first frame. It saves a packet per hop, and nobody notices.
 const SETTLE: Duration = Duration::from_millis(1);
 
-/// Reads a whole request body of at most `limit` bytes, declared or chunked.
+/// Reads a whole request body within the limits on its bytes, declared or chunked, and on its time.
 ///
 /// # Errors
-/// The 413 or 400 to answer.
-pub async fn read(mut body: Body, limit: usize) -> Result<Bytes, Reply> {
+/// The 413, 408 or 400 to answer.
+pub async fn read(body: Body, limits: &Limits) -> Result<Bytes, Reply> {
+    match timeout(limits.body_time, whole(body, limits.body)).await {
+        Ok(read) => read,
+        Err(_) => Err(reply::too_slow()),
+    }
+}
+
+async fn whole(mut body: Body, limit: usize) -> Result<Bytes, Reply> {
     let mut read = BytesMut::new();
     let declared = body.size_hint().lower();
     let mut fits = usize::try_from(declared).is_ok_and(|declared| declared <= limit);

@@ -54,6 +54,9 @@ pub struct Args {
     /// Bytes of a request body
     #[arg(long, value_name = "BYTES", env = "BODY_LIMIT", default_value_t = 4 << 20)]
     pub body_limit: usize,
+    /// How long a request body may take to arrive
+    #[arg(long, value_name = "TIME", env = "BODY_TIME", default_value = "60s")]
+    pub body_time: Time,
     /// Calls in flight per session
     #[arg(long, value_name = "N", env = "QUEUE", default_value_t = 256)]
     pub queue: usize,
@@ -209,6 +212,7 @@ impl Args {
     pub fn limits(&self) -> Limits {
         Limits {
             body: self.body_limit,
+            body_time: self.body_time.0,
             queue: self.queue,
             sessions: self.max_sessions,
             session_idle: self.session_idle.0,

@@ -90,7 +90,7 @@ impl Forwarder {
         let call = (request.method() != Method::GET).then(|| replica.drain.call());
         let (parts, body) = request.into_parts();
         // The body is read whole first, so that a slow client does not use up the owner's time.
-        let body = match body::read(body, replica.limits.body).await {
+        let body = match body::read(body, &replica.limits).await {
             Ok(body) => body,
             Err(answer) => return answer,
         };

@@ -34,6 +34,8 @@ pub enum Ids {
 pub struct Limits {
     /// Bytes of a request body.
     pub body: usize,
+    /// How long a request body may take to arrive.
+    pub body_time: Duration,
     /// Calls in flight per session.
     pub queue: usize,
     /// Sessions at a time.

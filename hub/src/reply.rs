@@ -3,7 +3,7 @@
 //! Knows no transport and no session.
 
 use axum::body::Body;
-use http::header::{CONTENT_TYPE, RETRY_AFTER};
+use http::header::{CONNECTION, CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderValue, Response, StatusCode};
 
 /// What every handler answers with.
@@ -53,6 +53,13 @@ pub fn busy(why: &str) -> Reply {
 /// 413.
 pub fn too_large(limit: usize) -> Reply {
     text(StatusCode::PAYLOAD_TOO_LARGE, format!("Payload too large: the limit is {limit} bytes"))
+}
+
+/// 408: the body took longer than `--body-time`. The connection cannot be used again.
+pub fn too_slow() -> Reply {
+    let mut reply = text(StatusCode::REQUEST_TIMEOUT, "The body did not arrive in time");
+    reply.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    reply
 }
 
 /// A JSON-RPC error without a request id, for messages that could not be read.

@@ -80,7 +80,7 @@ pub async fn mcp(app: Arc<App>, request: Request<Body>) -> Reply {
         return streamable::handle(app, request).await;
     }
     let (mut parts, body) = request.into_parts();
-    let bytes = match whole::read(body, app.replica.limits.body).await {
+    let bytes = match whole::read(body, &app.replica.limits).await {
         Ok(bytes) => bytes,
         Err(answer) => return answer,
     };

@@ -119,7 +119,7 @@ async fn take(app: &App, session: &Arc<Session>, request: Request<Body>) -> Repl
     if !is_json(&request) {
         return reply::text(StatusCode::BAD_REQUEST, "Content-Type must be application/json");
     }
-    let body = match body::read(request.into_body(), replica.limits.body).await {
+    let body = match body::read(request.into_body(), &replica.limits).await {
         Ok(body) => body,
         Err(answer) => {
             if replica.defects.has(Defect::BigBodyEndsSession) {

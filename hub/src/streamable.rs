@@ -126,7 +126,7 @@ async fn serve(app: &App, request: Request<Body>, session: Option<Arc<Session>>)
     }
     let says_json = is_json(&request);
     let (mut parts, body) = request.into_parts();
-    let body = match body::read(body, replica.limits.body).await {
+    let body = match body::read(body, &replica.limits).await {
         Ok(body) => body,
         Err(answer) => return answer,
     };
