@@ -64,7 +64,7 @@ impl App {
             .layer(from_fn_with_state(self.clone(), tamper::around))
             .route("/healthz", get(|| async { reply::text(StatusCode::OK, "alive") }))
             .route("/readyz", get(ready))
-            .fallback(|| async { reply::text(StatusCode::NOT_FOUND, NOWHERE) })
+            .fallback(nowhere)
             .with_state(self)
     }
 }
@@ -85,6 +85,17 @@ async fn admit(State(app): State<Arc<App>>, request: Request<Body>, next: Next) 
         Ok(()) => next.run(request).await,
         Err(_) if app.replica.defects.has(Defect::IgnoresOrigin) => next.run(request).await,
         Err(answer) => answer,
+    }
+}
+
+/// What a client with a wrong URL is told.
+async fn nowhere(State(app): State<Arc<App>>) -> Reply {
+    if app.replica.defects.has(Defect::UnknownPathIs503) {
+        reply::text(StatusCode::SERVICE_UNAVAILABLE, "unavailable")
+    } else if app.replica.defects.has(Defect::UnknownPathIsBare) {
+        reply::text(StatusCode::NOT_FOUND, "")
+    } else {
+        reply::text(StatusCode::NOT_FOUND, NOWHERE)
     }
 }
 

@@ -205,6 +205,11 @@ pub enum Defect {
     IgnoresSigterm,
     /// `/readyz` answers 200 from the start, but for 1.5 s after it was first asked the process answers 503 to every MCP request.
     ReadyTooSoon,
+    /// A path that is none of the hub's is answered 503.
+    #[value(name = "unknown-path-is-503")]
+    UnknownPathIs503,
+    /// A path that is none of the hub's is answered 404 without a word.
+    UnknownPathIsBare,
 }
 
 impl Defect {

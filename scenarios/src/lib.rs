@@ -43,6 +43,7 @@ pub const CATALOG: &[&Scenario] = &[
     &lifecycle::stopping::GRACEFUL_STOP,
     &lifecycle::stopping::ROLLOUT_WITH_PROBES,
     &lifecycle::stopping::SCALE_WITH_PROBES,
+    &lifecycle::endpoint::WRONG_ENDPOINT,
     // The wire, era by era.
     &sse::opening::OPENING,
     &sse::messages::POSTING,

@@ -4,6 +4,7 @@
 //! the guide's remedy and looks again. It runs once: no client sees a difference by affinity or transport.
 
 pub mod checks;
+pub mod endpoint;
 pub mod key;
 pub mod memory;
 pub mod rollout;
@@ -43,6 +44,13 @@ const STUCK: Guide = Guide {
     issue: "Issue #8: Deployment Stuck in \"Progressing\"",
     symptom: "`kubectl rollout status` does not return; `kubectl get pods` says Pending",
     cause: "no node has what the new pods ask for",
+};
+
+/// A client that does not reach the hub, or not its endpoint.
+const NOT_CONNECTED: Guide = Guide {
+    issue: "Issue #5: \"Connection Refused\" from Claude Desktop",
+    symptom: "the client says `Could not connect to server`; `curl -I URL` says something else than 200 and `text/event-stream`",
+    cause: "the URL in the client's configuration lacks the endpoint: it must end with `/sse` (or `/mcp`), not with `/`",
 };
 
 /// A session on each replica, each with an open stream where the transport has one; `None` when some replica gave none,

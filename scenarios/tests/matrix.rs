@@ -13,7 +13,7 @@ use harness::plan::{Affinity, Cell, Transport};
 use harness::run::{Rig, Scenario};
 use harness::transcript::normal::normalise;
 use rstest::rstest;
-use scenarios::lifecycle::{key, memory, rollout, secret, serving, start, stopping};
+use scenarios::lifecycle::{endpoint, key, memory, rollout, secret, serving, start, stopping};
 use scenarios::routing::{change, owner, session, spread, stray};
 use scenarios::session::requests;
 use scenarios::{sse, stateless, streamable};
@@ -133,6 +133,7 @@ matrix! {
     graceful_stop => &stopping::GRACEFUL_STOP, [A::Any] x [Sse, Streamable, Stateless];
     rollout_with_probes => &stopping::ROLLOUT_WITH_PROBES, [A::Any] x [Sse, Streamable, Stateless];
     scale_with_probes => &stopping::SCALE_WITH_PROBES, [A::Any] x [Sse, Streamable, Stateless];
+    wrong_endpoint => &endpoint::WRONG_ENDPOINT, [A::Any] x [T::Any];
 }
 
 #[test]

@@ -18,4 +18,6 @@ pub(crate) const ROWS: &[Row] = &[
     ("drops-calls-on-stop", "graceful-stop@stateless", &["accepted-calls-kept"]),
     ("ready-too-soon", "rollout-with-probes@sse", &["ready-means-serving"]),
     ("ready-too-soon", "scale-with-probes@stateless", &["ready-means-serving"]),
+    ("unknown-path-is-503", "wrong-endpoint", &["wrong-endpoint-refused"]),
+    ("unknown-path-is-bare", "wrong-endpoint", &["wrong-endpoint-told"]),
 ];
