@@ -42,6 +42,17 @@ pub struct Replica {
     pub restarts: u32,
     /// Whether it is being deleted.
     pub terminating: bool,
+    /// Whether its process was told so by its node: on a real cluster that comes later.
+    pub told_to_go: bool,
+}
+
+/// A page of what a person reads about a cell.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Page {
+    /// Its file's name, below the folder of the cell.
+    pub name: String,
+    /// What it says.
+    pub text: String,
 }
 
 /// The phases of a pod whose containers are always restarted.

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use crate::plan::{Cell, Planned};
 use crate::run::CellReport;
+use crate::run::kind_hub::Phase;
 
 /// Something that happened in a run.
 #[derive(Debug)]
@@ -65,6 +66,10 @@ pub struct Summary {
     pub interrupted: Option<String>,
     /// How long it took.
     pub took: Duration,
+    /// Where the time went, cells aside.
+    pub phases: Vec<Phase>,
+    /// How long all cells that ran took together, from the first one's begin to the last one's end.
+    pub cells_took: Duration,
 }
 
 /// Someone who listens to a run.

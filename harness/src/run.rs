@@ -1,5 +1,6 @@
 //! Runs cells: where cluster, wire and check meet, and who owns what is torn down.
 
+mod evidence;
 pub mod kind_hub;
 pub mod kube_hub;
 pub mod reference;
@@ -16,6 +17,7 @@ use futures_util::future::BoxFuture;
 use tokio::task::JoinSet;
 
 use crate::check::{self, Check, Finding, Verdict};
+use crate::cluster::Page;
 use crate::cluster::manifest::Manifests;
 use crate::plan::{Cell, Need, Outline, Planned};
 use crate::report::{RunEvent, Sink};
@@ -110,6 +112,8 @@ pub struct CellReport {
     pub notes: Vec<String>,
     /// Where its transcript was written.
     pub transcript: Option<PathBuf>,
+    /// The folder with what people read about it, when it did not pass.
+    pub evidence: Option<PathBuf>,
 }
 
 /// The longest a cell may take before it counts as inconclusive: far beyond what any cell needs.
@@ -167,13 +171,13 @@ pub async fn run_cell(rig: &Arc<Rig>, catalog: &[&Scenario], cell: Cell) -> (Cel
     let began = Instant::now();
     let recorder = Recorder::new(rig.secrets());
     let scenario = catalog.iter().find(|scenario| scenario.outline.id == cell.scenario);
-    let driven = match scenario {
+    let live = match scenario {
         Some(scenario) => drive(rig, scenario, cell, &recorder).await,
-        None => Err(anyhow::anyhow!("no scenario is called `{}`", cell.scenario)),
+        None => {
+            recorder.record(What::Broken { reason: format!("no scenario is called `{}`", cell.scenario) });
+            Vec::new()
+        }
     };
-    if let Err(error) = driven {
-        recorder.record(What::Broken { reason: format!("{error:#}") });
-    }
     let replicas = rig.replicas_of(scenario.map_or(&Setup::ORDINARY, |scenario| &scenario.setup));
     let transcript = Transcript { header: rig.header(cell, replicas), entries: recorder.entries() };
     let checks = scenario.map_or(&[] as &[&Check], |scenario| scenario.checks);
@@ -188,10 +192,17 @@ pub async fn run_cell(rig: &Arc<Rig>, catalog: &[&Scenario], cell: Cell) -> (Cel
         took: began.elapsed(),
         notes: notes(&transcript),
         transcript: None,
+        evidence: None,
     };
     match written {
         Ok(path) => report.transcript = Some(path),
         Err(error) => tracing::warn!("writing the transcript of {cell}: {error}"),
+    }
+    if report.verdict != Verdict::Pass {
+        match evidence::write(&rig.evidence, report.verdict, &report.findings, &transcript, cell, live) {
+            Ok(folder) => report.evidence = Some(folder),
+            Err(error) => tracing::warn!("writing the evidence of {cell}: {error}"),
+        }
     }
     (report, transcript)
 }
@@ -209,14 +220,26 @@ impl CellReport {
             took: Duration::ZERO,
             notes: Vec::new(),
             transcript: None,
+            evidence: None,
         }
     }
 }
 
 // === helpers ===
 
-async fn drive(rig: &Arc<Rig>, scenario: &Scenario, cell: Cell, recorder: &Recorder) -> anyhow::Result<()> {
-    let cluster = Arc::new(rig.cluster_up(cell, &scenario.setup, recorder).await?);
+/// Drives a cell on a cluster of its own, and records when it could not go on. What the cluster has of the cell at its
+/// end, unless everything looks well.
+async fn drive(rig: &Arc<Rig>, scenario: &Scenario, cell: Cell, recorder: &Recorder) -> Vec<Page> {
+    let broken = |error: anyhow::Error| {
+        recorder.record(What::Broken { reason: format!("{error:#}") });
+    };
+    let cluster = match rig.cluster_up(cell, &scenario.setup, recorder).await {
+        Ok(cluster) => Arc::new(cluster),
+        Err(error) => {
+            broken(error.into());
+            return Vec::new();
+        }
+    };
     let replicas = rig.replicas_of(&scenario.setup);
     let stage = Stage::new(Arc::clone(rig), cell, replicas, Arc::clone(&cluster), recorder.clone());
     let driving = async {
@@ -228,18 +251,24 @@ async fn drive(rig: &Arc<Rig>, scenario: &Scenario, cell: Cell, recorder: &Recor
     // A panic in a scenario is the harness's fault; the cluster must go away and the other cells go on.
     let driven = std::panic::AssertUnwindSafe(tokio::time::timeout(CELL_LIMIT, driving)).catch_unwind().await;
     drop(stage);
-    if let Some(cluster) = Arc::into_inner(cluster) {
-        cluster.down().await;
-    }
     match driven {
-        Ok(Ok(result)) => result,
-        Ok(Err(_)) => Err(anyhow::anyhow!("the cell took longer than {} s", CELL_LIMIT.as_secs())),
+        Ok(Ok(Ok(()))) => {}
+        Ok(Ok(Err(error))) => broken(error),
+        Ok(Err(_)) => broken(anyhow::anyhow!("the cell took longer than {} s", CELL_LIMIT.as_secs())),
         Err(panic) => {
             let text = panic.downcast_ref::<String>().map(String::as_str);
             let text = text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no message");
-            Err(anyhow::anyhow!("the scenario panicked: {text}"))
+            broken(anyhow::anyhow!("the scenario panicked: {text}"));
         }
     }
+    let so_far = Transcript { header: rig.header(cell, replicas), entries: recorder.entries() };
+    let judged = check::judge(&so_far, scenario.checks, &rig.offers, rig.strictness);
+    let looks_well = judged.verdict == Verdict::Pass;
+    let live = if looks_well { Vec::new() } else { cluster.described().await };
+    if let Some(cluster) = Arc::into_inner(cluster) {
+        cluster.down().await;
+    }
+    live
 }
 
 /// A connection that broke although nothing was done to the cluster may be the first sign of a process that ended. Its

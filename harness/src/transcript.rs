@@ -173,6 +173,14 @@ pub enum What {
         /// How, in Kubernetes' own words.
         change: PodChange,
     },
+    /// When the process of a pod's container ended, as the runtime of its node says: the kubelet and the API tell of it
+    /// later. Follows what they tell.
+    Exited {
+        /// The pod.
+        pod: String,
+        /// In microseconds since the recording began.
+        at_us: u64,
+    },
     /// A Kubernetes Event.
     Event {
         /// `Kind/name` of what it is about.

@@ -142,6 +142,13 @@ impl Client {
         Self { keeps: true, ..self }
     }
 
+    /// The same client, of which nothing is recorded: for polls, which a transcript has as one entry.
+    pub(crate) fn unrecorded(&self) -> Self {
+        let Inner { name, source, dialect, timeouts, .. } = &*self.inner;
+        let recorder = Recorder::new([]);
+        Self::new(name.clone(), *source, recorder, Arc::clone(dialect), Arc::clone(timeouts))
+    }
+
     /// What the transcript calls it.
     pub fn name(&self) -> &str {
         &self.inner.name

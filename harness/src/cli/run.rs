@@ -72,6 +72,8 @@ pub(super) fn run(catalog: &'static [&'static Scenario], args: &RunArgs) -> Resu
         .map_err(|error| CommandError::inconclusive(format!("starting the runtime: {error}")))?;
     let jobs = args.jobs.unwrap_or_else(|| default_jobs(args)).max(1);
     let mut reports = Vec::new();
+    let mut phases = Vec::new();
+    let mut cells_took = Duration::ZERO;
     let finished = runtime.block_on(async {
         // Surveyed by itself first: what it made must be there to be ended when the run is interrupted.
         sink.event(&RunEvent::Surveying { hub: &about.hub });
@@ -86,7 +88,9 @@ pub(super) fn run(catalog: &'static [&'static Scenario], args: &RunArgs) -> Resu
             let planned = plan::plan(&outlines, &selection, &rig.offers)
                 .map_err(|error| CommandError::usage(error.to_string()))?;
             sink.event(&RunEvent::Started { planned: &planned, about: &about });
+            let since = Instant::now();
             run_cells(&rig, catalog, &planned, jobs, &mut sink, &mut reports).await;
+            cells_took = since.elapsed();
             Ok::<_, CommandError>(())
         };
         let worked = match surveyed {
@@ -101,6 +105,7 @@ pub(super) fn run(catalog: &'static [&'static Scenario], args: &RunArgs) -> Resu
         if let Err(error) = rig.finish(hurry).await {
             tracing::warn!("cleaning up: {error}");
         }
+        phases = rig.phases();
         worked
     });
     // Whatever is still up ends with its supervisors, which see their pipes close.
@@ -114,6 +119,8 @@ pub(super) fn run(catalog: &'static [&'static Scenario], args: &RunArgs) -> Resu
         stale: compared.stale,
         interrupted,
         took: began.elapsed(),
+        phases,
+        cells_took,
     };
     sink.event(&RunEvent::Finished(&summary));
     if let Some(failed) = report_failed.and_then(|failed| failed.lock().ok()?.take()) {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::kubernetes::Kubernetes;
 use super::local::Local;
 use super::manifest::Manifests;
-use super::{Condition, FaultError, Replica, Unmet};
+use super::{Condition, FaultError, Page, Replica, Unmet};
 use crate::transcript::{Symptom, Told};
 
 /// A cluster that is up.
@@ -79,6 +79,15 @@ impl Cluster {
             Cluster::Local(local) => Some(local.client_address(number)),
             Cluster::Kubernetes(cell) => Some(cell.client_address(number)),
             Cluster::Fixed(_) => None,
+        }
+    }
+
+    /// Whether it records which replica each connection through the Service was given to.
+    pub async fn tells_routes(&self) -> bool {
+        match self {
+            Cluster::Local(_) => true,
+            Cluster::Kubernetes(cell) => cell.tells_routes().await,
+            Cluster::Fixed(_) => false,
         }
     }
 
@@ -209,6 +218,18 @@ impl Cluster {
             Cluster::Local(local) => local.told(symptom, limit).await,
             Cluster::Kubernetes(cell) => cell.told(symptom, limit).await,
             Cluster::Fixed(_) => Err("a hub that is not ours".to_owned()),
+        }
+    }
+
+    /// What the cluster has of the cell now, for people; Secrets are not asked for.
+    pub async fn described(&self) -> Vec<Page> {
+        match self {
+            Cluster::Local(_) => {
+                let pods: String = self.replicas().iter().map(|replica| format!("{replica:#?}\n")).collect();
+                vec![Page { name: "pods.txt".to_owned(), text: pods }]
+            }
+            Cluster::Kubernetes(cell) => cell.described().await,
+            Cluster::Fixed(_) => Vec::new(),
         }
     }
 

@@ -142,13 +142,12 @@ impl Relays {
             Relays::Containers(relays) => relays.pipe(number).await.map(Either::Left),
             Relays::Pods(relays) => relays.pipe(number).await.map(Either::Right),
         };
-        ask(pipe?, to).await.map_err(|error| format!("relay {number}: {error}"))
+        ask(BufReader::new(pipe?), to).await.map_err(|error| format!("relay {number}: {error}"))
     }
 }
 
 /// Tells the relay where to connect to, and hears its own end of that connection.
-async fn ask(pipe: Pipe, to: SocketAddr) -> io::Result<Through> {
-    let mut stream = BufReader::new(pipe);
+pub(super) async fn ask(mut stream: BufReader<Pipe>, to: SocketAddr) -> io::Result<Through> {
     stream.write_all(format!("{to}\n").as_bytes()).await?;
     let mut said = String::new();
     stream.read_line(&mut said).await?;
@@ -172,6 +171,15 @@ async fn serve(listener: TcpListener, ways: Arc<Ways>) {
             },
             Some(_) = connections.join_next() => {}
         }
+    }
+}
+
+// === impl Through ===
+
+impl Through {
+    /// Ends with a reset, where it can.
+    pub(super) fn reset(&self) {
+        reset_pipe(&self.stream);
     }
 }
 
@@ -240,9 +248,13 @@ async fn pass<F: Future<Output = ()>>(
     };
     if broken {
         reset(&client);
-        if let Either::Left(server) = server.get_ref() {
-            reset(server);
-        }
+        reset_pipe(&server);
+    }
+}
+
+fn reset_pipe(pipe: &BufReader<Pipe>) {
+    if let Either::Left(pipe) = pipe.get_ref() {
+        reset(pipe);
     }
 }
 

@@ -12,6 +12,8 @@ use std::time::Duration;
 use bollard::Docker;
 use bollard::query_parameters::InspectContainerOptions;
 use futures_util::future::join_all;
+use tokio::io::copy_bidirectional;
+use tokio::net::TcpStream;
 
 use self::cli::Cli;
 use self::exits::Exits;
@@ -31,6 +33,7 @@ mod node;
 mod relay;
 mod state;
 
+pub use exits::Exit;
 pub use image::{Binaries, Image, ImageError};
 pub use load::Loaded;
 pub(super) use node::Tracker;
@@ -116,6 +119,9 @@ pub enum KindError {
     /// A process that is not there.
     #[error("no process of container {0} on its node")]
     NoProcess(String),
+    /// A relay that does not listen.
+    #[error("{0} does not listen")]
+    NoRelay(String),
     /// A node that is not there.
     #[error("no node is called `{0}`")]
     NoNode(String),
@@ -229,7 +235,9 @@ impl Kind {
             None => Err(KindError::NoNode(lock.cluster().to_owned())),
         };
         let network = nodes.first().map(|node| node.network.clone()).unwrap_or_default();
-        let relays = Arc::new(RelayContainers::new(docker.clone(), network, lock.run().to_owned()));
+        let node = nodes.iter().find(|node| !node.is_worker).or(nodes.first());
+        let node = node.map(|node| node.name.clone()).unwrap_or_default();
+        let relays = Arc::new(RelayContainers::new(docker.clone(), network, node, &lock));
         let rules_are_readable = rules.is_ok();
         let exits = nodes.iter().map(|node| async { (node.name.clone(), Exits::start(node).await) });
         let exits = join_all(exits).await;
@@ -295,6 +303,20 @@ impl Kind {
         Ok((entry, Relays::Containers(Arc::clone(&self.relays))))
     }
 
+    /// Passes a connection on to a pod's own address, past the Service, until it ends; why there is none.
+    ///
+    /// # Errors
+    ///
+    /// What the relay said.
+    pub(super) async fn aim(&self, client: &mut TcpStream, to: SocketAddr) -> Result<(), String> {
+        let mut through = self.relays.aim(to).await?;
+        let passed = copy_bidirectional(client, &mut through.stream).await;
+        passed.map(drop).map_err(|error| {
+            through.reset();
+            error.to_string()
+        })
+    }
+
     /// The process id, on its node, of a container's main process.
     ///
     /// # Errors
@@ -319,9 +341,9 @@ impl Kind {
         self.node(node)?.sh(&format!("kill -{name} {pid}")).await.map(drop)
     }
 
-    /// How a container of a node ended, in its runtime's words; when it was seen.
-    pub fn exit_code(&self, node: &str, container: &str) -> Option<i32> {
-        self.exits.iter().find(|(name, _)| name == node)?.1.code(container)
+    /// How and when a container of a node ended, in its runtime's words; when that was seen.
+    pub fn exit(&self, node: &str, container: &str) -> Option<Exit> {
+        self.exits.iter().find(|(name, _)| name == node)?.1.of(container)
     }
 
     /// Whether the node gives a Service's connections (`namespace/name`) to exactly these pods; nothing when its rules

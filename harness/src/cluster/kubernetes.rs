@@ -21,10 +21,11 @@ use super::gate::{Gate, GateError};
 use super::kind::KindError;
 use super::manifest::Manifests;
 use super::process::Signal;
-use super::{Condition, FaultError, Replica, Unmet};
+use super::{Condition, FaultError, Page, Replica, Unmet};
 use crate::transcript::{Fault, Recorder, Symptom, Told, What};
 
 mod context;
+mod described;
 mod endpoints;
 mod forward;
 mod logs;
@@ -41,6 +42,9 @@ pub use site::{LABEL_MANAGED_BY, LABEL_RUN, MANAGER, Site};
 
 /// How long what was just changed may take to be seen by our own watch.
 const SEEN: Duration = Duration::from_secs(10);
+
+/// How long the API may take to tell everything that it has of a cell.
+const DESCRIBED: Duration = Duration::from_secs(20);
 
 /// Between two looks at what the nodes route, which nothing tells by itself.
 const LOOK_AGAIN: Duration = Duration::from_millis(250);
@@ -151,6 +155,14 @@ impl Kubernetes {
     /// What a client calls the Service: `NODE:NODEPORT` where it enters at a node, `CLUSTERIP:PORT` where it is a pod.
     pub fn authority(&self) -> String {
         self.gate.to().to_string()
+    }
+
+    /// Whether it records which replica each connection through the Service was given to.
+    pub async fn tells_routes(&self) -> bool {
+        match self.site.kind() {
+            Some(kind) => kind.tells_routes().await,
+            None => false,
+        }
     }
 
     /// A source address for the client of this number.
@@ -306,6 +318,19 @@ impl Kubernetes {
     /// The last lines that the replica printed, those of its earlier containers first; of a deleted one too.
     pub fn logs(&self, replica: &str) -> Vec<String> {
         self.logs.kept(replica)
+    }
+
+    /// The cell's objects as the API has them now, and what containers printed that were restarted.
+    pub async fn described(&self) -> Vec<Page> {
+        let described = described::described(self.site.client(), &self.objects);
+        let Ok(mut pages) = tokio::time::timeout(DESCRIBED, described).await else {
+            let text = format!("the API did not tell within {} s\n", DESCRIBED.as_secs());
+            return vec![Page { name: "objects.txt".to_owned(), text }];
+        };
+        for page in &mut pages {
+            page.text = self.recorder.mask(&page.text);
+        }
+        pages
     }
 
     /// Records the events that came last, and lets the namespace go in the background.

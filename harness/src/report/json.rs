@@ -30,6 +30,9 @@ pub struct Document {
     pub complete: bool,
     /// How long it took, in seconds.
     pub duration_s: f64,
+    /// Where the time went, cells aside: name and seconds.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub phases: Vec<(&'static str, f64)>,
     /// Every cell, sorted by name.
     pub cells: Vec<CellRow>,
     /// Cells that were listed as expected failures and did not fail.
@@ -61,6 +64,8 @@ pub struct CellRow {
     pub duration_s: f64,
     /// Where its transcript is.
     pub transcript: Option<PathBuf>,
+    /// The folder with what people read about it, when it did not pass.
+    pub evidence: Option<PathBuf>,
 }
 
 /// Writes the document to a file.
@@ -112,6 +117,7 @@ fn document(about: &About, summary: &Summary) -> Document {
         run: about.run.clone(),
         complete: summary.interrupted.is_none(),
         duration_s: summary.took.as_secs_f64(),
+        phases: summary.phases.iter().map(|phase| (phase.name, phase.took.as_secs_f64())).collect(),
         cells,
         stale: summary.stale.clone(),
     }
@@ -130,6 +136,7 @@ fn row(report: &CellReport, summary: &Summary) -> CellRow {
         notes: report.notes.clone(),
         duration_s: report.took.as_secs_f64(),
         transcript: report.transcript.clone(),
+        evidence: report.evidence.clone(),
         cell,
     }
 }

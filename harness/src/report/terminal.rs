@@ -14,6 +14,7 @@ use super::{About, RunEvent, Sink, Summary};
 use crate::check::{Finding, Verdict};
 use crate::plan::{Cell, Planned};
 use crate::run::CellReport;
+use crate::run::kind_hub::Phase;
 
 /// How many findings of one cell are told in full; the others are in the transcript.
 const FINDINGS_TOLD: usize = 3;
@@ -165,6 +166,9 @@ impl Terminal {
         if let Some(path) = &report.transcript {
             self.line(&format!("             transcript: {}", path.display()));
         }
+        if let Some(path) = &report.evidence {
+            self.line(&format!("             evidence: {}", path.display()));
+        }
         if let Some(about) = &self.about {
             let line = format!("             rerun: {} {}", about.rerun, report.cell);
             self.line(&line);
@@ -211,6 +215,10 @@ impl Terminal {
             of(Verdict::Inconclusive),
         );
         self.line(&line);
+        if !summary.phases.is_empty() {
+            let line = time_line(summary);
+            self.line(&line);
+        }
         if let Some(reason) = &summary.interrupted {
             self.line(&format!("warning: {reason}; {} of {} cells ran", summary.reports.len(), self.total));
         }
@@ -219,6 +227,22 @@ impl Terminal {
     fn paint(&self, text: &str, colour: &str) -> String {
         if self.colour { format!("\x1b[{colour}m{text}\x1b[0m") } else { text.to_owned() }
     }
+}
+
+/// Where the time went.
+fn time_line(summary: &Summary) -> String {
+    let ran = summary.reports.iter().filter(|report| report.verdict != Verdict::NotApplicable);
+    let (number, together) =
+        ran.fold((0_u32, Duration::ZERO), |(number, sum), report| (number + 1, sum + report.took));
+    let each = together / number.max(1);
+    let (end, begin): (Vec<_>, Vec<_>) = summary.phases.iter().partition(|phase| phase.name.ends_with("end"));
+    let told = |phases: Vec<&Phase>| -> Vec<String> {
+        phases.iter().map(|phase| format!("{} {:.1} s", phase.name, phase.took.as_secs_f64())).collect()
+    };
+    let cells =
+        format!("{number} cells x {:.1} s in {:.1} s", each.as_secs_f64(), summary.cells_took.as_secs_f64());
+    let parts: Vec<String> = told(begin).into_iter().chain([cells]).chain(told(end)).collect();
+    format!("        Time {}", parts.join(", "))
 }
 
 impl Sink for Terminal {

@@ -1,13 +1,13 @@
 //! A hub whose replicas are pods of a KIND cluster: the cluster, the image and the relays, made once per run.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::OnceCell;
 
 use super::Setup;
-use super::rig::{REFERENCE_IMAGE, RigError, shorten};
+use super::rig::{REFERENCE_IMAGE, RigError, secret_env, shorten};
 use crate::cluster::kind::{Binaries, CLUSTER, Goes, Image, Kind, KindError, RunLock};
 use crate::cluster::kubernetes::{Kubernetes, Site, UpError};
 use crate::cluster::manifest::Manifests;
@@ -35,6 +35,7 @@ pub enum Hurry {
 pub struct KindHub {
     pub(super) name: String,
     pub(super) manifests: Manifests,
+    secret_env: Vec<Secret>,
     /// Whether the readiness probe asks the hub itself.
     pub(super) asks: bool,
     /// Whether it is the reference hub.
@@ -49,6 +50,16 @@ pub struct KindHub {
     /// Set before the image is built: a run may be interrupted then.
     kind: OnceCell<Arc<Kind>>,
     up: OnceCell<Up>,
+    phases: Mutex<Vec<Phase>>,
+}
+
+/// A part of a run, and how long it took.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Phase {
+    /// What was done.
+    pub name: &'static str,
+    /// For how long.
+    pub took: Duration,
 }
 
 /// Hears what is being done.
@@ -89,6 +100,7 @@ impl KindHub {
         Ok(Self {
             name,
             manifests,
+            secret_env: secret_env(&env).collect(),
             asks,
             is_reference: image.is_none(),
             image,
@@ -99,6 +111,7 @@ impl KindHub {
             lock: OnceCell::new(),
             kind: OnceCell::new(),
             up: OnceCell::new(),
+            phases: Mutex::default(),
         })
     }
 
@@ -116,9 +129,19 @@ impl KindHub {
         self.up(say).await.map(drop)
     }
 
+    /// Where the time went, cells aside.
+    pub fn phases(&self) -> Vec<Phase> {
+        self.phases.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn took(&self, name: &'static str, since: Instant) {
+        let phase = Phase { name, took: since.elapsed() };
+        self.phases.lock().unwrap_or_else(PoisonError::into_inner).push(phase);
+    }
+
     /// What must not be recorded.
     pub(super) fn secret_values(&self) -> Vec<Secret> {
-        self.manifests.secret_values()
+        self.manifests.secret_values().into_iter().chain(self.secret_env.iter().cloned()).collect()
     }
 
     /// A cell's own namespace with so many replicas.
@@ -151,11 +174,13 @@ impl KindHub {
             // Cut off in the middle of making it, it would be of no use to anyone.
             return if self.is_making.load(Ordering::Relaxed) { self.remove(lock).await } else { Ok(()) };
         };
+        let began = Instant::now();
         if kind.goes_now() {
             kind.finish().await;
-            return self.remove(lock).await;
+            let removed = self.remove(lock).await;
+            self.took("the cluster's end", began);
+            return removed;
         }
-        let began = Instant::now();
         let namespaces = async {
             let Some(up) = self.up.get() else { return };
             match hurry {
@@ -168,7 +193,7 @@ impl KindHub {
             }
         };
         tokio::join!(kind.finish(), namespaces);
-        tracing::info!("namespaces and relays went within {:?}", began.elapsed());
+        self.took("namespaces' end", began);
         Ok(())
     }
 
@@ -201,14 +226,25 @@ impl KindHub {
                 let after = || format!("{:.1} s", began.elapsed().as_secs_f64());
                 // Making a cluster takes a minute, building the binaries for the first time three: without a cluster
                 // nobody waits for them.
-                let binaries = async { Ok(Binaries::build().await) };
-                let (kind, binaries) = tokio::try_join!(self.kind(say), binaries)?;
+                let cluster = async {
+                    let kind = self.kind(say).await;
+                    self.took("cluster", began);
+                    kind
+                };
+                let built = async {
+                    let binaries = Binaries::build().await;
+                    self.took("binaries (meanwhile)", began);
+                    Ok(binaries)
+                };
+                let (kind, binaries) = tokio::try_join!(cluster, built)?;
                 say(&format!("cluster up after {}", after()));
+                let since = Instant::now();
                 // Relays are of our image, whoever's hub is tested.
                 let ours = match binaries {
                     Ok(binaries) => kind.build(&binaries).await,
                     Err(error) => Err(error.into()),
                 };
+                self.took("image", since);
                 say(&format!("image built after {}", after()));
                 kind.reap().await?;
                 if let Ok(ours) = &ours {
@@ -223,7 +259,9 @@ impl KindHub {
                         theirs
                     }
                 };
+                let since = Instant::now();
                 let loaded = kind.load(&image).await?;
+                self.took("load", since);
                 say(&format!("image loaded into {} of {} nodes after {}", loaded.into, loaded.of, after()));
                 let site = Arc::new(Site::of_kind(Arc::clone(&kind), self.run.clone()).await?);
                 site.reap(RunLock::is_held).await;

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::Setup;
-use super::kind_hub::{Hurry, KindHub};
+use super::kind_hub::{Hurry, KindHub, Phase};
 use super::kube_hub::KubeHub;
 use crate::check::Strictness;
 use crate::cluster::Unmet;
@@ -33,6 +33,16 @@ const PROBES: ProbeNumbers =
 /// A replica that hangs leaves the Service before it is restarted: with equal thresholds either may come first.
 const LIVENESS_FAILURES: u32 = 10;
 const GRACE: Duration = Duration::from_secs(3);
+
+/// Variables whose names say that their values are secrets.
+pub(super) fn secret_env(env: &[(String, String)]) -> impl Iterator<Item = Secret> {
+    let telling = |name: &str| {
+        let name = name.to_ascii_uppercase();
+        ["KEY", "TOKEN", "SECRET", "PASSWORD"].iter().any(|word| name.contains(word))
+    };
+    let given = env.iter().filter(move |(name, _)| telling(name)).cloned();
+    given.map(|(name, value)| Secret { name, value })
+}
 
 /// The hub under test.
 pub enum Hub {
@@ -287,12 +297,7 @@ impl Rig {
             headers.map(|(name, value)| Secret { name: format!("header {name}"), value }).collect();
         if let Place::Local(local) = &self.place {
             secrets.extend(local.manifests.secret_values());
-            let telling = |name: &str| {
-                let name = name.to_ascii_uppercase();
-                ["KEY", "TOKEN", "SECRET", "PASSWORD"].iter().any(|word| name.contains(word))
-            };
-            let given = local.env.iter().filter(|(name, _)| telling(name)).cloned();
-            secrets.extend(given.map(|(name, value)| Secret { name, value }));
+            secrets.extend(secret_env(&local.env));
         }
         match &self.place {
             Place::Kind(hub) => secrets.extend(hub.secret_values()),
@@ -347,6 +352,14 @@ impl Rig {
             Place::Kind(_) => "kind",
             Place::Kube(_) => "kube",
             Place::Url(_) => "url",
+        }
+    }
+
+    /// Where the time of the run went, cells aside; nothing where there is no more to it.
+    pub fn phases(&self) -> Vec<Phase> {
+        match &self.place {
+            Place::Kind(hub) => hub.phases(),
+            Place::Local(_) | Place::Kube(_) | Place::Url(_) => Vec::new(),
         }
     }
 

@@ -8,7 +8,7 @@ mod words;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
@@ -26,6 +26,9 @@ pub use fault::TakenPort;
 pub use load::Load;
 pub use luck::{NO_LUCK, clients_to_spread, requests_without_luck};
 pub use words::outcome_text;
+
+/// Between two looks of a poll.
+const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
 /// One cell's cluster and recorder.
 pub struct Stage {
@@ -333,6 +336,24 @@ impl Stage {
     pub async fn until_stream_ends(&self, holder: &Holder) {
         let timeouts = &self.rig.timeouts;
         holder.session.stream_ended(timeouts.orphan_noticed + timeouts.slack).await;
+    }
+
+    /// Waits until the hub refuses what comes on this session, which its client has ended, for as long as it may take to
+    /// notice that.
+    pub async fn until_refused(&self, session: &Session, target: &Target, limit: Duration) {
+        let began = Instant::now();
+        let mut look = tokio::time::interval(LOOK_AGAIN);
+        let refused = async {
+            while !session.is_refused(target).await {
+                look.tick().await;
+            }
+        };
+        let is_met = tokio::time::timeout(limit, refused).await.is_ok();
+        self.recorder.record(What::Awaited {
+            condition: "the hub refuses the session that has ended".to_owned(),
+            took_ms: u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX),
+            unmet: (!is_met).then(|| "it takes requests of it".to_owned()),
+        });
     }
 
     /// Notes a made-up session id.

@@ -287,16 +287,25 @@ impl<'t> History<'t> {
         self.entries().last().map_or(At { seq: 0, us: 0 }, Entry::place)
     }
 
-    /// When a replica's process ended after it had begun to go.
-    pub fn process_ended(&self, replica: &str) -> Option<At> {
-        self.entries().iter().find_map(|entry| match &entry.what {
-            What::Pod { pod, change: PodChange::Terminated { .. } | PodChange::Deleted }
-                if pod == replica =>
-            {
-                Some(entry.place())
+    /// When a replica's process ended, from this place on: told by its node's runtime where that tells, else when the
+    /// cluster told of it.
+    pub fn process_ended(&self, replica: &str, since: At) -> Option<At> {
+        let mut ended = None;
+        for entry in self.entries().iter().filter(|entry| entry.seq >= since.seq) {
+            match (&entry.what, ended) {
+                (What::Pod { pod, change: PodChange::Terminated { .. } | PodChange::Deleted }, None)
+                    if pod == replica =>
+                {
+                    ended = Some(entry.place())
+                }
+                (What::Pod { pod, change: PodChange::Running { .. } }, Some(_)) if pod == replica => break,
+                (What::Exited { pod, at_us }, Some(told)) if pod == replica => {
+                    return Some(At { seq: told.seq, us: (*at_us).max(since.us) });
+                }
+                _ => {}
             }
-            _ => None,
-        })
+        }
+        ended
     }
 
     /// The stream that a session's messages come on: HTTP+SSE's one, or Streamable HTTP's GET streams.

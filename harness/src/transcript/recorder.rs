@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use super::{Entry, ExchangeId, What};
 
@@ -89,6 +89,12 @@ impl Recorder {
     /// How long the recording has been going on.
     pub fn elapsed(&self) -> Duration {
         self.began.elapsed()
+    }
+
+    /// Where a moment of this machine's clock lies in the recording, in microseconds since it began.
+    pub fn at_us(&self, moment: SystemTime) -> u64 {
+        let ago = SystemTime::now().duration_since(moment).unwrap_or_default();
+        u64::try_from(self.began.elapsed().saturating_sub(ago).as_micros()).unwrap_or(u64::MAX)
     }
 
     /// The text with every secret's value replaced by its name.

@@ -295,6 +295,14 @@ impl Session {
         Session::begin(&self.core.client, self.core.voice.with_id(id), inbox)
     }
 
+    /// Whether the hub refuses a request of this session by an HTTP error; the request is not recorded.
+    pub async fn is_refused(&self, target: &Target) -> bool {
+        let (inbox, _asked) = Inbox::new();
+        let client = self.core.client.unrecorded();
+        let twin = Session::begin(&client, Voice::clone(&self.core.voice), inbox);
+        matches!(twin.request(target, "ping", Value::Null).await, Outcome::Http { status, .. } if status >= 300)
+    }
+
     /// A random id of the same form as this session's.
     pub fn made_up_id(&self) -> Option<String> {
         endpoint::made_up(self.id()?)

@@ -4,6 +4,8 @@
 //! its own end of that connection, `+10.0.0.9:41234\n`, or with why there is none, `-Connection refused\n`. From then
 //! on bytes pass both ways; an end becomes an end and a reset a reset, since clients tell them apart.
 //!
+//! Its first line of output is the address at which it listens.
+//!
 //! Synchronous and without a runtime: there is one process per client, and it must start at once.
 
 use std::io::{self, Read, Write};
@@ -33,6 +35,9 @@ fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
+    if let Ok(addr) = listener.local_addr() {
+        let _ = writeln!(io::stdout(), "{addr}");
+    }
     for client in listener.incoming().flatten() {
         // Without a thread the connection is dropped, and the client sees that.
         let _ = Builder::new().stack_size(STACK).spawn(move || serve(client));

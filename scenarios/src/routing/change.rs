@@ -105,13 +105,18 @@ async fn scale_up(stage: &Stage) -> anyhow::Result<()> {
 async fn scale_down(stage: &Stage) -> anyhow::Result<()> {
     let (mut holders, calls) = begin(stage).await?;
     let fewer = stage.replica_count() - 1;
+    // From scaling to the signal takes a cluster its time: calls must be in flight when it comes.
+    let mut load = stage.keep_calling().await?;
     stage.step("a replica is taken away");
     stage.cluster().scale(fewer).await?;
     let mut keys = keys(&calls);
     finish(calls).await;
     stage.wait(Condition::Ready(fewer)).await?;
+    load.stop().await;
     // Which replica goes is not ours to choose; from here on the clients are known by what became of their owner.
     let departed = stage.departed();
+    let orphans = load.holders.iter().filter(|holder| !stays(holder, &departed));
+    join_all(orphans.map(|holder| stage.until_stream_ends(holder))).await;
     if holders.first().is_some_and(|holder| stays(holder, &departed)) {
         keys.reverse();
     }

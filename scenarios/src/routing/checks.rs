@@ -315,7 +315,10 @@ pub const ACCEPTED_CALLS_KEPT: Check = Check {
             else {
                 continue;
             };
-            let in_flight = call.sent < told_to_go && call.outcome.at().is_none_or(|at| at > told_to_go);
+            // From being told by the cluster to the signal, and while it drains, a replica may accept more.
+            let ended = owner.and_then(|owner| history.process_ended(owner, told_to_go));
+            let in_flight = call.outcome.at().is_none_or(|at| at > told_to_go)
+                && ended.is_none_or(|ended| call.sent < ended);
             if !in_flight || !was_accepted(history, call) {
                 continue;
             }

@@ -109,7 +109,12 @@ async fn unknown(stage: &Stage) -> anyhow::Result<()> {
     holder.session.end(&home(stage)?).await;
     if stage.transport() == Transport::Sse {
         // A hub learns of a closed stream from its operating system; the contract gives it this long.
-        stage.pause(CLOSING).await;
+        let ended = holder.session.with_id(id.clone());
+        match home(stage)? {
+            owner if aim => stage.until_refused(&ended, &owner, CLOSING).await,
+            // Who refuses may be another replica, which never knew it.
+            _ => stage.pause(CLOSING).await,
+        }
     }
     let twin = holder.with_session(holder.session.with_id(id));
     for target in &targets {

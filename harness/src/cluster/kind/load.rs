@@ -19,6 +19,27 @@ use super::{Image, KindError};
 /// How many chunks may wait for a node that is slower than the others.
 const AHEAD: usize = 64;
 
+/// What stands between a node's images and the digests of its content.
+const BLOBS: &str = "--blobs--";
+
+/// What a node has.
+enum Content {
+    /// The image.
+    TheImage,
+    /// These digests, of other images.
+    Blobs(BTreeSet<String>),
+}
+
+impl Content {
+    /// What there is of other images, where the image itself is lacking.
+    fn lacking(self) -> Option<BTreeSet<String>> {
+        match self {
+            Content::TheImage => None,
+            Content::Blobs(blobs) => Some(blobs),
+        }
+    }
+}
+
 /// What loading came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Loaded {
@@ -40,16 +61,15 @@ pub(super) async fn into_nodes(
     let name = full_name(&image.reference);
     let looked = nodes.iter().map(|node| {
         let (name, id) = (&name, &id);
-        async move { Ok::<_, KindError>((node, node.has(name, id).await?)) }
+        async move { Ok::<_, KindError>((node, node.content(name, id).await?)) }
     });
     let looked: Result<Vec<_>, _> = join_all(looked).await.into_iter().collect();
-    let lacking: Vec<&Arc<Node>> =
-        looked?.into_iter().filter(|(_, has)| !has).map(|(node, _)| node).collect();
+    let (lacking, known): (Vec<&Arc<Node>>, Vec<BTreeSet<String>>) =
+        looked?.into_iter().filter_map(|(node, content)| Some((node, content.lacking()?))).unzip();
     let loaded = Loaded { into: lacking.len(), of: nodes.len() };
     if lacking.is_empty() {
         return Ok(loaded);
     }
-    let known = join_all(lacking.iter().map(|node| node.blobs())).await;
     if spread(docker, &lacking, image, &known).await.is_err() {
         // A node that lost a layer which it still names, or a Docker that writes archives of the older kind.
         let nothing = vec![BTreeSet::new(); lacking.len()];
@@ -102,10 +122,18 @@ async fn spread(
 // === impl Node ===
 
 impl Node {
-    /// Whether the node has this image under this name.
-    async fn has(&self, name: &str, id: &str) -> Result<bool, KindError> {
-        let listed = self.sh("ctr --namespace=k8s.io images ls").await?;
-        Ok(is_listed(&listed, name, id))
+    /// Whether the node has this image under this name, or what it has of any.
+    async fn content(&self, name: &str, id: &str) -> Result<Content, KindError> {
+        let command = format!(
+            "ctr --namespace=k8s.io images ls && echo {BLOBS} && ctr --namespace=k8s.io content ls -q"
+        );
+        let listed = self.sh(&command).await?;
+        let (images, blobs) = listed.split_once(BLOBS).unwrap_or((&listed, ""));
+        if is_listed(images, name, id) {
+            return Ok(Content::TheImage);
+        }
+        let digests = blobs.lines().filter_map(|line| line.trim().strip_prefix("sha256:"));
+        Ok(Content::Blobs(digests.map(str::to_owned).collect()))
     }
 
     /// Removes our own images but for these.
@@ -117,12 +145,6 @@ impl Node {
             return Ok(());
         }
         self.sh(&format!("ctr --namespace=k8s.io images rm {}", old.join(" "))).await.map(drop)
-    }
-
-    /// The digests of what the node has of any image.
-    async fn blobs(&self) -> BTreeSet<String> {
-        let listed = self.sh("ctr --namespace=k8s.io content ls -q").await.unwrap_or_default();
-        listed.lines().filter_map(|line| line.trim().strip_prefix("sha256:")).map(str::to_owned).collect()
     }
 
     async fn import(

@@ -1,23 +1,32 @@
-//! RelayContainers: containers on the cluster's network, one per wire client, so that each has an address of its own.
+//! Relays: containers on the cluster's network, one per wire client, so that each has an address of its own.
 //!
-//! From this machine every client would look alike to a node. RelayContainers are of the run, not of a cell: which client an
-//! address is matters to one Service at a time. They are started as clients appear.
+//! From this machine every client would look alike to a node. Relays are of the run, not of a cell: which client an
+//! address is matters to one Service at a time. They are started as clients appear. One more relay runs in the network of
+//! a node itself, from where every pod is reached at its own address.
 
+use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bollard::Docker;
-use bollard::models::{ContainerCreateBody, HostConfig, PortBinding};
+use bollard::models::{ContainerCreateBody, HostConfig, NetworkSettings, PortBinding};
 use bollard::query_parameters::{
-    CreateContainerOptionsBuilder, InspectContainerOptions, StartContainerOptions,
+    CreateContainerOptionsBuilder, InspectContainerOptions, LogsOptionsBuilder, StartContainerOptions,
 };
+use futures_util::StreamExt;
+use tokio::io::BufReader;
 use tokio::net::TcpStream;
 use tokio::sync::{OnceCell, Semaphore};
 use tokio::task::JoinSet;
+use tokio_util::either::Either;
 
-use super::KindError;
+use super::{KindError, RunLock};
+use crate::cluster::gate::{Through, ask};
 use crate::cluster::kubernetes::{LABEL_MANAGED_BY, LABEL_RUN, MANAGER};
+
+/// The label that says for which cluster something is.
+const LABEL_CLUSTER: &str = "hubcheck/cluster";
 
 /// Where a relay listens.
 const PORT: u16 = 7000;
@@ -29,39 +38,62 @@ const AT_ONCE: usize = 8;
 const STARTING: usize = 4;
 
 /// How long a new relay may take to listen.
-const LISTENS: Duration = Duration::from_secs(10);
+const LISTENS: Duration = Duration::from_secs(30);
 
-const TRY_AGAIN: Duration = Duration::from_millis(20);
+/// Elsewhere containers run in a virtual machine whose network this one does not reach: relays have a port here.
+const IS_PUBLISHED: bool = !cfg!(target_os = "linux");
 
 /// The relays of one run.
 pub(in crate::cluster) struct RelayContainers {
     docker: Docker,
     network: String,
     run: String,
+    cluster: String,
     image: Mutex<Option<String>>,
     started: Mutex<Vec<Arc<OnceCell<SocketAddr>>>>,
     starting: Mutex<JoinSet<()>>,
     permits: Semaphore,
+    /// The node in whose network one more relay runs, and that relay.
+    node: String,
+    inside: OnceCell<SocketAddr>,
+}
+
+/// Where a relay runs.
+#[derive(Clone, Copy, Debug)]
+enum Spot {
+    /// On the cluster's network, with an address of its own: the client's of this number.
+    Client(usize),
+    /// In the network of the node.
+    Node,
 }
 
 // === impl RelayContainers ===
 
 impl RelayContainers {
-    pub(super) fn new(docker: Docker, network: String, run: String) -> Self {
+    pub(super) fn new(docker: Docker, network: String, node: String, run: &RunLock) -> Self {
         Self {
             docker,
             network,
-            run,
+            run: run.run().to_owned(),
+            cluster: run.cluster().to_owned(),
             image: Mutex::default(),
             started: Mutex::default(),
             starting: Mutex::default(),
             permits: Semaphore::new(STARTING),
+            node,
+            inside: OnceCell::new(),
         }
     }
 
     /// From now on relays run this image; the first of them are started.
     pub(super) fn open(self: &Arc<Self>, image: String) {
         *lock(&self.image) = Some(image);
+        let relays = Arc::clone(self);
+        lock(&self.starting).spawn(async move {
+            if let Err(error) = relays.inside().await {
+                tracing::warn!("the relay in the node's network: {error}");
+            }
+        });
         (0..AT_ONCE).for_each(|number| self.prepare(number));
     }
 
@@ -88,6 +120,24 @@ impl RelayContainers {
         Ok(stream)
     }
 
+    /// Connects to a pod's own address, past the Service.
+    pub(super) async fn aim(&self, to: SocketAddr) -> Result<Through, String> {
+        let relay = self.inside().await.map_err(|error| error.to_string())?;
+        let aimed = async {
+            let stream = if IS_PUBLISHED {
+                // The node's network is not reached from here either.
+                let way = self.pipe(0).await.map_err(io::Error::other)?;
+                ask(BufReader::new(Either::Left(way)), relay).await?.stream
+            } else {
+                let stream = TcpStream::connect(relay).await?;
+                stream.set_nodelay(true)?;
+                BufReader::new(Either::Left(stream))
+            };
+            ask(stream, to).await
+        };
+        aimed.await.map_err(|error| format!("the relay in the node's network: {error}"))
+    }
+
     /// Starts no more.
     pub(super) async fn close(&self) {
         let mut starting = std::mem::take(&mut *lock(&self.starting));
@@ -96,7 +146,11 @@ impl RelayContainers {
     }
 
     async fn addr(&self, number: usize) -> Result<SocketAddr, KindError> {
-        self.cell(number).get_or_try_init(|| self.start(number)).await.copied()
+        self.cell(number).get_or_try_init(|| self.start(Spot::Client(number))).await.copied()
+    }
+
+    async fn inside(&self) -> Result<SocketAddr, KindError> {
+        self.inside.get_or_try_init(|| self.start(Spot::Node)).await.copied()
     }
 
     fn cell(&self, number: usize) -> Arc<OnceCell<SocketAddr>> {
@@ -107,28 +161,37 @@ impl RelayContainers {
         Arc::clone(&started[number])
     }
 
-    async fn start(&self, number: usize) -> Result<SocketAddr, KindError> {
+    async fn start(&self, spot: Spot) -> Result<SocketAddr, KindError> {
         let _permit = self.permits.acquire().await;
-        let name = format!("hubcheck-relay-{}-{number}", self.run);
-        let labels = [(LABEL_MANAGED_BY, MANAGER), (LABEL_RUN, &self.run)];
+        let (name, network, listen) = match spot {
+            Spot::Client(number) => {
+                let name = format!("hubcheck-relay-{}-{number}", self.run);
+                (name, self.network.clone(), format!("0.0.0.0:{PORT}"))
+            }
+            // Other runs have one there too: it takes any port, and says which.
+            Spot::Node => {
+                let name = format!("hubcheck-relay-{}-node", self.run);
+                (name, format!("container:{}", self.node), "0.0.0.0:0".to_owned())
+            }
+        };
+        let labels = [(LABEL_MANAGED_BY, MANAGER), (LABEL_RUN, &self.run), (LABEL_CLUSTER, &self.cluster)];
         let mut host = HostConfig {
-            network_mode: Some(self.network.clone()),
+            network_mode: Some(network),
             auto_remove: Some(true),
             readonly_rootfs: Some(true),
             cap_drop: Some(vec!["ALL".to_owned()]),
             ..HostConfig::default()
         };
         let port = format!("{PORT}/tcp");
-        let is_published = !cfg!(target_os = "linux");
+        let is_published = IS_PUBLISHED && matches!(spot, Spot::Client(_));
         if is_published {
-            // Elsewhere containers run in a virtual machine whose network this one does not reach.
             let binding = PortBinding { host_ip: Some("127.0.0.1".to_owned()), host_port: None };
             host.port_bindings = Some([(port.clone(), Some(vec![binding]))].into());
         }
         let body = ContainerCreateBody {
             image: lock(&self.image).clone(),
             entrypoint: Some(vec!["/relay".to_owned()]),
-            cmd: Some(vec![format!("0.0.0.0:{PORT}")]),
+            cmd: Some(vec![listen]),
             labels: Some(labels.map(|(name, value)| (name.to_owned(), value.to_owned())).into()),
             exposed_ports: is_published.then(|| vec![port.clone()]),
             host_config: Some(host),
@@ -140,31 +203,53 @@ impl RelayContainers {
         let id = made.map_err(KindError::docker(doing()))?.id;
         let started = self.docker.start_container(&id, None::<StartContainerOptions>).await;
         started.map_err(KindError::docker(doing()))?;
-        let inspected = self.docker.inspect_container(&id, None::<InspectContainerOptions>).await;
-        let settings = inspected.map_err(KindError::docker(doing()))?.network_settings.unwrap_or_default();
+        let told = self.told(&id).await;
+        if matches!(spot, Spot::Node) {
+            let port = told.map(|told| told.port());
+            let node = self.inspect(&self.node, &doing()).await?;
+            return own_ip(&node, &self.network)
+                .zip(port)
+                .map(SocketAddr::from)
+                .ok_or_else(|| KindError::NoRelay(name));
+        }
+        let inspected = self.inspect(&id, &doing()).await?;
         let published = || {
-            let bindings = settings.ports.clone()?.remove(&port)??;
+            let bindings = inspected.ports.clone()?.remove(&port)??;
             let port = bindings.first()?.host_port.as_ref()?.parse().ok()?;
             Some(SocketAddr::from(([127, 0, 0, 1], port)))
         };
-        let own = || {
-            let endpoint = settings.networks.as_ref()?.get(&self.network)?.clone();
-            let ip: IpAddr = endpoint.ip_address?.to_string().parse().ok()?;
-            Some(SocketAddr::new(ip, PORT))
-        };
+        let own = || own_ip(&inspected, &self.network).map(|ip| SocketAddr::new(ip, PORT));
         let addr = if is_published { published() } else { own() };
-        let addr = addr.ok_or_else(|| KindError::NoNode(name.clone()))?;
-        let mut again = tokio::time::interval(TRY_AGAIN);
-        let listens = async {
-            while TcpStream::connect(addr).await.is_err() {
-                again.tick().await;
-            }
-        };
-        if tokio::time::timeout(LISTENS, listens).await.is_err() {
-            tracing::warn!("{name} does not listen at {addr}");
-        }
-        Ok(addr)
+        addr.filter(|_| told.is_some()).ok_or_else(|| KindError::NoRelay(name))
     }
+
+    /// Where a relay listens, in its own network, as it says once it does.
+    async fn told(&self, id: &str) -> Option<SocketAddr> {
+        let options = LogsOptionsBuilder::new().follow(true).stdout(true).build();
+        let mut output = self.docker.logs(id, Some(options));
+        let told = async {
+            let mut said = String::new();
+            while let Some(Ok(chunk)) = output.next().await {
+                said.push_str(&String::from_utf8_lossy(&chunk.into_bytes()));
+                if let Some((line, _)) = said.split_once('\n') {
+                    return line.parse().ok();
+                }
+            }
+            None
+        };
+        tokio::time::timeout(LISTENS, told).await.ok().flatten()
+    }
+
+    async fn inspect(&self, container: &str, doing: &str) -> Result<NetworkSettings, KindError> {
+        let inspected = self.docker.inspect_container(container, None::<InspectContainerOptions>).await;
+        Ok(inspected.map_err(KindError::docker(doing))?.network_settings.unwrap_or_default())
+    }
+}
+
+// === helpers ===
+
+fn own_ip(settings: &NetworkSettings, network: &str) -> Option<IpAddr> {
+    settings.networks.as_ref()?.get(network)?.ip_address.as_ref()?.to_string().parse().ok()
 }
 
 fn lock<T>(shared: &Mutex<T>) -> MutexGuard<'_, T> {

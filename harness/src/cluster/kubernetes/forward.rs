@@ -1,78 +1,103 @@
-//! One replica aimed at: a local listener whose connections go through a port-forward of the API server.
+//! One replica aimed at: a local listener whose connections go straight to its pod, past kube-proxy.
 //!
-//! This passes kube-proxy by. What the replica refuses is seen as a reset: the listener here has taken the connection
-//! by then.
+//! What the replica refuses is seen as a reset: the listener here has taken the connection by then.
 
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::Api;
 use tokio::io::copy_bidirectional;
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::task::AbortOnDropHandle;
+
+use crate::cluster::kind::Kind;
 
 /// The listener of one replica. Dropping it closes every connection.
 pub(super) struct Forward {
     addr: SocketAddr,
+    pod: watch::Sender<Option<IpAddr>>,
     _task: AbortOnDropHandle<()>,
+}
+
+/// How the pod is reached.
+#[derive(Clone)]
+pub(super) enum Way {
+    /// At its own address, through a relay in the network of a node.
+    Relay(Arc<Kind>),
+    /// By its name, through the API server, which tells of closed streams and refusals when it likes.
+    PortForward(Box<Api<Pod>>, String),
 }
 
 // === impl Forward ===
 
 impl Forward {
-    pub(super) fn open(pods: Api<Pod>, pod: String, port: u16) -> io::Result<Self> {
+    pub(super) fn open(way: Way, port: u16) -> io::Result<Self> {
         let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
         listener.set_nonblocking(true)?;
         let listener = TcpListener::from_std(listener)?;
         let addr = listener.local_addr()?;
-        let task = tokio::spawn(serve(listener, pods, pod, port));
-        Ok(Self { addr, _task: AbortOnDropHandle::new(task) })
+        let (pod, address) = watch::channel(None);
+        let task = tokio::spawn(serve(listener, way, address, port));
+        Ok(Self { addr, pod, _task: AbortOnDropHandle::new(task) })
     }
 
     pub(super) fn addr(&self) -> SocketAddr {
         self.addr
     }
+
+    /// Where the pod is now; nowhere once its record is gone: the address may be given to another one.
+    pub(super) fn is_at(&self, ip: Option<IpAddr>) {
+        self.pod.send_replace(ip);
+    }
 }
 
-async fn serve(listener: TcpListener, pods: Api<Pod>, pod: String, port: u16) {
+async fn serve(listener: TcpListener, way: Way, pod: watch::Receiver<Option<IpAddr>>, port: u16) {
     let mut connections = JoinSet::new();
     loop {
         tokio::select! {
             accepted = listener.accept() => match accepted {
                 Ok((client, _)) => {
-                    connections.spawn(pass(client, pods.clone(), pod.clone(), port));
+                    let ip = *pod.borrow();
+                    let way = way.clone();
+                    connections.spawn(async move { way.pass(client, ip, port).await });
                 }
-                Err(error) => tracing::debug!("accepting for {pod}: {error}"),
+                Err(error) => tracing::debug!("accepting for {:?}: {error}", *pod.borrow()),
             },
             Some(_) = connections.join_next() => {}
         }
     }
 }
 
-async fn pass(mut client: TcpStream, pods: Api<Pod>, pod: String, port: u16) {
-    let _ = client.set_nodelay(true);
-    let mut forwarded = match pods.portforward(&pod, &[port]).await {
-        Ok(forwarded) => forwarded,
-        Err(error) => {
-            tracing::debug!("forwarding to {pod}: {error}");
+// === impl Way ===
+
+impl Way {
+    async fn pass(&self, mut client: TcpStream, ip: Option<IpAddr>, port: u16) {
+        let _ = client.set_nodelay(true);
+        let passed = match (self, ip) {
+            (Way::Relay(kind), Some(ip)) => kind.aim(&mut client, SocketAddr::new(ip, port)).await,
+            (Way::Relay(_), None) => Err("no pod".to_owned()),
+            (Way::PortForward(pods, pod), _) => port_forward(&mut client, pods, pod, port).await,
+        };
+        if let Err(why) = passed {
+            tracing::debug!("passing on to {ip:?}: {why}");
             let _ = client.set_zero_linger();
-            return;
         }
-    };
+    }
+}
+
+async fn port_forward(client: &mut TcpStream, pods: &Api<Pod>, pod: &str, port: u16) -> Result<(), String> {
+    let forwarded = pods.portforward(pod, &[port]).await;
+    let mut forwarded = forwarded.map_err(|error| format!("forwarding to {pod}: {error}"))?;
     let (Some(mut replica), Some(refused)) = (forwarded.take_stream(port), forwarded.take_error(port)) else {
-        return;
+        return Ok(());
     };
-    let copied = tokio::select! {
-        copied = copy_bidirectional(&mut client, &mut replica) => copied.is_ok(),
+    tokio::select! {
+        copied = copy_bidirectional(client, &mut replica) => copied.map(drop).map_err(|error| error.to_string()),
         // The kubelet tells on a channel of its own that the replica refused.
-        Some(why) = refused => {
-            tracing::debug!("forwarding to {pod}: {why}");
-            false
-        }
-    };
-    if !copied {
-        let _ = client.set_zero_linger();
+        Some(why) = refused => Err(format!("forwarding to {pod}: {why}")),
     }
 }

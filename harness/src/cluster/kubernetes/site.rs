@@ -21,7 +21,7 @@ use super::context::{Context, Reached, reach};
 use super::objects::{Exposed, Served};
 use super::relays::RelayPods;
 use crate::cluster::gate::{Entry, GateError, Relays};
-use crate::cluster::kind::{Kind, home};
+use crate::cluster::kind::{Exit, Kind, home};
 
 /// Our name in managed fields.
 pub const MANAGER: &str = "hubcheck";
@@ -161,9 +161,9 @@ impl Site {
         kind.routes(node, service, pods).await
     }
 
-    /// How a container of a node ended, in its runtime's words, where they are heard.
-    pub(super) fn exit_code(&self, node: &str, container: &str) -> Option<i32> {
-        self.kind()?.exit_code(node, container)
+    /// How and when a container of a node ended, in its runtime's words, where they are heard.
+    pub(super) fn exit(&self, node: &str, container: &str) -> Option<Exit> {
+        self.kind()?.exit(node, container)
     }
 
     pub(super) fn has_slices(&self) -> bool {

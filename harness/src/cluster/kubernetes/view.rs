@@ -38,6 +38,8 @@ pub(super) struct PodView {
     pub(super) forward: SocketAddr,
     pub(super) node: Option<String>,
     pub(super) grace_s: u64,
+    /// Whether its kubelet has said that it ends the container.
+    pub(super) is_told: bool,
     pub(super) seen: Seen,
 }
 
@@ -94,6 +96,7 @@ impl View {
             ready: pod.seen.is_ready,
             restarts: pod.seen.restarts,
             terminating: pod.seen.is_terminating,
+            told_to_go: pod.seen.is_terminating && pod.is_told,
         };
         self.pods.iter().map(replica).collect()
     }

@@ -16,7 +16,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use super::endpoints::{ready_of, ready_of_slice};
-use super::forward::Forward;
+use super::forward::{Forward, Way};
 use super::logs::Logs;
 use super::objects::Objects;
 use super::seen::Seen;
@@ -26,6 +26,9 @@ use crate::transcript::{PodChange, Recorder, What};
 
 /// The port of a container that names none.
 const PORT: u16 = 8000;
+
+/// The reason of the event by which a kubelet says that it ends a container.
+const KILLING: &str = "Killing";
 
 /// What the API tells.
 #[expect(clippy::large_enum_variant, reason = "there is one at a time, and it is taken at once")]
@@ -45,8 +48,8 @@ struct Watching {
     recorder: Recorder,
     logs: Arc<Logs>,
     known: View,
-    /// Kept to the end: a pod whose record is gone may still serve what it has.
-    forwards: Vec<Forward>,
+    /// By pod. Kept to the end: a pod whose record is gone may still serve what it has.
+    forwards: BTreeMap<String, Forward>,
     /// Pods that a new listing has named so far.
     listed: Option<BTreeSet<String>>,
     /// Events that were recorded, with their messages.
@@ -88,7 +91,7 @@ pub(super) fn start(
         recorder,
         logs,
         known: View::default(),
-        forwards: Vec::new(),
+        forwards: BTreeMap::new(),
         listed: None,
         told: BTreeMap::new(),
         slices: BTreeMap::new(),
@@ -180,10 +183,10 @@ impl Watching {
         let spec = pod.spec.as_ref();
         let before = self.known.pods.iter().position(|known| known.name == name);
         if let Some(known) = before.map(|idx| &self.known.pods[idx]) {
-            let code = |container: &str| self.site.exit_code(known.node.as_deref()?, container);
+            let code = |container: &str| Some(self.site.exit(known.node.as_deref()?, container)?.code);
             seen.find_out(&known.seen, code);
         }
-        let restarts = seen.restarts;
+        let (restarts, ip) = (seen.restarts, seen.ip);
         let changes = seen.changes_since(before.map(|idx| &self.known.pods[idx].seen));
         let node = spec.and_then(|spec| spec.node_name.clone());
         match before {
@@ -192,33 +195,65 @@ impl Watching {
                 (known.seen, known.node) = (seen, node);
             }
             None => {
-                let forward = match Forward::open(self.pods.clone(), name.clone(), port(pod)) {
+                let forward = match Forward::open(self.way_to(&name), port(pod)) {
                     Ok(forward) => forward,
                     Err(error) => return tracing::warn!("no port to forward to {name} from: {error}"),
                 };
                 let grace_s = spec.and_then(|spec| spec.termination_grace_period_seconds);
                 let grace_s = u64::try_from(grace_s.unwrap_or(30)).unwrap_or(30);
-                let view = PodView { name: name.clone(), forward: forward.addr(), node, grace_s, seen };
-                self.forwards.push(forward);
+                let view = PodView {
+                    name: name.clone(),
+                    forward: forward.addr(),
+                    node,
+                    grace_s,
+                    is_told: false,
+                    seen,
+                };
+                self.forwards.insert(name.clone(), forward);
                 self.known.pods.push(view);
             }
         }
+        if let Some(forward) = self.forwards.get(&name) {
+            forward.is_at(ip);
+        }
         let ran = changes.iter().any(|change| matches!(change, PodChange::Running { .. }));
+        let exited_at = || {
+            let pod = self.known.pod(&name)?;
+            let container = &pod.seen.ended.as_ref()?.container;
+            let at = self.site.exit(pod.node.as_deref()?, container)?.at?;
+            Some(What::Exited { pod: name.clone(), at_us: self.recorder.at_us(at) })
+        };
+        let exited = exited_at();
         for change in changes {
-            if matches!(change, PodChange::Terminated { .. }) {
+            let has_ended = matches!(change, PodChange::Terminated { .. });
+            if has_ended {
                 // It may have been too short-lived to be seen running.
                 self.logs.ended(&name, restarts);
             }
             self.recorder.record(What::Pod { pod: name.clone(), change });
+            if has_ended && let Some(exited) = &exited {
+                self.recorder.record(exited.clone());
+            }
         }
         if ran {
             self.logs.follow(&name, restarts);
         }
     }
 
+    /// How one replica is reached past the Service.
+    fn way_to(&self, pod: &str) -> Way {
+        match self.site.kind() {
+            Some(kind) => Way::Relay(Arc::clone(kind)),
+            None => Way::PortForward(Box::new(self.pods.clone()), pod.to_owned()),
+        }
+    }
+
     fn pod_gone(&mut self, name: &str) {
         let before = self.known.pods.len();
         self.known.pods.retain(|pod| pod.name != name);
+        if let Some(forward) = self.forwards.get(name) {
+            forward.is_at(None);
+        }
         if self.known.pods.len() < before {
             self.recorder.record(What::Pod { pod: name.to_owned(), change: PodChange::Deleted });
         }
@@ -227,6 +262,12 @@ impl Watching {
     fn told(&mut self, event: &Told) {
         let name = event.metadata.name.clone().unwrap_or_default();
         let (object, reason, message) = words(event);
+        if reason == KILLING
+            && let Some(name) = object.strip_prefix("Pod/")
+            && let Some(pod) = self.known.pods.iter_mut().find(|pod| pod.name == name)
+        {
+            pod.is_told = true;
+        }
         if self.told.insert(name, message.clone()).as_ref() != Some(&message) {
             self.recorder.record(What::Event { object, reason, message });
         }

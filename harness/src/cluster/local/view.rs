@@ -91,6 +91,8 @@ impl View {
             ready: pod.status.is_ready,
             restarts: pod.status.restarts,
             terminating: pod.is_terminating,
+            // Here both are one.
+            told_to_go: pod.is_terminating,
         };
         self.pods.iter().map(replica).collect()
     }

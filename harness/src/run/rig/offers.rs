@@ -17,8 +17,9 @@ const CLUSTER: [Need; 7] = [
     Need::Edit,
 ];
 
-/// What only those have whose nodes are ours: there we see processes, and what the kernel routes.
-const NODES: [Need; 3] = [Need::Routed, Need::KillProcess, Need::SignalProcess];
+/// What only those have whose nodes are ours: there we see processes. Whether it is told which replica got a connection
+/// is asked of the cluster once it is up.
+const NODES: [Need; 2] = [Need::KillProcess, Need::SignalProcess];
 
 /// What only a real Kubernetes has. The embedded cluster imitates none of it.
 const KUBERNETES: [Need; 3] = [Need::Images, Need::Scheduler, Need::Kubeconfig];

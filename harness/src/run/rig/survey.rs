@@ -27,6 +27,9 @@ impl Rig {
     pub async fn survey(&mut self, wanted: &[Transport], by_name: bool) -> Result<(), RigError> {
         let recorder = Recorder::new(self.secrets());
         let cluster = self.up(1, None, &Setup::ORDINARY, &recorder).await?;
+        if cluster.tells_routes().await {
+            self.offers.has.insert(Need::Routed);
+        }
         let surveyed = self.survey_on(&cluster, wanted, by_name, &recorder).await;
         cluster.down().await;
         self.offers.has.extend(surveyed?);

@@ -27,7 +27,7 @@ const LOAD_HOLD: Duration = Duration::from_millis(600);
 const OPENED_EVERY: Duration = Duration::from_millis(50);
 
 impl Stage {
-    /// Keeps calls in flight on a session of its own at each ready replica, until a replica begins to go or
+    /// Keeps calls in flight on a session of its own at each ready replica, until its process is told to go or
     /// [`Load::stop`]. They overlap, so that at any moment some call is in flight; how many there are differs from run to
     /// run, so snapshots leave their clients out.
     ///
@@ -51,7 +51,7 @@ impl Stage {
                 load.workers.spawn(async move {
                     while pending.outcome().await.result().is_some()
                         && !stop.is_cancelled()
-                        && cluster.replica(&replica).is_ok_and(|pod| !pod.terminating)
+                        && cluster.replica(&replica).is_ok_and(|pod| !pod.told_to_go)
                     {
                         let params = again.clone();
                         pending = holder

@@ -16,8 +16,9 @@ pub(super) fn went_under<'t>(history: &History<'t>, session: &Session<'t>) -> Op
         return None;
     }
     let gone = match how {
-        Departure::Killed => left,
-        Departure::Graceful | Departure::Starved => history.process_ended(owner)?,
+        // From being asked for to being done takes a cluster its time.
+        Departure::Killed => history.process_ended(owner, left).unwrap_or(left),
+        Departure::Graceful | Departure::Starved => history.process_ended(owner, left)?,
         // A stopped process holds its connections: only the client can bound those.
         Departure::Stopped => return None,
     };
@@ -40,7 +41,7 @@ pub(super) fn judge_orphan(
         judgement.judged();
         // A stream that the client had to close was not ended by anyone who knew that its owner is gone.
         let ended = stream.end.filter(|(_, how)| **how != End::ClosedByClient);
-        let told = ended.is_some_and(|(at, _)| at < gone || gone.until(at) <= limit);
+        let told = ended.is_some_and(|(at, _)| gone.until(at) <= limit);
         if !told {
             let expected = format!("the stream of client `{}` ends within 2 s of `{owner}`", session.client);
             let actual = match ended {
@@ -56,8 +57,8 @@ pub(super) fn judge_orphan(
     });
     for call in own {
         judgement.judged();
-        let since = gone.max(call.sent);
-        let told = call.outcome.at().is_some_and(|at| at < since || since.until(at) <= limit);
+        let since = std::cmp::max_by_key(gone, call.sent, |at| at.us);
+        let told = call.outcome.at().is_some_and(|at| since.until(at) <= limit);
         if !told {
             let expected =
                 format!("an answer or an error to {} within 2 s of `{owner}` going", call_text(call));
