@@ -53,6 +53,10 @@ conformance:
 run *args:
     cargo run --release -- run {{args}}
 
+# Bringing an image into the KIND cluster, against `kind load` (needs `hubcheck up`)
+bench-load:
+    cargo bench -p harness --bench load
+
 # What the reference hub costs
 bench *args:
     cargo bench -p hub -- {{args}}
