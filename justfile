@@ -35,6 +35,10 @@ parity *filters:
     -cargo run --release -- run --backend kind --keep --evidence target/parity/kind {{filters}}
     cargo run --release -- parity target/parity/local target/parity/kind --accepted scenarios/expected/parity.toml
 
+# What a run leaves on a KIND cluster however it ends: makes and removes a cluster of its own, three times
+e2e-cleanup:
+    HUBCHECK_BACKEND=kind cargo test -p scenarios --test on_kind_cleanup
+
 # === snapshots ===
 
 # Rewrite the snapshots; then read `git diff snapshots/`
