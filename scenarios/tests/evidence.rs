@@ -6,13 +6,17 @@ use std::path::{Path, PathBuf};
 
 use harness::check::Verdict;
 use harness::cluster::manifest::Manifests;
+use harness::timeouts::Timeouts;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_failing_cell_leaves_evidence_without_secrets() {
     // This hub prints its secrets and sends them to clients: the worst case.
     let clean = support::rig(&[]).await;
-    let rig =
-        support::rig_like(&clean, &[("DEFECT", "shows-secrets"), ("SOME_TOKEN", "value-of-some-token")]);
+    let rig = support::rig_like(
+        &clean,
+        &[("DEFECT", "shows-secrets"), ("SOME_TOKEN", "value-of-some-token")],
+        Timeouts::default(),
+    );
     let planned = support::planned(&rig, &["wrong-replica-answers-fast@sse"]);
     let (report, _) = support::cell(&rig, planned[0].cell).await;
     assert_ne!(report.verdict, Verdict::Pass);
