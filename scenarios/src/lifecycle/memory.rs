@@ -81,9 +81,7 @@ async fn fill(stage: &Stage, steps: u64) -> anyhow::Result<()> {
     stage.step("the memory is filled");
     stage.starves(&owner);
     for filler in &fillers {
-        let mib = limit / steps + 1;
-        let outcome = stage.call(filler, &target, Tool::Allocate, serde_json::json!({ "mib": mib })).await;
-        if outcome.result().is_none() {
+        if stage.take_memory(filler, &target, limit / steps + 1).await.result().is_none() {
             break;
         }
     }

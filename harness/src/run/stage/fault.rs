@@ -3,11 +3,15 @@
 use std::net::{Ipv4Addr, TcpListener};
 use std::time::{Duration, Instant};
 
-use super::Stage;
+use serde_json::json;
+
+use super::{Holder, Stage};
 use crate::cluster::Condition;
 use crate::cluster::backend::Cluster;
 use crate::cluster::manifest::Manifests;
+use crate::plan::Tool;
 use crate::transcript::{Entry, Fault, PodChange, Symptom, Told, What};
+use crate::wire::{Outcome, Progress, Target};
 
 /// How often the transcript is looked at for an event.
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
@@ -85,6 +89,14 @@ impl Stage {
     /// Notes that a replica is now made to take more memory than it may have.
     pub fn starves(&self, replica: &str) {
         self.recorder.record(What::Fault(Fault::Starve { replica: replica.to_owned() }));
+    }
+
+    /// Has a replica take so many MiB, however long a busy machine needs to give them.
+    pub async fn take_memory(&self, holder: &Holder, target: &Target, mib: u64) -> Outcome {
+        let params = self.tool_call(Tool::Allocate, &json!({ "mib": mib }));
+        let settle = self.rig.timeouts.settle;
+        let pending = holder.session.start(target, "tools/call", params, settle, Progress::No).await;
+        pending.outcome().await
     }
 
     /// Waits for the cluster to tell what is wrong, by a message that names these. Whether it did is in the
