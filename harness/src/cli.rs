@@ -7,7 +7,9 @@ mod explain;
 mod kind;
 mod parity;
 mod run;
+mod serve;
 
+use std::net::SocketAddrV4;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -49,6 +51,8 @@ struct Cli {
 enum Command {
     /// Run cells: start replicas, drive them, inject faults, judge
     Run(Box<RunArgs>),
+    /// Run replicas behind the embedded balancer until Ctrl-C, to try a client of your own
+    Serve(Box<ServeArgs>),
     /// Make the KIND cluster and bring the hub's image into it, for `run --backend kind`
     Up(KindArgs),
     /// Remove the KIND cluster and everything else that hubcheck left in Docker
@@ -161,27 +165,8 @@ pub(crate) struct RunArgs {
     #[arg(long, help_heading = "Where")]
     pub(crate) jobs: Option<usize>,
 
-    /// The hub's command line; `{host}` and `{port}` are replaced, HOST and PORT set
-    #[arg(long, help_heading = "The hub")]
-    pub(crate) command: Option<String>,
-    /// Run the command line with `sh -c` instead of splitting it into words
-    #[arg(long, requires = "command", help_heading = "The hub")]
-    pub(crate) shell: bool,
-    /// A folder (or file) of Kubernetes manifests: a Deployment, a Service, Secrets
-    #[arg(long, help_heading = "The hub")]
-    pub(crate) manifests: Option<PathBuf>,
-    /// What to run for an image of the manifests, `IMAGE=COMMAND`
-    #[arg(long, value_name = "IMAGE=COMMAND", help_heading = "The hub")]
-    pub(crate) image_command: Vec<String>,
-    /// An environment variable for every replica
-    #[arg(long, value_name = "NAME=VALUE", help_heading = "The hub")]
-    pub(crate) env: Vec<String>,
-    /// A replica is ready when a GET of this path answers 2xx; without it, when its port accepts connections
-    #[arg(long, value_name = "PATH", help_heading = "The hub")]
-    pub(crate) ready_path: Option<String>,
-    /// How many seconds the replicas have to become ready
-    #[arg(long, value_name = "SECONDS", default_value_t = 60, help_heading = "The hub")]
-    pub(crate) ready_timeout: u64,
+    #[command(flatten)]
+    pub(crate) hub: HubArgs,
 
     /// Only this transport (repeatable); the hub must speak it
     #[arg(long, value_enum, value_delimiter = ',', help_heading = "What")]
@@ -223,6 +208,55 @@ pub(crate) struct RunArgs {
     pub(crate) evidence: PathBuf,
 }
 
+/// The hub whose replicas are run, and what they need.
+#[derive(Debug, Args)]
+pub(crate) struct HubArgs {
+    /// The hub's command line; `{host}` and `{port}` are replaced, HOST and PORT set
+    #[arg(long, help_heading = "The hub")]
+    pub(crate) command: Option<String>,
+    /// Run the command line with `sh -c` instead of splitting it into words
+    #[arg(long, requires = "command", help_heading = "The hub")]
+    pub(crate) shell: bool,
+    /// A folder (or file) of Kubernetes manifests: a Deployment, a Service, Secrets
+    #[arg(long, help_heading = "The hub")]
+    pub(crate) manifests: Option<PathBuf>,
+    /// What to run for an image of the manifests, `IMAGE=COMMAND`
+    #[arg(long, value_name = "IMAGE=COMMAND", help_heading = "The hub")]
+    pub(crate) image_command: Vec<String>,
+    /// An environment variable for every replica
+    #[arg(long, value_name = "NAME=VALUE", help_heading = "The hub")]
+    pub(crate) env: Vec<String>,
+    /// A replica is ready when a GET of this path answers 2xx; without it, when its port accepts connections
+    #[arg(long, value_name = "PATH", help_heading = "The hub")]
+    pub(crate) ready_path: Option<String>,
+    /// How many seconds the replicas have to become ready
+    #[arg(long, value_name = "SECONDS", default_value_t = 60, help_heading = "The hub")]
+    pub(crate) ready_timeout: u64,
+}
+
+/// Which hub to serve, and how.
+#[derive(Debug, Args)]
+pub(crate) struct ServeArgs {
+    /// Where clients connect
+    #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:8000", help_heading = "Where")]
+    pub(crate) listen: SocketAddrV4,
+    /// How many replicas stand behind it
+    #[arg(long, default_value_t = 2, help_heading = "Where")]
+    pub(crate) replicas: usize,
+    /// How a connection gets its replica
+    #[arg(long, value_enum, default_value = "off", help_heading = "Where")]
+    pub(crate) affinity: Affinity,
+
+    #[command(flatten)]
+    pub(crate) hub: HubArgs,
+    /// Where the hub offers HTTP+SSE
+    #[arg(long, value_name = "PATH", default_value = "/sse", help_heading = "What")]
+    pub(crate) sse_path: String,
+    /// Where the hub offers Streamable HTTP
+    #[arg(long, value_name = "PATH", default_value = "/mcp", help_heading = "What")]
+    pub(crate) mcp_path: String,
+}
+
 /// The backends that can be named.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum BackendArg {
@@ -255,6 +289,7 @@ pub fn main(catalog: &'static [&'static Scenario]) -> ExitCode {
     };
     let result = match cli.command {
         Command::Run(args) => run::run(catalog, &args),
+        Command::Serve(args) => serve::serve(&args),
         Command::Up(args) => kind::up(&args),
         Command::Down(place) => kind::down(&place),
         Command::List(args) if args.markdown => catalogue::markdown(catalog),

@@ -1,5 +1,6 @@
 //! The command as users meet it: what it prints, where, and with which exit code.
 
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
@@ -427,6 +428,39 @@ fn ctrl_c_ends_every_replica_and_keeps_what_is_known() {
     let told = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(output.status.code(), Some(130), "{told}");
     assert!(told.contains("warning: interrupted; every replica was ended"), "{told}");
+    until("no replica is left", Duration::from_secs(2), || marked(&mark) == 0);
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_served_hub_answers_until_ctrl_c() {
+    let mark = format!("SERVE_{}", std::process::id());
+    let listen = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a port");
+    let mut serve = Command::new(env!("CARGO_BIN_EXE_hubcheck"))
+        .args(["serve", "--listen", &listen.to_string(), "--env", &format!("MARK={mark}")])
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("hubcheck starts");
+    let mut urls = BufReader::new(serve.stdout.take().expect("its output")).lines().map_while(Result::ok);
+    for path in ["/sse", "/mcp"] {
+        assert_eq!(urls.next(), Some(format!("http://{listen}{path}")));
+    }
+    let mut ready = TcpStream::connect(listen).expect("it listens");
+    ready.write_all(b"GET /readyz HTTP/1.0\r\n\r\n").expect("it reads");
+    let mut answer = String::new();
+    ready.read_to_string(&mut answer).expect("it answers");
+    assert!(answer.starts_with("HTTP/1.0 200"), "{answer}");
+    assert_eq!(told(&["serve", "--listen", &listen.to_string()]).lines().next(), Some("exit code: 2"));
+    let kill = Command::new("kill").args(["-INT", &serve.id().to_string()]).status();
+    assert!(kill.expect("kill runs").success());
+    let output = serve.wait_with_output().expect("hubcheck ends");
+    let told = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(0), "{told}");
+    let connections =
+        told.lines().rev().take(2).filter_map(|line| line.rsplit(' ').next()?.parse::<u32>().ok());
+    assert_eq!(connections.sum::<u32>(), 1, "{told}");
     until("no replica is left", Duration::from_secs(2), || marked(&mark) == 0);
 }
 

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use clap::ValueEnum;
 
 use super::bad_input::CommandError;
-use super::{BackendArg, Expected, RunArgs, exit, strictness};
+use super::{BackendArg, Expected, HubArgs, RunArgs, exit, strictness};
 use crate::check::Verdict;
 use crate::cluster::kubernetes::Context;
 use crate::cluster::local::Launch;
@@ -151,16 +151,7 @@ fn exit_code(summary: &Summary) -> u8 {
 // === from arguments to a rig ===
 
 fn rig(args: &RunArgs, run_name: &str) -> Result<Rig, CommandError> {
-    let replicas = args.replicas.unwrap_or(2);
-    if replicas == 0 {
-        return Err(CommandError::usage("`--replicas 0` leaves no hub to check").hint("give 1 or more"));
-    }
-    if replicas > MOST_REPLICAS {
-        return Err(CommandError::usage(format!(
-            "`--replicas {replicas}` is more than the embedded cluster has addresses for"
-        ))
-        .hint(format!("give {MOST_REPLICAS} or fewer")));
-    }
+    let replicas = replica_count(args.replicas.unwrap_or(2))?;
     if args.jobs == Some(0) {
         return Err(CommandError::usage("`--jobs 0` runs nothing").hint("give 1 or more"));
     }
@@ -172,16 +163,30 @@ fn rig(args: &RunArgs, run_name: &str) -> Result<Rig, CommandError> {
         mcp_path: path_arg("--mcp-path", &mcp_path)?,
         headers,
     };
-    let timeouts = Timeouts { ready: Duration::from_secs(args.ready_timeout), ..Timeouts::default() };
+    let timeouts = Timeouts { ready: Duration::from_secs(args.hub.ready_timeout), ..Timeouts::default() };
     let tools = args.tool.iter().map(|tool| tool_name(tool)).collect::<Result<Vec<_>, _>>()?;
     let evidence = args.evidence.join(run_name);
     let hub = match url {
         Some(url) => Hub::Url(url),
         None if args.backend == BackendArg::Kind => Hub::Kind(Box::new(kind_hub(args, run_name)?)),
         None if args.backend == BackendArg::Kube => Hub::Kube(Box::new(kube_hub(args, run_name)?)),
-        None => Hub::Local(Box::new(local_hub(args)?)),
+        None => Hub::Local(Box::new(local_hub(&args.hub)?)),
     };
     Rig::new(hub, replicas, dialect, timeouts, tools, evidence).map_err(rig_error)
+}
+
+/// How many replicas, if it is a number that can be run.
+pub(super) fn replica_count(replicas: usize) -> Result<usize, CommandError> {
+    if replicas == 0 {
+        return Err(CommandError::usage("`--replicas 0` leaves no hub to check").hint("give 1 or more"));
+    }
+    if replicas > MOST_REPLICAS {
+        return Err(CommandError::usage(format!(
+            "`--replicas {replicas}` is more than the embedded cluster has addresses for"
+        ))
+        .hint(format!("give {MOST_REPLICAS} or fewer")));
+    }
+    Ok(replicas)
 }
 
 /// A URL as users copy it leads to one transport; its path takes the place of that transport's.
@@ -230,29 +235,23 @@ type OfPods = (Option<Manifests>, Option<String>, Vec<(String, String)>);
 
 /// The manifests, the ready path and the environment of a hub whose replicas are pods.
 fn of_pods(args: &RunArgs) -> Result<OfPods, CommandError> {
-    if args.command.is_some() || !args.image_command.is_empty() {
+    if args.hub.command.is_some() || !args.hub.image_command.is_empty() {
         let backend =
             args.backend.to_possible_value().map_or(String::new(), |value| value.get_name().to_owned());
         return Err(CommandError::usage(format!("`--backend {backend}` runs images, not command lines"))
             .hint(format!("give `--image IMAGE`, or leave out `--backend {backend}`")));
     }
-    let manifests = args.manifests.as_ref().map(|folder| Manifests::read(std::slice::from_ref(folder)));
+    let manifests = args.hub.manifests.as_ref().map(|folder| Manifests::read(std::slice::from_ref(folder)));
     let manifests = manifests.transpose().map_err(|error| CommandError::usage(error.to_string()))?;
-    let ready_path = args.ready_path.as_deref().map(|path| path_arg("--ready-path", path)).transpose()?;
-    let env = args.env.iter().map(|given| name_value("--env", given)).collect::<Result<Vec<_>, _>>()?;
+    let ready_path = args.hub.ready_path.as_deref().map(|path| path_arg("--ready-path", path)).transpose()?;
+    let env = args.hub.env.iter().map(|given| name_value("--env", given)).collect::<Result<Vec<_>, _>>()?;
     Ok((manifests, ready_path, env))
 }
 
-fn local_hub(args: &RunArgs) -> Result<LocalHub, CommandError> {
-    match args.backend {
-        BackendArg::Local if cfg!(target_os = "linux") => {}
-        BackendArg::Kind | BackendArg::Kube => {}
-        BackendArg::Local => {
-            return Err(CommandError::usage(
-                "`--backend local` runs replicas as Linux processes, and this is not Linux",
-            )
-            .hint("use `--backend kind`, which needs Docker"));
-        }
+pub(super) fn local_hub(args: &HubArgs) -> Result<LocalHub, CommandError> {
+    if !cfg!(target_os = "linux") {
+        let error = "the embedded cluster runs replicas as Linux processes, and this is not Linux";
+        return Err(CommandError::usage(error).hint("use `run --backend kind`, which needs Docker"));
     }
     let ready_path = args.ready_path.as_deref().map(|path| path_arg("--ready-path", path)).transpose()?;
     let command =
@@ -313,7 +312,7 @@ fn tool_name(given: &str) -> Result<(Tool, String), CommandError> {
     Ok((tool, name))
 }
 
-fn path_arg(flag: &str, path: &str) -> Result<String, CommandError> {
+pub(super) fn path_arg(flag: &str, path: &str) -> Result<String, CommandError> {
     if path.starts_with('/') {
         Ok(path.to_owned())
     } else {
@@ -326,7 +325,7 @@ fn default_jobs(args: &RunArgs) -> usize {
     if args.backend == BackendArg::Kube {
         return JOBS_ELSEWHERE;
     }
-    let ours = args.command.is_none() && args.manifests.is_none() && args.url.is_none();
+    let ours = args.hub.command.is_none() && args.hub.manifests.is_none() && args.url.is_none();
     if ours {
         JOBS_REFERENCE
     } else {
@@ -334,7 +333,7 @@ fn default_jobs(args: &RunArgs) -> usize {
     }
 }
 
-fn rig_error(error: RigError) -> CommandError {
+pub(super) fn rig_error(error: RigError) -> CommandError {
     let code = if error.is_usage() { exit::USAGE } else { exit::INCONCLUSIVE };
     CommandError { message: error.to_string(), hint: error.hint(), code }
 }

@@ -52,6 +52,8 @@ pub struct Spec {
     pub backoff: Backoff,
     /// How memory limits are enforced.
     pub enforcement: Enforcement,
+    /// Where the Service is reached, in place of an address of the cluster's own.
+    pub listen: Option<SocketAddr>,
 }
 
 /// A command that stands for an image: its entrypoint, and the `command` that the manifests' files have.
@@ -124,6 +126,7 @@ impl Spec {
             supervisor: supervisor.into(),
             backoff: Backoff::default(),
             enforcement: Enforcement::default(),
+            listen: None,
         }
     }
 }
@@ -161,7 +164,10 @@ impl Local {
         super::memory::remove_stale_cgroups();
         let mut lease = Lease::take()?;
         let range = lease.range();
-        let addr = lease.balancer()?;
+        let addr = match spec.listen {
+            Some(addr) => addr,
+            None => lease.balancer()?,
+        };
         let balancer =
             Balancer::start(addr, recorder.clone()).map_err(|error| UpError::Balancer { addr, error })?;
         let balancer = Arc::new(balancer);

@@ -52,7 +52,8 @@ impl Reach {
 
 async fn connect(from: IpAddr, to: SocketAddr) -> io::Result<TcpStream> {
     let socket = TcpSocket::new_v4()?;
-    if from.is_ipv4() {
+    // An address of another machine cannot be had here: its client reaches the replica from this one's.
+    if from.is_loopback() && from.is_ipv4() {
         socket.bind(SocketAddr::new(from, 0))?;
     }
     let stream = socket.connect(to).await?;

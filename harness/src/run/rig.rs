@@ -1,6 +1,7 @@
 //! What a run has to work with: the hub, where its replicas run, and what both offer.
 
 mod offers;
+mod serving;
 mod survey;
 mod url;
 
@@ -291,7 +292,7 @@ impl Rig {
     }
 
     /// What must not be recorded.
-    pub(super) fn secrets(&self) -> Vec<Secret> {
+    pub fn secrets(&self) -> Vec<Secret> {
         let headers = self.dialect.headers.iter().cloned();
         let mut secrets: Vec<Secret> =
             headers.map(|(name, value)| Secret { name: format!("header {name}"), value }).collect();
@@ -423,17 +424,26 @@ impl Rig {
             }
             Place::Url(address) => return Ok(Cluster::Fixed(address.clone())),
         };
+        let spec = Self::spec(local, replicas, affinity.unwrap_or(Affinity::Off), setup);
+        recorder.mask_also(spec.manifests.secret_values());
+        Ok(Cluster::Local(Local::up(spec, recorder.clone()).await?))
+    }
+
+    fn spec(local: &LocalHub, replicas: usize, affinity: Affinity, setup: &Setup) -> Spec {
         let mut manifests = local.manifests.clone();
         manifests.set_replicas(replicas);
-        manifests.set_affinity(timeout);
+        match affinity {
+            Affinity::Off => manifests.set_affinity(None),
+            Affinity::ClientIp => {
+                manifests.set_affinity(Some(Duration::from_secs(u64::from(setup.affinity_timeout_s))));
+            }
+        }
         (setup.edit)(&mut manifests);
-        recorder.mask_also(manifests.secret_values());
-        let spec = Spec {
+        Spec {
             launches: local.launches.clone(),
             env: local.env.clone(),
             ..Spec::new(manifests, local.supervisor.clone())
-        };
-        Ok(Cluster::Local(Local::up(spec, recorder.clone()).await?))
+        }
     }
 }
 

@@ -26,6 +26,8 @@ pub struct Secret {
 #[derive(Debug, Default)]
 struct Recording {
     entries: Vec<Entry>,
+    /// How many were taken out before.
+    taken: u32,
     exchanges: u32,
 }
 
@@ -57,7 +59,8 @@ impl Recorder {
     pub fn record(&self, what: What) -> u32 {
         let what = self.masked(what);
         let mut recording = self.lock();
-        let seq = u32::try_from(recording.entries.len()).unwrap_or(u32::MAX - 1) + 1;
+        let seq = u32::try_from(recording.entries.len()).unwrap_or(u32::MAX).saturating_add(recording.taken);
+        let seq = seq.saturating_add(1);
         // Read under the lock, so that the order of entries is the order of times.
         let at_us = u64::try_from(self.began.elapsed().as_micros()).unwrap_or(u64::MAX);
         recording.entries.push(Entry { seq, at_us, what });
@@ -84,6 +87,15 @@ impl Recorder {
     ) -> Option<T> {
         let recording = self.lock();
         recording.entries.iter().rev().take_while(|entry| !until(&entry.what)).find_map(find)
+    }
+
+    /// Takes out what has been recorded so far: a recording without an end would fill the memory.
+    pub fn take(&self) -> Vec<Entry> {
+        let mut recording = self.lock();
+        let entries = std::mem::take(&mut recording.entries);
+        let taken = u32::try_from(entries.len()).unwrap_or(u32::MAX);
+        recording.taken = recording.taken.saturating_add(taken);
+        entries
     }
 
     /// How long the recording has been going on.
