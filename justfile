@@ -39,6 +39,14 @@ parity *filters:
 e2e-cleanup:
     HUBCHECK_BACKEND=kind cargo test -p scenarios --test on_kind_cleanup
 
+# The official conformance suite (npm, pinned) against the reference hub: one replica, and two without affinity
+official:
+    python3 scenarios/clients/official.py
+
+# Clients that people use, 100 sessions each, against two replicas without affinity (several minutes)
+clients *args:
+    python3 scenarios/clients/real.py {{args}}
+
 # === snapshots ===
 
 # Rewrite the snapshots; then read `git diff snapshots/`
