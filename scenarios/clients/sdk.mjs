@@ -12,7 +12,7 @@ const { StreamableHTTPClientTransport } = await sdk("streamableHttp");
 const [transport, url, sessions] = process.argv.slice(2);
 const open = { sse: SSEClientTransport, streamable: StreamableHTTPClientTransport }[transport];
 const options = { timeout: 1000 * Number(process.env.ANSWER_LIMIT) };
-const atOnce = 10;
+const atOnce = 4;
 
 async function talk(number) {
   const client = new Client({ name: "hubcheck-clients", version: "1" });
