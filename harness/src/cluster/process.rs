@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::io;
 use std::path::PathBuf;
 use std::process::Stdio;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWriteExt, BufReader};
@@ -23,6 +24,9 @@ const STOP: Duration = Duration::from_secs(2);
 
 /// How often it is looked at meanwhile.
 const LOOK: Duration = Duration::from_millis(1);
+
+/// The environment variable that every process of a container inherits, whatever session it puts itself into.
+const MARK: &str = "HUBCHECK_CONTAINER";
 
 /// What to run.
 #[derive(Clone)]
@@ -45,6 +49,8 @@ pub(crate) struct Process {
     news: tokio::io::Lines<BufReader<ChildStdout>>,
     output: JoinHandle<()>,
     pid: Option<u32>,
+    /// What its [`MARK`] says.
+    mark: String,
 }
 
 /// What can be sent to a process.
@@ -68,12 +74,14 @@ impl Process {
         launching: &Launching,
         line: impl FnMut(String) + Send + 'static,
     ) -> io::Result<Self> {
+        let mark = new_mark();
         let mut command = Command::new(&launching.supervisor);
         command
             .arg("supervise")
             .args(launching.order.to_args())
             .env_clear()
             .envs(launching.env.iter().map(|(name, value)| (name, value)))
+            .env(MARK, &mark)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
@@ -89,7 +97,7 @@ impl Process {
         let news = BufReader::new(supervisor.stdout.take().ok_or_else(missing)?).lines();
         let output = supervisor.stderr.take().ok_or_else(missing)?;
         let output = tokio::spawn(read_lines(output, line));
-        Ok(Self { supervisor, commands, news, output, pid: None })
+        Ok(Self { supervisor, commands, news, output, pid: None, mark })
     }
 
     /// What the supervisor tells next; cancel-safe. `None` when it ended without a word.
@@ -140,13 +148,19 @@ impl Process {
         }
     }
 
-    /// Ends the container when its supervisor ended without telling.
-    pub(crate) fn abandon(&self) {
+    /// Ends the container when its supervisor ended without telling: it was killed, and what it would have found as its
+    /// own descendants is known by the mark alone.
+    pub(crate) async fn abandon(&self) {
         #[cfg(target_os = "linux")]
-        if let Some(pid) =
-            self.pid.and_then(|pid| i32::try_from(pid).ok()).and_then(rustix::process::Pid::from_raw)
         {
-            let _ = rustix::process::kill_process_group(pid, rustix::process::Signal::KILL);
+            let mut look = tokio::time::interval(LOOK);
+            // A process may fork while it is being killed.
+            let none_is_left = async {
+                while kill_marked(&self.mark) {
+                    look.tick().await;
+                }
+            };
+            drop(tokio::time::timeout(STOP, none_is_left).await);
         }
     }
 }
@@ -175,6 +189,30 @@ pub(crate) async fn run(launching: &Launching) -> Result<(Exit, String), String>
 /// Makes an order for a command without a limit.
 pub(crate) fn plain_order(argv: &[String]) -> Order {
     Order { argv: argv.iter().map(OsString::from).collect(), ..Order::default() }
+}
+
+/// A mark that no other container on this machine has.
+fn new_mark() -> String {
+    static NEXT: AtomicU64 = AtomicU64::new(1);
+    format!("{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed))
+}
+
+/// Kills every process that bears this mark; false when there is none.
+#[cfg(target_os = "linux")]
+fn kill_marked(mark: &str) -> bool {
+    let wanted = format!("{MARK}={mark}");
+    let mut found = false;
+    for entry in std::fs::read_dir("/proc").into_iter().flatten().flatten() {
+        let pid = entry.file_name().to_str().and_then(|name| name.parse().ok());
+        let Some(pid) = pid.and_then(rustix::process::Pid::from_raw) else { continue };
+        // Of a process that has ended and was not waited for this is empty.
+        let environ = std::fs::read(entry.path().join("environ")).unwrap_or_default();
+        if environ.split(|byte| *byte == 0).any(|variable| variable == wanted.as_bytes()) {
+            found = true;
+            let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+        }
+    }
+    found
 }
 
 /// Whether every thread of a process has stopped, or it is gone.

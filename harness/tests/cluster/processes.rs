@@ -124,6 +124,34 @@ async fn a_container_that_ends_takes_everything_with_it() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_supervisor_that_is_killed_leaves_nothing_behind() {
+    let (name, value) = marker("unsupervised");
+    let mut ours = manifests();
+    ours.set_replicas(1);
+    ours.append_args(["--litter"]);
+    let mut spec = spec(ours);
+    spec.env.push((name.clone(), value.clone()));
+    let (cluster, recorder) = up_with(spec).await;
+    cluster.wait(&Condition::Ready(1), LIMIT).await.unwrap();
+    until("all have started", LIMIT, || marked_processes(&name, &value).len() == 5).await;
+    let before = marked_processes(&name, &value);
+    let supervisor = before.iter().find(|pid| {
+        let command = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        command.split(|byte| *byte == 0).any(|word| word == b"supervise")
+    });
+    let pid = rustix::process::Pid::from_raw(i32::try_from(*supervisor.unwrap()).unwrap()).unwrap();
+    rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
+    let replica = names(&cluster).remove(0);
+    cluster.wait(&Condition::Restarted { replica: replica.clone(), more_than: 0 }, LIMIT).await.unwrap();
+    until("all have started again", LIMIT, || marked_processes(&name, &value).len() == 5).await;
+    let after = marked_processes(&name, &value);
+    assert!(after.iter().all(|pid| !before.contains(pid)), "{before:?} {after:?}");
+    let ended = |change: &PodChange| matches!(change, PodChange::Terminated { exit_code: 137, .. });
+    assert!(changes(&recorder, &replica).iter().any(ended));
+    cluster.down().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn dropping_a_cluster_ends_it() {
     let (name, value) = marker("dropped");
     let mut spec = spec(manifests());

@@ -185,7 +185,7 @@ impl Pod {
                     }
                     Some(Told::Exited(exit)) => break exit,
                     None => {
-                        process.abandon();
+                        process.abandon().await;
                         break Exit { code: 137, oom: None, peak: None };
                     }
                 },
