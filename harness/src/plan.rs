@@ -42,6 +42,9 @@ pub enum Need {
     Replicas(usize),
     /// The hub speaks this transport.
     Speaks(Transport),
+    /// The hub names its sessions over this transport by an id. Over Streamable HTTP it MAY do without. A need that names
+    /// a transport is none of the cells over another one.
+    SessionIds(Transport),
     /// The hub has a tool that plays this part (`--tool need=name` when it is called otherwise).
     Tool(Tool),
     /// The hub has a tool that holds a call: `tally` or `sleep`.
@@ -339,6 +342,7 @@ impl fmt::Display for Need {
         match self {
             Need::Replicas(n) => write!(f, "{n} replicas"),
             Need::Speaks(transport) => write!(f, "transport {transport}"),
+            Need::SessionIds(transport) => write!(f, "session ids over {transport}"),
             Need::Tool(tool) => write!(f, "tool {tool}"),
             Need::HeldCall => f.write_str("tool tally or sleep"),
             Need::ReadinessAsks => f.write_str("a readiness probe that asks the hub (`--ready-path`)"),
@@ -386,7 +390,16 @@ fn admits_axis<T: PartialEq>(wanted: &[T], value: Option<T>) -> bool {
 
 fn first_lack(outline: &Outline, cell: &Cell, offers: &Offers) -> Option<Need> {
     let speaks = cell.transport.map(Need::Speaks);
-    speaks.into_iter().chain(outline.needs.iter().copied()).find(|need| !offers.meets(*need))
+    let own = outline.needs.iter().copied().filter(|need| concerns(*need, cell));
+    speaks.into_iter().chain(own).find(|need| !offers.meets(*need))
+}
+
+/// Whether a need is one of this cell: what a hub does over one transport is nothing to the others.
+fn concerns(need: Need, cell: &Cell) -> bool {
+    match need {
+        Need::SessionIds(transport) => cell.transport.is_none_or(|own| own == transport),
+        _ => true,
+    }
 }
 
 fn nearest(filter: &str, all: &[(&Outline, Cell)]) -> Option<String> {
@@ -444,6 +457,21 @@ mod tests {
         assert_eq!(planned(&["routes@client-ip"], &everything), cells[2..4]);
         assert_eq!(planned(&["@sse"], &everything), [cells[0], cells[2]]);
         assert_eq!(planned(&["routing/routes@off-sse", "starts"], &everything), [cells[0], cells[4]]);
+    }
+
+    #[test]
+    fn what_one_transport_lacks_is_nothing_to_the_others() {
+        let unknown = Outline {
+            id: "routing/unknown",
+            affinities: &[],
+            transports: &[Transport::Sse, Transport::Streamable],
+            needs: &[Need::SessionIds(Transport::Streamable)],
+        };
+        let speaks = [Transport::Sse, Transport::Streamable].map(Need::Speaks);
+        let offers = Offers { replicas: 2, has: speaks.into() };
+        let planned = plan(&[unknown], &Selection::default(), &offers).unwrap();
+        let lacks: Vec<Option<Need>> = planned.into_iter().map(|planned| planned.lacks).collect();
+        assert_eq!(lacks, [None, Some(Need::SessionIds(Transport::Streamable))]);
     }
 
     #[test]

@@ -32,7 +32,12 @@ pub const WRONG_REPLICA_ANSWERS_FAST: Scenario = Scenario {
 
 /// A session id that no replica knows is refused, on every replica.
 pub const UNKNOWN_SESSION: Scenario = Scenario {
-    outline: Outline { id: "routing/unknown-session", affinities: &[], transports: SESSIONS, needs: &[] },
+    outline: Outline {
+        id: "routing/unknown-session",
+        affinities: &[],
+        transports: SESSIONS,
+        needs: &[Need::SessionIds(Transport::Streamable)],
+    },
     title: "a session that never was, or has ended, is refused at once on every replica",
     why: "Clients start a new session when they are told that theirs is unknown (404). A 2xx, a 500 or silence leaves \
           them stuck for ever.",
@@ -87,7 +92,7 @@ async fn unknown(stage: &Stage) -> anyhow::Result<()> {
     let Some(holder) = stage.open("a", &home(stage)?).await else {
         return Ok(());
     };
-    // A Streamable server may run without sessions; then there is no id to get wrong.
+    // Without an id there is none to get wrong: then the survey has found that this cell does not apply.
     let Some(id) = holder.session.id().map(str::to_owned) else {
         return Ok(());
     };

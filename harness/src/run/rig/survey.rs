@@ -62,10 +62,11 @@ impl Rig {
                 Arc::clone(&self.dialect),
                 Arc::clone(&self.timeouts),
             );
-            match list_tools(&client, *transport, &target).await {
-                Ok(names) => {
+            match look(&client, *transport, &target).await {
+                Ok(seen) => {
                     found.push(Need::Speaks(*transport));
-                    found.extend(self.parts(&names));
+                    found.extend(seen.names_sessions.then_some(Need::SessionIds(*transport)));
+                    found.extend(self.parts(&seen.tools));
                 }
                 Err(why) if by_name => return Err(RigError::DoesNotSpeak { transport: *transport, why }),
                 Err(why) => refused.push(format!("{transport}: {why}")),
@@ -98,10 +99,16 @@ async fn keeps_ending(cluster: &Cluster) {
     }
 }
 
-async fn list_tools(client: &Client, transport: Transport, target: &Target) -> Result<Vec<String>, String> {
+/// What one conversation over a transport showed.
+struct Seen {
+    names_sessions: bool,
+    tools: Vec<String>,
+}
+
+async fn look(client: &Client, transport: Transport, target: &Target) -> Result<Seen, String> {
     let session = client.open(transport, target).await.map_err(|outcome| outcome_text(&outcome))?;
     let listed = session.request(target, "tools/list", json!({})).await;
-    let named = match &listed {
+    let tools = match &listed {
         Outcome::Result(result) => {
             let tools = result["tools"].as_array().into_iter().flatten();
             Ok(tools.filter_map(|tool| tool["name"].as_str().map(str::to_owned)).collect())
@@ -110,6 +117,7 @@ async fn list_tools(client: &Client, transport: Transport, target: &Target) -> R
         Outcome::Error { .. } if transport != Transport::Stateless => Ok(Vec::new()),
         other => Err(outcome_text(other)),
     };
+    let names_sessions = session.id().is_some();
     session.end(target).await;
-    named
+    Ok(Seen { names_sessions, tools: tools? })
 }
