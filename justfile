@@ -47,6 +47,11 @@ official:
 clients *args:
     python3 scenarios/clients/real.py {{args}}
 
+# Real servers against their committed verdicts: `just peers [PEER..] [--jobs N] [--bless] [-- FILTER..]` (Python 3.10, Node 20)
+peers *args:
+    cargo build -p scenarios --bin hubcheck --example peers
+    cargo run -q -p scenarios --example peers -- {{args}}
+
 # === snapshots ===
 
 # Rewrite the snapshots; then read `git diff snapshots/`
