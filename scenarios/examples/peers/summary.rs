@@ -1,4 +1,4 @@
-//! The peers' verdicts as the table of README.md.
+//! The peers' routing verdicts as the table of README.md.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -14,7 +14,9 @@ pub(crate) fn table(ran: &[(&Peer, BTreeMap<String, Told>)]) -> String {
     let mut text =
         "| server | pass | warn | fail | not applicable |\n| --- | --- | --- | --- | --- |\n".to_owned();
     for (peer, cells) in ran {
-        let with = |verdict: &str| cells.values().filter(|told| told.verdict == verdict).count();
+        let routing = cells.iter().filter(|(cell, _)| cell.starts_with("routing/"));
+        let routing: Vec<&Told> = routing.map(|(_, told)| told).collect();
+        let with = |verdict: &str| routing.iter().filter(|told| told.verdict == verdict).count();
         let (pass, warn, fail) = (with("pass"), with("warn"), with("fail"));
         let lacks = with("not-applicable");
         text += &format!("| {} | {pass} | {warn} | {fail} | {lacks} |\n", peer.title);
