@@ -22,7 +22,7 @@ use rmcp::service::OriginatingRequestId;
 use rmcp::transport::Transport;
 use rmcp::transport::streamable_http_server::session::ServerSseMessage;
 use tokio::sync::mpsc;
-use tokio::time::timeout;
+use tokio::time::{sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::drain::Call;
@@ -30,6 +30,8 @@ use crate::lock;
 
 /// How long a message waits for a place in the inbox. Well below the time another replica waits for our answer.
 const INBOX_WAIT: Duration = Duration::from_millis(500);
+/// How long an answer that a defect sends elsewhere is held back.
+const CROSSING: Duration = Duration::from_millis(100);
 /// Messages that wait in the inbox or for a reader. Small: the calls in flight are what `--queue` bounds.
 pub(crate) const CHANNEL: usize = 16;
 
@@ -231,6 +233,8 @@ impl Session {
                             sessions.other_than(&self.id).as_deref().map(|s| &s.out)
                         {
                             stream = other.clone();
+                            // Until the other session has asked under the same id: an answer that comes first is none.
+                            sleep_until(tokio::time::Instant::now() + CROSSING).await;
                         }
                     }
                 }
