@@ -1,5 +1,6 @@
 //! What a run has to work with: the hub, where its replicas run, and what both offer.
 
+mod error;
 mod offers;
 mod serving;
 mod survey;
@@ -14,16 +15,16 @@ use super::Setup;
 use super::kind_hub::{Hurry, KindHub, Phase};
 use super::kube_hub::KubeHub;
 use crate::check::Strictness;
-use crate::cluster::Unmet;
 use crate::cluster::backend::{Address, Cluster};
 use crate::cluster::kind::KindError;
-use crate::cluster::kubernetes;
-use crate::cluster::local::{Launch, Local, Spec, UpError};
-use crate::cluster::manifest::{ManifestError, Manifests, ProbeNumbers};
+use crate::cluster::local::{Launch, Local, Spec};
+use crate::cluster::manifest::{Manifests, ProbeNumbers};
 use crate::plan::{Affinity, Cell, Need, Offers, Tool, Transport};
 use crate::timeouts::Timeouts;
 use crate::transcript::{FORMAT, Header, Path, Recorder, Secret};
 use crate::wire::{Dialect, Target};
+
+pub use error::RigError;
 
 /// The image of the reference hub in the manifests of `kind/`.
 pub const REFERENCE_IMAGE: &str = "mcp-hub:dev";
@@ -98,54 +99,6 @@ enum Place {
     Kind(Box<KindHub>),
     Kube(Box<KubeHub>),
     Url(Address),
-}
-
-/// A hub that cannot be run, or that is none.
-#[derive(Debug, thiserror::Error)]
-pub enum RigError {
-    /// An image of the manifests has no command.
-    #[error("nothing says how to run image `{image}` as a process")]
-    NoCommand {
-        /// The image.
-        image: String,
-    },
-    /// Clients on a cluster that is not ours need an image with a relay.
-    #[error("clients on this cluster are pods, and nothing says of which image")]
-    NoRelayImage,
-    /// A URL that cannot be used.
-    #[error("`--url {url}`: {why}")]
-    Url {
-        /// What was given.
-        url: String,
-        /// What is wrong with it.
-        why: String,
-    },
-    /// Manifests that cannot be read.
-    #[error(transparent)]
-    Manifests(#[from] ManifestError),
-    /// The cluster could not be started.
-    #[error("starting the cluster: {0}")]
-    Up(#[from] UpError),
-    /// The cell could not be started on Kubernetes.
-    #[error(transparent)]
-    Kubernetes(#[from] kubernetes::UpError),
-    /// The hub did not become ready.
-    #[error("the hub did not become ready: {0}")]
-    NotReady(#[from] Unmet),
-    /// The hub ends by itself, again and again.
-    #[error("the hub ends as soon as it is started: {0}")]
-    KeepsEnding(String),
-    /// The hub speaks none of the wanted transports.
-    #[error("the hub answers on none of the wanted transports: {0}")]
-    SpeaksNothing(String),
-    /// The hub does not speak a transport that was asked for by name.
-    #[error("the hub does not speak `{transport}`: {why}")]
-    DoesNotSpeak {
-        /// The transport.
-        transport: Transport,
-        /// What came instead.
-        why: String,
-    },
 }
 
 // === impl LocalHub ===
@@ -443,51 +396,6 @@ impl Rig {
             launches: local.launches.clone(),
             env: local.env.clone(),
             ..Spec::new(manifests, local.supervisor.clone())
-        }
-    }
-}
-
-// === impl RigError ===
-
-impl RigError {
-    /// Whether what the user gave is at fault, and not the machine.
-    pub fn is_usage(&self) -> bool {
-        match self {
-            RigError::NoCommand { .. }
-            | RigError::NoRelayImage
-            | RigError::Url { .. }
-            | RigError::Manifests(_)
-            | RigError::NotReady(_)
-            | RigError::KeepsEnding(_)
-            | RigError::SpeaksNothing(_)
-            | RigError::DoesNotSpeak { .. } => true,
-            RigError::Kubernetes(error) => matches!(error, kubernetes::UpError::Relay { .. }),
-            RigError::Up(error) => matches!(error, UpError::NotLinux | UpError::Manifests(_)),
-        }
-    }
-
-    /// How to mend it.
-    pub fn hint(&self) -> Option<String> {
-        match self {
-            RigError::NoCommand { image } => {
-                Some(format!("give `--image-command '{image}=COMMAND'`, or `--command COMMAND` for the hub's own"))
-            }
-            RigError::NotReady(_) => Some(
-                "the hub must listen on HOST and PORT (or `{host}` and `{port}` of its command line); `--ready-path` and \
-                 `--ready-timeout` say when it counts as ready"
-                    .to_owned(),
-            ),
-            RigError::KeepsEnding(_) => Some("try the command line by itself, with HOST and PORT set".to_owned()),
-            RigError::SpeaksNothing(_) | RigError::DoesNotSpeak { .. } => {
-                Some("`--sse-path` and `--mcp-path` say where the hub offers its transports".to_owned())
-            }
-            RigError::NoRelayImage | RigError::Kubernetes(kubernetes::UpError::Relay { .. }) => Some(
-                "give `--relay-image IMAGE`, one that the cluster can pull: the reference hub's has what it takes, see \
-                 hub/README.md"
-                    .to_owned(),
-            ),
-            RigError::Url { .. } => Some("write it as http://HOST:PORT".to_owned()),
-            RigError::Up(_) | RigError::Kubernetes(_) | RigError::Manifests(_) => None,
         }
     }
 }

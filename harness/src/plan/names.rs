@@ -1,0 +1,95 @@
+//! What users call the axes, the tools and the needs.
+
+use std::fmt;
+use std::str::FromStr;
+
+use super::{Affinity, Need, Tool, Transport};
+
+impl fmt::Display for Transport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Transport::Sse => "sse",
+            Transport::Streamable => "streamable",
+            Transport::Stateless => "stateless",
+        })
+    }
+}
+
+impl fmt::Display for Affinity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Affinity::Off => "off",
+            Affinity::ClientIp => "client-ip",
+        })
+    }
+}
+
+impl Transport {
+    /// Every transport, the oldest first.
+    pub const ALL: [Transport; 3] = [Transport::Sse, Transport::Streamable, Transport::Stateless];
+}
+
+impl Tool {
+    /// Every part a tool can play.
+    pub const ALL: [Tool; 7] =
+        [Tool::Whoami, Tool::Echo, Tool::Count, Tool::Tally, Tool::Work, Tool::Allocate, Tool::Sleep];
+}
+
+impl fmt::Display for Tool {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Tool::Whoami => "whoami",
+            Tool::Echo => "echo",
+            Tool::Count => "count",
+            Tool::Tally => "tally",
+            Tool::Work => "work",
+            Tool::Allocate => "allocate",
+            Tool::Sleep => "sleep",
+        })
+    }
+}
+
+impl FromStr for Tool {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let known = || Tool::ALL.map(|tool| tool.to_string()).join(", ");
+        Tool::ALL
+            .into_iter()
+            .find(|tool| tool.to_string() == text)
+            .ok_or_else(|| format!("no scenario needs a tool `{text}`; known are {}", known()))
+    }
+}
+
+/// Reads after "needs": `needs 2 replicas`, `needs tool whoami`.
+impl fmt::Display for Need {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Need::Replicas(n) => write!(f, "{n} replicas"),
+            Need::Speaks(transport) => write!(f, "transport {transport}"),
+            Need::SessionIds(transport) => write!(f, "session ids over {transport}"),
+            Need::Tool(tool) => write!(f, "tool {tool}"),
+            Need::HeldCall => f.write_str("tool tally or sleep"),
+            Need::ReadinessAsks => f.write_str("a readiness probe that asks the hub (`--ready-path`)"),
+            Need::Aim => f.write_str("a way to reach one replica"),
+            Need::Affinity => f.write_str("control of the Service's affinity"),
+            Need::ClientAddresses => f.write_str("clients with addresses of their own"),
+            Need::Routed => f.write_str("a way to tell which replica answered"),
+            Need::KillProcess => f.write_str("a way to kill a replica's process"),
+            Need::SignalProcess => f.write_str("a way to signal a replica's process"),
+            Need::DeletePod => f.write_str("a way to delete a pod"),
+            Need::Scale => f.write_str("a Deployment to scale"),
+            Need::Rollout => f.write_str("a Deployment to roll"),
+            Need::Edit => f.write_str("manifests that can be edited"),
+            Need::Secret => f.write_str("a Secret among the manifests that the hub's container refers to"),
+            Need::SessionKey => f.write_str("SESSION_KEY from a Secret (the reference hub)"),
+            Need::MemoryLimit => f.write_str("a memory limit (`resources.limits.memory`)"),
+            Need::LivenessProbe => f.write_str("a liveness probe (`livenessProbe`)"),
+            Need::ReferenceHub => f.write_str("the reference hub, whose settings are known"),
+            Need::Images => f.write_str("nodes that have images (`--backend kind`)"),
+            Need::Scheduler => f.write_str("a scheduler (`--backend kind`)"),
+            Need::Nodes => f.write_str("several nodes (`--backend kind`)"),
+            Need::Kubeconfig => f.write_str("a kubeconfig (`--backend kind`)"),
+        }
+    }
+}
