@@ -1,7 +1,7 @@
 //! Calls that are kept in flight while the cluster changes.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -21,6 +21,10 @@ pub struct Load {
 
 /// How long each call of a [`Load`] is held: shorter than a replica has to end gracefully.
 const LOAD_HOLD: Duration = Duration::from_millis(600);
+
+/// Within this a pod's process is told to go after the pod began to. That it was told may be heard much later, since a
+/// kubelet sends few events per second: calls that go on until then outlive the grace period.
+const TOLD_WITHIN: Duration = Duration::from_secs(1);
 
 /// How long [`Stage::opening_meanwhile`] leaves between one session and the next: long enough for transcripts to stay
 /// readable, short against what a replica takes to start.
@@ -49,10 +53,15 @@ impl Stage {
                 let (cluster, stop) = (Arc::clone(&self.cluster), load.stop.clone());
                 let again = self.held_call(&holder, LOAD_HOLD);
                 load.workers.spawn(async move {
-                    while pending.outcome().await.result().is_some()
-                        && !stop.is_cancelled()
-                        && cluster.replica(&replica).is_ok_and(|pod| !pod.told_to_go)
-                    {
+                    let mut going = None;
+                    let mut is_wanted = || match cluster.replica(&replica) {
+                        Ok(pod) if pod.terminating && !pod.told_to_go => {
+                            going.get_or_insert_with(Instant::now).elapsed() < TOLD_WITHIN
+                        }
+                        Ok(pod) => !pod.told_to_go,
+                        Err(_) => false,
+                    };
+                    while pending.outcome().await.result().is_some() && !stop.is_cancelled() && is_wanted() {
                         let params = again.clone();
                         pending = holder
                             .session
