@@ -1,11 +1,13 @@
 //! The catalogue: every scenario of hubcheck, one module per family.
 
 pub mod lifecycle;
+mod probed;
 pub mod routing;
 pub mod session;
 pub mod sse;
 pub mod stateless;
 pub mod streamable;
+mod words;
 
 use harness::run::Scenario;
 

@@ -8,7 +8,7 @@ use harness::transcript::history::{At, Call, Exchange, History, Outcome};
 use harness::transcript::{End, Fault, PodChange, Symptom, Told, What};
 
 use crate::routing::SESSIONS;
-use crate::routing::checks::words::{body_text, call_text, end_text, outcome_text};
+use crate::words::{body_text, call_text, end_text, outcome_text};
 
 /// Within this any request is answered or refused; later counts as hanging.
 const ANSWER: Duration = Duration::from_secs(5);

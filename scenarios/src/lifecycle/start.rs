@@ -84,8 +84,10 @@ pub const PORT_IN_USE: Scenario = Scenario {
         needs: &[Need::Replicas(2), Need::Aim, Need::Edit, Need::ReferenceHub],
     },
     title: "a release whose port is taken says so in its last line, and the old one serves on",
-    why: "A port is taken by another container of the pod, or by the node with `hostNetwork: true`. A process that tries again for           ever, or listens elsewhere, is never found.",
-    remedy: "give the process a port of its own (PORT, and `containerPort`), or leave out `hostNetwork: true`; hub: end when the              port cannot be had, and say which",
+    why: "A port is taken by another container of the pod, or by the node with `hostNetwork: true`. A process that tries again for \
+          ever, or listens elsewhere, is never found.",
+    remedy: "give the process a port of its own (PORT, and `containerPort`), or leave out `hostNetwork: true`; hub: end when the \
+             port cannot be had, and say which",
     checks: &[
         &checks::SYMPTOM_TOLD,
         &checks::LAST_WORDS,

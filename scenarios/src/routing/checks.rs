@@ -4,7 +4,6 @@
 mod orphan;
 mod scope;
 mod tally;
-pub(crate) mod words;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -18,9 +17,9 @@ use serde_json::Value;
 use orphan::{judge_orphan, went_under};
 use scope::{is_ended, is_opening, is_promised, is_unknown, was_accepted};
 use tally::tallies;
-use words::{call_text, end_text, outcome_text, without_meta};
 
 use super::{REMEDY_CLIENT_IP, SESSIONS};
+use crate::words::{call_text, end_text, outcome_text, without_meta};
 
 /// Within this any request is answered or refused; later counts as silence.
 const ANSWER: Duration = Duration::from_secs(5);

@@ -9,6 +9,8 @@ use super::origin::{FOREIGN, NONE};
 use super::requests::{
     AFTER_BIG, AT_ONCE, BIG, IMPOSSIBLE, NEVER, PING, SMALL, UNKNOWN_METHOD, UNKNOWN_TOOL,
 };
+use crate::probed::each_has_result;
+use crate::words::reply_text;
 
 /// "Servers MUST validate the Origin header on all incoming connections to prevent DNS rebinding attacks":
 /// <https://modelcontextprotocol.io/specification/2025-11-25/basic/transports#security-warning>; 2024-11-05 says it too.
@@ -55,7 +57,7 @@ pub const NO_ORIGIN_SERVED: Check = Check {
         for call in history.probed_calls(NONE) {
             judgement.judged();
             if !matches!(call.outcome, Outcome::Answered { .. }) {
-                judgement.breach("an answer", format!("{:?}", call.outcome), call.sent);
+                judgement.breach("an answer", reply_text(history, call), call.sent);
             }
         }
         judgement
@@ -146,16 +148,7 @@ pub const PING_ANSWERED: Check = Check {
     remedy: "hub: answer `ping` with an empty result",
     transports: SESSIONS,
     needs: &[],
-    judge: |history| {
-        let mut judgement = Judgement::default();
-        for call in history.probed_calls(PING) {
-            judgement.judged();
-            if call.result().is_none() {
-                judgement.breach("an empty result", format!("{:?}", call.outcome), call.sent);
-            }
-        }
-        judgement
-    },
+    judge: |history| each_has_result(history, PING, "an empty result"),
 };
 
 /// "Otherwise, the server MUST respond with another protocol version it supports.":
@@ -201,7 +194,7 @@ pub const AT_ONCE_ANSWERED: Check = Check {
             if call.answers.is_empty() {
                 judgement.breach(
                     format!("an answer to request {}", call.id),
-                    format!("{:?}", call.outcome),
+                    reply_text(history, call),
                     call.sent,
                 );
             }
@@ -219,16 +212,7 @@ pub const SMALL_BODY_SERVED: Check = Check {
     remedy: "hub: raise the limit on bodies to at least 100 kB",
     transports: &[],
     needs: &[],
-    judge: |history| {
-        let mut judgement = Judgement::default();
-        for call in history.probed_calls(SMALL) {
-            judgement.judged();
-            if call.result().is_none() {
-                judgement.breach("a result", format!("{:?}", call.outcome), call.sent);
-            }
-        }
-        judgement
-    },
+    judge: |history| each_has_result(history, SMALL, "a result"),
 };
 
 /// Hub contract: above its limit a hub says so (413, 400), or answers.
@@ -252,7 +236,7 @@ pub const BIG_BODY_TOLD: Check = Check {
                 Outcome::Silent => false,
             };
             if !told {
-                judgement.breach("an answer, or 4xx", format!("{:?}", call.outcome), call.sent);
+                judgement.breach("an answer, or 4xx", reply_text(history, call), call.sent);
             }
         }
         judgement
@@ -268,14 +252,5 @@ pub const BIG_BODY_SURVIVED: Check = Check {
     remedy: "hub: refuse the message, not the session",
     transports: &[],
     needs: &[],
-    judge: |history| {
-        let mut judgement = Judgement::default();
-        for call in history.probed_calls(AFTER_BIG) {
-            judgement.judged();
-            if call.result().is_none() {
-                judgement.breach("a result of the next request", format!("{:?}", call.outcome), call.sent);
-            }
-        }
-        judgement
-    },
+    judge: |history| each_has_result(history, AFTER_BIG, "a result of the next request"),
 };

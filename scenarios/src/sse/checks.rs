@@ -10,6 +10,8 @@ use super::messages::{
 };
 use super::opening::OPEN;
 use super::{SPEC, SSE};
+use crate::probed::each_has_result;
+use crate::words::reply_text;
 
 /// Within this a stream begins with its endpoint.
 const FIRST_EVENT: Duration = Duration::from_secs(10);
@@ -233,7 +235,7 @@ pub const GARBAGE_SURVIVED: Check = Check {
         for call in history.probed_calls(AFTER_GARBAGE) {
             judgement.judged();
             if !matches!(call.outcome, Outcome::Answered { .. }) {
-                judgement.breach("an answer to the next request", format!("{:?}", call.outcome), call.sent);
+                judgement.breach("an answer to the next request", reply_text(history, call), call.sent);
             }
         }
         judgement
@@ -250,16 +252,7 @@ pub const EARLY_PING_ANSWERED: Check = Check {
     remedy: "hub: answer `ping` whatever state the session is in",
     transports: SSE,
     needs: &[],
-    judge: |history| {
-        let mut judgement = Judgement::default();
-        for call in history.probed_calls(EARLY_PING) {
-            judgement.judged();
-            if call.result().is_none() {
-                judgement.breach("an empty result", format!("{:?}", call.outcome), call.sent);
-            }
-        }
-        judgement
-    },
+    judge: |history| each_has_result(history, EARLY_PING, "an empty result"),
 };
 
 /// Hub contract: a client that asked too early can still initialise.
@@ -271,16 +264,7 @@ pub const EARLY_REQUEST_HARMLESS: Check = Check {
     remedy: "hub: answer an early request with an error, and keep the session",
     transports: SSE,
     needs: &[],
-    judge: |history| {
-        let mut judgement = Judgement::default();
-        for call in history.probed_calls(LATE_INITIALIZE) {
-            judgement.judged();
-            if call.result().is_none() {
-                judgement.breach("a result of `initialize`", format!("{:?}", call.outcome), call.sent);
-            }
-        }
-        judgement
-    },
+    judge: |history| each_has_result(history, LATE_INITIALIZE, "a result of `initialize`"),
 };
 
 // === helpers ===

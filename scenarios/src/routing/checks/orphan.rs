@@ -5,8 +5,8 @@ use harness::transcript::End;
 use harness::transcript::history::{At, Departure, History, Session};
 
 use super::scope::left_during;
-use super::words::{call_text, outcome_text};
 use super::{ORPHAN, SLACK};
+use crate::words::{call_text, outcome_text};
 
 /// A session whose owner went for good while it was open: the owner, when it began to go, when it was gone.
 pub(super) fn went_under<'t>(history: &History<'t>, session: &Session<'t>) -> Option<(&'t str, At, At)> {

@@ -13,6 +13,7 @@ use super::super::{
 };
 use super::refused_with;
 use crate::streamable::checks::{answer_text, has_result};
+use crate::words::reply_text;
 
 /// "When rejecting a request due to header validation failure, servers MUST return HTTP status 400 Bad Request and MUST
 /// include a JSON-RPC error response using the following error code: -32020":
@@ -46,7 +47,7 @@ pub const ENCODED_NAME_SERVED: Check = Check {
         for call in history.probed_calls(ENCODED) {
             judgement.judged();
             if !has_result(call) {
-                judgement.breach("a result", format!("{:?}", call.outcome), call.sent);
+                judgement.breach("a result", reply_text(history, call), call.sent);
             }
         }
         judgement
@@ -113,7 +114,7 @@ pub const CLIENT_INFO_OPTIONAL: Check = Check {
         for call in history.probed_calls(ANONYMOUS) {
             judgement.judged();
             if !has_result(call) {
-                judgement.breach("a result", format!("{:?}", call.outcome), call.sent);
+                judgement.breach("a result", reply_text(history, call), call.sent);
             }
         }
         judgement
@@ -179,7 +180,7 @@ pub const STALE_ID_IGNORED: Check = Check {
         for call in history.probed_calls(STALE) {
             judgement.judged();
             if !matches!(call.outcome, Outcome::Answered { .. }) {
-                judgement.breach("an answer", format!("{:?}", call.outcome), call.sent);
+                judgement.breach("an answer", reply_text(history, call), call.sent);
             }
         }
         judgement
@@ -202,7 +203,7 @@ pub const CONNECTION_FORGETS: Check = Check {
         for call in history.probed_calls(COMPLETE) {
             judgement.judged();
             if !has_result(call) {
-                judgement.breach("a result to a complete request", format!("{:?}", call.outcome), call.sent);
+                judgement.breach("a result to a complete request", reply_text(history, call), call.sent);
             }
         }
         for call in history.probed_calls(BARE) {

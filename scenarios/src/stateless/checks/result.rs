@@ -7,6 +7,7 @@ use serde_json::Value;
 use super::super::discover::{CALL, DISCOVER, LIST};
 use super::super::{REVISION, SPEC_EARLIER, SPEC_META, SPEC_RESULT, STATELESS};
 use crate::streamable::checks::has_result;
+use crate::words::reply_text;
 
 /// Where discovery is specified.
 const SPEC_DISCOVER: &str = "https://modelcontextprotocol.io/specification/2026-07-28/server/discover";
@@ -26,7 +27,7 @@ pub const DISCOVER_ANSWERED: Check = Check {
         for call in history.probed_calls(DISCOVER) {
             judgement.judged();
             if !has_result(call) {
-                judgement.breach("a result", format!("{:?}", call.outcome), call.sent);
+                judgement.breach("a result", reply_text(history, call), call.sent);
             }
         }
         judgement

@@ -11,6 +11,7 @@ use super::super::streams::{ASKED, UNASKED};
 use super::super::{SPEC_RECEIVING, STATELESS};
 use super::error_code;
 use crate::streamable::checks::answer_text;
+use crate::words::reply_text;
 
 /// Where subscriptions are specified.
 const SPEC_SUBSCRIPTIONS: &str =
@@ -200,7 +201,7 @@ pub const LISTEN_ENDS_WELL: Check = Check {
             } else if let Some((_, Departure::Graceful)) = stopped {
                 judgement.judged();
                 if !matches!(call.outcome, Outcome::Answered { .. }) {
-                    let actual = format!("{:?}", call.outcome);
+                    let actual = reply_text(history, call);
                     judgement.breach("the subscription's result before its end", actual, call.sent);
                 }
             }

@@ -9,6 +9,7 @@ use super::super::input::{AFTER, ASKING, BATCH, BATCHES, UNREADABLE};
 use super::super::messages::{NOTIFICATION, REQUEST, RESPONSE};
 use super::super::{BOTH, SPEC_SENDING, STREAMABLE};
 use super::{answer_text, has_result};
+use crate::words::reply_text;
 
 /// "If the server accepts the input, the server MUST return HTTP status code 202 Accepted with no body.":
 /// <https://modelcontextprotocol.io/specification/2025-11-25/basic/transports#sending-messages-to-the-server>.
@@ -147,7 +148,7 @@ pub const SERVES_AFTER_UNREADABLE: Check = Check {
         for call in history.probed_calls(AFTER) {
             judgement.judged();
             if !has_result(call) {
-                judgement.breach("a result after it", format!("{:?}", call.outcome), call.sent);
+                judgement.breach("a result after it", reply_text(history, call), call.sent);
             }
         }
         judgement

@@ -10,6 +10,7 @@ use super::super::session_id::MISSING;
 use super::super::version::{ABSENT, INVALID};
 use super::super::{SPEC_LISTENING, SPEC_SENDING, SPEC_SESSION, SPEC_VERSION, STREAMABLE};
 use super::{answer_text, has_result};
+use crate::words::reply_text;
 
 /// A shorter id than this cannot be random enough: 128 bits are 22 characters of base64.
 const SHORT: usize = 16;
@@ -162,7 +163,7 @@ pub const ABSENT_VERSION_SERVED: Check = Check {
         for call in history.probed_calls(ABSENT) {
             judgement.judged();
             if !matches!(call.outcome, Outcome::Answered { .. }) {
-                judgement.breach("an answer", format!("{:?}", call.outcome), call.sent);
+                judgement.breach("an answer", reply_text(history, call), call.sent);
             }
         }
         judgement
@@ -238,7 +239,7 @@ pub const SESSION_SURVIVES_DISCONNECT: Check = Check {
         for call in history.probed_calls(LATER) {
             judgement.judged();
             if !has_result(call) {
-                judgement.breach("a result", format!("{:?}", call.outcome), call.sent);
+                judgement.breach("a result", reply_text(history, call), call.sent);
             }
         }
         judgement

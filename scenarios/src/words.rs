@@ -1,4 +1,4 @@
-//! What findings say of calls and their outcomes.
+//! What findings of every family say of calls and their outcomes.
 
 use harness::transcript::history::{Call, History, Outcome};
 use harness::transcript::{Body, End, Path};
@@ -40,6 +40,14 @@ pub(crate) fn outcome_text(history: &History<'_>, call: &Call<'_>) -> String {
         },
     };
     format!("{}{owned}", what.trim_end())
+}
+
+/// The same of a call that should have had a result: an answer that is an error says which.
+pub(crate) fn reply_text(history: &History<'_>, call: &Call<'_>) -> String {
+    match call.answers.first().and_then(|(_, answer)| answer.get("error")) {
+        Some(error) => format!("the error {error}"),
+        None => outcome_text(history, call),
+    }
 }
 
 pub(crate) fn body_text(body: &Body) -> String {
