@@ -81,25 +81,30 @@ fn the_summary_in_the_readme_is_the_table_s() {
     for peer in PEERS {
         let row = text.lines().find(|line| line.starts_with(&format!("| {} |", peer.title)));
         let row: Vec<&str> = row.expect("every peer has a row").split('|').map(str::trim).collect();
-        let wanted = ["warn", "fail", "not-applicable"].map(|verdict| listed(&verdicts, peer, verdict));
-        let told = [row[3], row[4], row[5]].map(|number| number.parse::<usize>().expect("a number"));
-        assert_eq!(told, wanted, "{}: `just peers --bless` writes the README's table anew", peer.name);
+        for (of_routing, first) in [(true, 3), (false, 8)] {
+            let wanted = ["warn", "fail", "not-applicable"]
+                .map(|verdict| listed(&verdicts, peer, verdict, of_routing));
+            let told = [0, 1, 2].map(|idx| row[first + idx].parse::<usize>().expect("a number"));
+            assert_eq!(told, wanted, "{}: `just peers --bless` writes the README's table anew", peer.name);
+        }
     }
 }
 
-/// How many routing cells the table lists with this verdict for this peer.
-fn listed(verdicts: &Verdicts, peer: &Peer, verdict: &str) -> usize {
+/// How many cells of `routing`, or of the wire, the table lists with this verdict for this peer.
+fn listed(verdicts: &Verdicts, peer: &Peer, verdict: &str, of_routing: bool) -> usize {
     let of_peer =
         verdicts.deviation.iter().filter(|deviation| deviation.peers.iter().any(|name| name == peer.name));
     let such = of_peer.filter(|deviation| deviation.verdict == verdict);
-    such.flat_map(|deviation| &deviation.cells).filter(|cell| cell.starts_with("routing/")).count()
+    such.flat_map(|deviation| &deviation.cells)
+        .filter(|cell| cell.starts_with("routing/") == of_routing)
+        .count()
 }
 
 /// Runs the routing cells over HTTP+SSE against FastMCP 2.
 fn hubcheck(args: &[&str]) -> Output {
     let (peer, cache) = fastmcp();
     Command::new(env!("CARGO_BIN_EXE_hubcheck"))
-        .args(["run", "--command", &peer.command(cache, "--transport sse")])
+        .args(["run", "--command", &peer.command(cache, "sse")])
         .args(["--transport", "sse", "--ready-path", "/healthz", "routing"])
         .args(["--evidence", &format!("{}/fastmcp", env!("CARGO_TARGET_TMPDIR"))])
         .args(args)

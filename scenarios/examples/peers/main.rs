@@ -22,7 +22,7 @@ use peer::{PEERS, Peer};
 use verdicts::{Told, Verdicts};
 
 /// What runs without a FILTER: the families whose verdicts are listed for every peer.
-const FAMILIES: &[&str] = &["routing"];
+const FAMILIES: &[&str] = &["routing", "sse", "streamable", "stateless", "session"];
 
 struct Args {
     peers: Vec<&'static Peer>,

@@ -19,8 +19,8 @@ pub(crate) struct Peer {
 /// Where a peer comes from.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Registry {
-    /// PyPI: `NAME.txt` is a list of pinned requirements, `hub.py` the hub.
-    PyPi,
+    /// PyPI: `NAME.txt` is a list of pinned requirements, this file the hub.
+    PyPi(&'static str),
     /// npm: `NAME/` holds `package.json`, its lock and `hub.mjs`.
     Npm,
 }
@@ -39,26 +39,26 @@ pub(crate) const PEERS: &[Peer] = &[
     Peer {
         name: "fastmcp2",
         title: "PyPI `fastmcp` 2",
-        registry: Registry::PyPi,
-        runs: &[("--transport sse", "sse"), ("--transport streamable", "streamable")],
+        registry: Registry::PyPi("hub_fastmcp.py"),
+        runs: &[("sse", "sse"), ("streamable-http", "streamable")],
     },
     Peer {
         name: "fastmcp4",
         title: "PyPI `fastmcp` 4",
-        registry: Registry::PyPi,
-        runs: &[("--transport sse", "sse"), ("--transport streamable", "streamable,stateless")],
+        registry: Registry::PyPi("hub_fastmcp.py"),
+        runs: &[("sse", "sse"), ("streamable-http", "streamable,stateless")],
     },
     Peer {
         name: "mcp1",
         title: "PyPI `mcp` 1",
-        registry: Registry::PyPi,
-        runs: &[("--transport sse", "sse"), ("--transport streamable", "streamable")],
+        registry: Registry::PyPi("hub_mcp1.py"),
+        runs: &[("sse", "sse"), ("streamable-http", "streamable")],
     },
     Peer {
         name: "mcp2",
         title: "PyPI `mcp` 2",
-        registry: Registry::PyPi,
-        runs: &[("--transport sse", "sse"), ("--transport streamable", "streamable,stateless")],
+        registry: Registry::PyPi("hub_mcp2.py"),
+        runs: &[("sse", "sse"), ("streamable-http", "streamable,stateless")],
     },
     Peer {
         name: "ts1",
@@ -96,7 +96,7 @@ impl Peer {
             return Ok(());
         }
         match self.registry {
-            Registry::PyPi => self.install_from_pypi(&home)?,
+            Registry::PyPi(_) => self.install_from_pypi(&home)?,
             Registry::Npm => self.install_from_npm(&home)?,
         }
         std::fs::write(complete, lock).map_err(|error| self.lacks("a cache that can be written", error))
@@ -106,15 +106,15 @@ impl Peer {
     pub(crate) fn command(&self, cache: &Path, args: &str) -> String {
         let home = cache.join(self.name);
         let (runtime, hub) = match self.registry {
-            Registry::PyPi => (home.join("bin/python").display().to_string(), folder().join("hub.py")),
+            Registry::PyPi(hub) => (home.join("bin/python").display().to_string(), folder().join(hub)),
             Registry::Npm => ("node".to_owned(), home.join("hub.mjs")),
         };
-        format!("{runtime} {} --host {{host}} --port {{port}} {args}", hub.display())
+        format!("{runtime} {} {args}", hub.display())
     }
 
     fn lock(&self) -> PathBuf {
         match self.registry {
-            Registry::PyPi => folder().join(format!("{}.txt", self.name)),
+            Registry::PyPi(_) => folder().join(format!("{}.txt", self.name)),
             Registry::Npm => folder().join(self.name).join("package-lock.json"),
         }
     }

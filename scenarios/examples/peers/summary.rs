@@ -1,4 +1,4 @@
-//! The peers' routing verdicts as the table of README.md.
+//! The peers' verdicts as the table of README.md.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -9,17 +9,27 @@ use crate::verdicts::Told;
 /// What stands before and after the table in README.md.
 const MARKS: (&str, &str) = ("<!-- peers -->\n", "<!-- /peers -->\n");
 
-/// The table, as Markdown.
+/// The verdicts that are counted, as a report has them and as a reader has them.
+const COLUMNS: &[(&str, &str)] =
+    &[("pass", "pass"), ("warn", "warn"), ("fail", "fail"), ("not-applicable", "n/a"), ("inconclusive", "?")];
+
+/// The table, as Markdown: what `routing` came to, and what the families of the wire did.
 pub(crate) fn table(ran: &[(&Peer, BTreeMap<String, Told>)]) -> String {
-    let mut text =
-        "| server | pass | warn | fail | not applicable |\n| --- | --- | --- | --- | --- |\n".to_owned();
+    let header = |part: &str| -> String {
+        let counted = |(_, name): &(&str, &str)| format!(" {part} {name} |");
+        COLUMNS.iter().map(counted).collect()
+    };
+    let rule = " --- |".repeat(2 * COLUMNS.len());
+    let mut text = format!("| server |{}{}\n| --- |{rule}\n", header("routing"), header("wire"));
     for (peer, cells) in ran {
-        let routing = cells.iter().filter(|(cell, _)| cell.starts_with("routing/"));
-        let routing: Vec<&Told> = routing.map(|(_, told)| told).collect();
-        let with = |verdict: &str| routing.iter().filter(|told| told.verdict == verdict).count();
-        let (pass, warn, fail) = (with("pass"), with("warn"), with("fail"));
-        let lacks = with("not-applicable");
-        text += &format!("| {} | {pass} | {warn} | {fail} | {lacks} |\n", peer.title);
+        let counts = |of_routing: bool| -> String {
+            let cells = || cells.iter().filter(|(cell, _)| cell.starts_with("routing/") == of_routing);
+            let counted = |(verdict, _): &(&str, &str)| {
+                format!(" {} |", cells().filter(|(_, told)| told.verdict == *verdict).count())
+            };
+            COLUMNS.iter().map(counted).collect()
+        };
+        text += &format!("| {} |{}{}\n", peer.title, counts(true), counts(false));
     }
     text
 }

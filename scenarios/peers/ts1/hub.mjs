@@ -1,21 +1,21 @@
 // A hub as the examples of npm `@modelcontextprotocol/sdk` 1 write one: both transports with sessions, on one port.
-//   node hub.mjs --host 127.0.0.1 --port 8000
+//   HOST=127.0.0.1 PORT=8000 node hub.mjs
 
 import { randomUUID } from 'node:crypto';
-import { parseArgs } from 'node:util';
 import { createMcpExpressApp } from '@modelcontextprotocol/sdk/server/express.js';
 import { McpServer } from '@modelcontextprotocol/sdk/server/mcp.js';
 import { SSEServerTransport } from '@modelcontextprotocol/sdk/server/sse.js';
 import { StreamableHTTPServerTransport } from '@modelcontextprotocol/sdk/server/streamableHttp.js';
 import { addTools } from './tools.mjs';
 
-const { values: args } = parseArgs({ options: { host: { type: 'string' }, port: { type: 'string' } } });
+const { HOST, PORT } = process.env;
 const newServer = () => addTools(new McpServer({ name: 'peer', version: '1.0.0' }), {
   meta: (extra) => extra._meta,
+  signal: (extra) => extra.signal,
   notify: (extra, notification) => extra.sendNotification(notification),
 });
 const sessions = new Map();
-const app = createMcpExpressApp({ host: args.host });
+const app = createMcpExpressApp({ host: HOST });
 app.get('/healthz', (_req, res) => res.send('ok'));
 
 app.get('/sse', async (_req, res) => {
@@ -48,4 +48,4 @@ app.all('/mcp', async (req, res) => {
   await transport.handleRequest(req, res, req.body);
 });
 
-app.listen(Number(args.port), args.host);
+app.listen(Number(PORT), HOST);
