@@ -15,6 +15,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 
 import place
 
@@ -28,27 +29,30 @@ ANSWER_LIMIT = {"forward": 30, "memory": 5}
 class Client:
     name: str
     transport: str
-    command: list[str]
+    # The command line for a transport: installs what it names, unless it is there.
+    command: Callable[[str], list[str]]
     path: str = "/mcp"
     folder: pathlib.Path | None = None
     has_sessions: bool = True
 
 
 def clients() -> list[Client]:
-    node, modules = place.node()
-    one, two = place.python("mcp1"), place.python("mcp2")
     script = lambda name: str(place.HERE / name)
-    remote = str(modules / "mcp-remote/dist/proxy.js")
-    js = {"folder": modules.parent}
+    one = lambda transport: [place.python("mcp1"), script("sdk1.py"), transport]
+    two = lambda transport: [place.python("mcp2"), script("sdk2.py"), transport]
+    modules = place.CACHE / "npm"
+    js = lambda transport: [place.node()[0], script("sdk.mjs"), transport]
+    proxy = str(modules / "node_modules/mcp-remote/dist/proxy.js")
+    remote = lambda _: [sys.executable, script("remote.py"), place.node()[0], proxy]
     return [
-        Client("mcp 1 (Python)", "sse", [one, script("sdk1.py"), "sse"], "/sse"),
-        Client("mcp 1 (Python)", "streamable", [one, script("sdk1.py"), "streamable"]),
-        Client("mcp 2 (Python)", "sse", [two, script("sdk2.py"), "sse"], "/sse"),
-        Client("mcp 2 (Python)", "streamable", [two, script("sdk2.py"), "streamable"]),
-        Client("mcp 2 (Python)", "stateless", [two, script("sdk2.py"), "stateless"], has_sessions=False),
-        Client("sdk 1 (JavaScript)", "sse", [node, script("sdk.mjs"), "sse"], "/sse", **js),
-        Client("sdk 1 (JavaScript)", "streamable", [node, script("sdk.mjs"), "streamable"], **js),
-        Client("mcp-remote", "sse", [sys.executable, script("remote.py"), node, remote], "/sse"),
+        Client("mcp 1 (Python)", "sse", one, "/sse"),
+        Client("mcp 1 (Python)", "streamable", one),
+        Client("mcp 2 (Python)", "sse", two, "/sse"),
+        Client("mcp 2 (Python)", "streamable", two),
+        Client("mcp 2 (Python)", "stateless", two, has_sessions=False),
+        Client("sdk 1 (JavaScript)", "sse", js, "/sse", modules),
+        Client("sdk 1 (JavaScript)", "streamable", js, folder=modules),
+        Client("mcp-remote", "sse", remote, "/sse"),
     ]
 
 
@@ -93,18 +97,18 @@ def main() -> int:
 
 def held(client: Client, mode: str, sessions: int) -> tuple[dict, float]:
     """How many of these sessions held, and what the others saw."""
-    address = free_address()
+    address, command = free_address(), client.command(client.transport)
     log = place.CACHE / f"hub-{mode}.log"
     with place.served("--listen", address, "--env", f"SESSIONS={mode}", log=log):
         began = time.monotonic()
         run = subprocess.run(
-            [*client.command, f"http://{address}{client.path}", str(sessions)],
+            [*command, f"http://{address}{client.path}", str(sessions)],
             cwd=client.folder, env={**os.environ, "ANSWER_LIMIT": str(ANSWER_LIMIT[mode])},
             capture_output=True, text=True, timeout=CLIENT_LIMIT,
         )
         took = time.monotonic() - began
     if run.returncode:
-        raise SystemExit(f"{' '.join(client.command)} failed:\n{run.stdout}{run.stderr}")
+        raise SystemExit(f"{' '.join(command)} failed:\n{run.stdout}{run.stderr}")
     return json.loads(run.stdout.splitlines()[-1]), took
 
 
