@@ -52,7 +52,7 @@ impl App {
     /// The paths.
     pub fn router(self: Arc<Self>) -> Router {
         let open = |State(app), request| sse::open(app, request);
-        let message = |State(app), request| sse::post(app, request);
+        let message = |State(app), request| spoil::posted(app, request);
         Router::new()
             .route("/sse", get(open))
             .route("/sse/", get(open))

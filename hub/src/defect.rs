@@ -39,7 +39,7 @@ pub enum Defect {
     /// A request whose session id was never issued is answered 503 instead of 404; one that was and has ended, 404 as ever.
     #[value(name = "unknown-is-503")]
     UnknownIs503,
-    /// A stream that a GET on `/mcp` opened is ended by the server after a second.
+    /// A stream that a GET opened is ended by the server after a second.
     CutsIdleStreams,
     /// A replica whose own IPv4 address has an odd last octet answers 503 to every new session.
     RefusesSessionsAtOddAddress,
@@ -53,6 +53,8 @@ pub enum Defect {
     ShowsSecrets,
     /// The first tool of `tools/list` has an empty input schema.
     MisshapesTools,
+    /// With each `tools/list` of a session the hub asks its client for its roots, whatever that can do.
+    AsksForRoots,
     // === of HTTP+SSE (`sse`) ===
     /// The stream of `GET /sse` is answered with `Content-Type: text/plain`.
     MistypedStream,
@@ -111,6 +113,16 @@ pub enum Defect {
     RefusesBatches,
     /// A session on `/mcp` ends when the stream of one of its requests breaks.
     DisconnectEndsSession,
+    /// A stream that is resumed begins one event after the one that was missed.
+    ResumesLate,
+    /// A stream that is resumed begins with the event that its client had last.
+    ResumesEarly,
+    /// A stream that is resumed begins with what the other streams of its session had.
+    ResumesAllStreams,
+    /// Every stream of a session has the same event ids.
+    RepeatsEventIds,
+    /// Answers of a session on `/mcp` go to the stream that a GET opened, too.
+    BroadcastsAnswers,
     // === of 2026-07-28 (`stateless`) ===
     /// `server/discover` is an unknown method.
     NoDiscover,
@@ -164,24 +176,44 @@ pub enum Defect {
     AnswersUnknownMethods,
     /// A method that does not exist is answered with the error -32602.
     MislabelsUnknownMethods,
+    /// A tool that does not exist is answered with the error -32050.
+    InventsErrorCodes,
     /// A tool that does not exist answers `done`.
     RunsUnknownTools,
     /// A ping is answered with an error.
     FailsPings,
     /// Any protocol version that is asked for is agreed to.
     EchoesAnyVersion,
-    /// In each HTTP+SSE session the 20th message is accepted and dropped.
+    /// An `initialize` that asks for 2025-11-25 is answered 2025-06-18; one that asks for an unknown version, 2025-11-25 as ever.
+    NegotiatesDown,
+    /// A request whose id is a string is answered with another string.
+    ManglesStringIds,
+    /// Notifications leave the hub only with the answer after them, as through a proxy that buffers.
+    BuffersStreams,
+    /// A path with a slash at its end is redirected to another host.
+    RedirectsSlashes,
+    /// A POST whose body is not declared as JSON ends its session.
+    OddTypeEndsSession,
+    /// A POST whose body is not declared as JSON is answered 500.
+    FailsOnOddType,
+    /// `notifications/cancelled` is answered 400.
+    RefusesCancellations,
+    /// `notifications/cancelled` ends its session.
+    CancelEndsSession,
+    /// In each session the 20th message is accepted and dropped.
     DropsInCrowd,
     /// A body of more than 16 kB and less than 100 kB is answered 413.
     SmallBodiesOnly,
     /// A POST on `/messages` with a body of more than 500 kB is answered 202 and dropped.
     DropsBigBodies,
-    /// A body that is too large ends its HTTP+SSE session.
+    /// A body that is too large ends its session.
     BigBodyEndsSession,
-    /// DELETE of a session of another replica is answered 404 while its other requests are forwarded.
+    /// DELETE of a session of another replica, over HTTP+SSE a notification, is answered 404 while its other requests are forwarded.
     RefusesStrayDeletes,
     /// A notification for a session of another replica is answered 202 and dropped.
     DropsStrayNotifications,
+    /// A client's answer to a question of a session of another replica is answered 202 and dropped.
+    DropsStrayResponses,
     /// The first `tools/list` of a process lacks a tool.
     FirstListIsShort,
     /// `count` reports its progress backwards.

@@ -1,11 +1,11 @@
 //! The reference MCP hub: what a hub that survives several replicas, kills and rollouts looks like.
 //!
 //! A request comes in through [`serve`], is admitted by [`origin`], and goes by its path to [`sse`] (HTTP+SSE, 2024-11-05) or to
-//! [`streamable`] (Streamable HTTP with a session, and 2026-07-28 without one). Both ask [`replica`] where the session lives, which
-//! reads it from the [`session_id`] alone: here ([`session`]), or at another replica, to which [`forward`] carries the request.
-//! [`tools`] are what a client can call, [`official`] what the official conformance suite calls, [`drain`] is how the process stops,
-//! [`defect`] is what can be broken on purpose, of which [`tamper`] is the part that concerns HTTP alone and [`spoil`] the part that
-//! concerns messages on `/mcp`.
+//! [`streamable`] (Streamable HTTP with a session, and 2026-07-28 without one). Both ask [`replica`] where the session lives,
+//! which reads it from the [`session_id`] alone: here ([`session`], and [`replay`] for a client that lost a stream), or at
+//! another replica, to which [`forward`] carries the request. [`tools`] are what a client can call, [`official`] what the
+//! official conformance suite calls, [`drain`] is how the process stops, [`defect`] is what can be broken on purpose, of which
+//! [`tamper`] is the part that concerns HTTP alone and [`spoil`] the part that concerns messages on `/mcp`.
 //!
 //! The hub knows nothing of the harness that tests it, and nothing of Kubernetes beyond three environment variables.
 
@@ -19,6 +19,7 @@ pub mod forward;
 pub mod handler;
 pub mod official;
 pub mod origin;
+pub mod replay;
 pub mod replica;
 pub mod reply;
 pub mod serve;

@@ -7,7 +7,7 @@
 
 use std::collections::HashMap;
 use std::convert::Infallible;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -15,8 +15,8 @@ use bytes::Bytes;
 use rmcp::RoleServer;
 use rmcp::model::{
     CancelledNotification, CancelledNotificationParam, ClientJsonRpcMessage, ClientNotification,
-    ClientRequest, GetExtensions, GetMeta, ProgressToken, RequestId, ServerJsonRpcMessage,
-    ServerNotification,
+    ClientRequest, GetExtensions, GetMeta, ProgressToken, ProtocolVersion, RequestId, ServerJsonRpcMessage,
+    ServerNotification, ServerResult,
 };
 use rmcp::service::OriginatingRequestId;
 use rmcp::transport::Transport;
@@ -27,6 +27,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::drain::Call;
 use crate::lock;
+use crate::replay::{Opens, Place, Streams};
 
 /// How long a message waits for a place in the inbox. Well below the time another replica waits for our answer.
 const INBOX_WAIT: Duration = Duration::from_millis(500);
@@ -53,7 +54,7 @@ pub(crate) struct Pending {
     /// Counts as in flight until the answer was written (HTTP+SSE; Streamable counts the response body).
     call: Option<Call>,
     /// Where the answer goes (Streamable).
-    reply: Option<mpsc::Sender<ServerSseMessage>>,
+    route: Option<Route>,
     progress: Option<ProgressToken>,
     is_tool_call: bool,
 }
@@ -66,16 +67,30 @@ impl Pending {
 
     /// A message whose answer goes to `reply`.
     pub(crate) fn answered_to(reply: mpsc::Sender<ServerSseMessage>) -> Self {
-        Self { reply: Some(reply), ..Self::default() }
+        Self { route: Some(Route::Reply(reply)), ..Self::default() }
     }
+
+    /// A message whose answer goes to this stream of its session.
+    pub(crate) fn answered_on(stream: u32) -> Self {
+        Self { route: Some(Route::Stream(stream)), ..Self::default() }
+    }
+}
+
+/// Where what belongs to a request goes (Streamable).
+#[derive(Clone)]
+enum Route {
+    /// To whoever waits for it: the answer to `initialize`.
+    Reply(mpsc::Sender<ServerSseMessage>),
+    /// To a stream that can be resumed.
+    Stream(u32),
 }
 
 /// Where messages of the server go.
 pub(crate) enum Out {
     /// HTTP+SSE: all of them to the session's one stream.
     Stream(mpsc::Sender<Frame>),
-    /// Streamable HTTP: answers to their requests, the rest to the stream that a GET opened.
-    Routes(Mutex<Option<mpsc::Sender<ServerSseMessage>>>),
+    /// Streamable HTTP: what belongs to a request to its stream, the rest to the stream that a GET opened.
+    Routes(Streams),
 }
 
 /// A session of this process.
@@ -90,6 +105,7 @@ pub struct Session {
     used: AtomicU64,
     open: AtomicUsize,
     requests: AtomicUsize,
+    is_primed: AtomicBool,
     /// Turns a message into other ones: what defects change on their way out.
     pub(crate) tamper: Option<Tamper>,
 }
@@ -102,6 +118,10 @@ pub(crate) enum Tamper {
     Elsewhere(Arc<Sessions>),
     /// Sends it with another id.
     Renumbered,
+    /// The same to a request whose id is a string, whatever it is.
+    Mangled,
+    /// Sends every answer of a Streamable session to the stream that a GET opened, too.
+    Broadcast,
     /// Sends every message, whatever it answers, as an event of another type.
     Misnamed,
 }
@@ -121,6 +141,7 @@ impl Session {
             used: AtomicU64::new(0),
             open: AtomicUsize::new(0),
             requests: AtomicUsize::new(0),
+            is_primed: AtomicBool::new(false),
             tamper,
         });
         (session.clone(), Pipe { session, messages, cancelled: None })
@@ -134,9 +155,22 @@ impl Session {
     /// Ends it: calls are cancelled, streams end, messages are refused.
     pub fn end(&self) {
         self.ended.cancel();
-        if let Out::Routes(common) = &self.out {
-            lock(common).take();
+        if let Some(streams) = self.streams() {
+            streams.close_all();
         }
+    }
+
+    /// The streams of a Streamable session.
+    pub(crate) fn streams(&self) -> Option<&Streams> {
+        match &self.out {
+            Out::Routes(streams) => Some(streams),
+            Out::Stream(_) => None,
+        }
+    }
+
+    /// How its streams begin, by the version that was agreed on.
+    pub(crate) fn opens(&self) -> Opens {
+        if self.is_primed.load(Ordering::Relaxed) { Opens::Primed } else { Opens::Plain }
     }
 
     /// Fires when it has ended.
@@ -185,7 +219,7 @@ impl Session {
                 if let ClientNotification::CancelledNotification(cancelled) = &notification.notification
                     && let Some(id) = &cancelled.params.request_id
                 {
-                    lock(&self.pending).remove(id);
+                    self.abandon(id);
                 }
             }
             ClientJsonRpcMessage::Response(_) | ClientJsonRpcMessage::Error(_) => {}
@@ -196,9 +230,19 @@ impl Session {
             Err(_) => Refused::Full,
         };
         if let Some(id) = taken {
-            lock(&self.pending).remove(&id);
+            self.abandon(&id);
         }
         Err(refused)
+    }
+
+    /// Ends the stream of a request that will not be answered.
+    fn abandon(&self, id: &RequestId) {
+        let pending = lock(&self.pending).remove(id);
+        if let (Out::Routes(streams), Some(Route::Stream(stream))) =
+            (&self.out, pending.and_then(|pending| pending.route))
+        {
+            streams.close(stream);
+        }
     }
 
     /// Brings a message of the server to whoever waits for it; without a reader it is dropped.
@@ -214,6 +258,9 @@ impl Session {
         {
             renumber(&mut message);
         }
+        if matches!(self.tamper, Some(Tamper::Mangled)) {
+            mangle(&mut message);
+        }
         match &self.out {
             Out::Stream(stream) => {
                 let pending = pending.unwrap_or_default();
@@ -224,7 +271,8 @@ impl Session {
                 let tamper = self.tamper.as_ref().filter(|_| pending.is_tool_call);
                 let mut stream = stream.clone();
                 match tamper {
-                    None | Some(Tamper::Renumbered | Tamper::Misnamed) => {}
+                    None
+                    | Some(Tamper::Renumbered | Tamper::Misnamed | Tamper::Mangled | Tamper::Broadcast) => {}
                     Some(Tamper::Twice) => {
                         let _ = stream.send((frame.clone(), None)).await;
                     }
@@ -241,21 +289,37 @@ impl Session {
                 // A send fails only when the stream, and with it the session, is gone.
                 let _ = stream.send((frame, pending.call)).await;
             }
-            Out::Routes(common) => {
+            Out::Routes(streams) => {
+                if let Some(initialized) = initialized(&message) {
+                    let is_primed = *initialized >= ProtocolVersion::V_2025_11_25;
+                    self.is_primed.store(is_primed, Ordering::Relaxed);
+                }
+                if let (Some(Tamper::Broadcast), Some(listener), true) =
+                    (&self.tamper, streams.listener(), is_answer)
+                {
+                    streams.say(listener, message.clone(), Place::Within).await;
+                }
                 let route = match pending {
-                    Some(pending) => pending.reply,
+                    Some(pending) => pending.route,
                     None if is_answer => None,
-                    None => self.call_route(&message).or_else(|| lock(common).clone()),
+                    None => self.call_route(&message).or_else(|| streams.listener().map(Route::Stream)),
                 };
-                if let Some(route) = route {
-                    let _ = route.send(ServerSseMessage::from_message(message)).await;
+                match route {
+                    Some(Route::Reply(reply)) => {
+                        let _ = reply.send(ServerSseMessage::from_message(message)).await;
+                    }
+                    Some(Route::Stream(stream)) => {
+                        let place = if is_answer { Place::Last } else { Place::Within };
+                        streams.say(stream, message, place).await;
+                    }
+                    None => {}
                 }
             }
         }
     }
 
     /// The stream of the call that a message belongs to: a request or a log line says which, progress has a token.
-    fn call_route(&self, message: &ServerJsonRpcMessage) -> Option<mpsc::Sender<ServerSseMessage>> {
+    fn call_route(&self, message: &ServerJsonRpcMessage) -> Option<Route> {
         let origin = match message {
             ServerJsonRpcMessage::Request(request) => request.request.extensions(),
             ServerJsonRpcMessage::Notification(notification) => match &notification.notification {
@@ -263,7 +327,7 @@ impl Session {
                     let token = &progress.params.progress_token;
                     let pending = lock(&self.pending);
                     let call = pending.values().find(|pending| pending.progress.as_ref() == Some(token));
-                    return call.and_then(|call| call.reply.clone());
+                    return call.and_then(|call| call.route.clone());
                 }
                 ServerNotification::LoggingMessageNotification(line) => &line.extensions,
                 _ => return None,
@@ -271,7 +335,18 @@ impl Session {
             ServerJsonRpcMessage::Response(_) | ServerJsonRpcMessage::Error(_) => return None,
         };
         let OriginatingRequestId(id) = origin.get()?;
-        lock(&self.pending).get(id).and_then(|call| call.reply.clone())
+        lock(&self.pending).get(id).and_then(|call| call.route.clone())
+    }
+}
+
+/// The version that an answer to `initialize` agrees on.
+fn initialized(message: &ServerJsonRpcMessage) -> Option<&ProtocolVersion> {
+    match message {
+        ServerJsonRpcMessage::Response(response) => match &response.result {
+            ServerResult::InitializeResult(result) => Some(&result.protocol_version),
+            _ => None,
+        },
+        _ => None,
     }
 }
 
@@ -287,15 +362,24 @@ impl Drop for Use {
 }
 
 fn renumber(message: &mut ServerJsonRpcMessage) {
-    let id = match message {
-        ServerJsonRpcMessage::Response(response) => Some(&mut response.id),
-        ServerJsonRpcMessage::Error(error) => error.id.as_mut(),
-        ServerJsonRpcMessage::Request(_) | ServerJsonRpcMessage::Notification(_) => None,
-    };
-    match id {
+    match answered_id(message) {
         Some(RequestId::Number(number)) => *number = number.saturating_add(1000),
         Some(RequestId::String(text)) => *text = format!("{text}1000").into(),
         None => {}
+    }
+}
+
+fn mangle(message: &mut ServerJsonRpcMessage) {
+    if let Some(RequestId::String(text)) = answered_id(message) {
+        *text = format!("{text}1000").into();
+    }
+}
+
+fn answered_id(message: &mut ServerJsonRpcMessage) -> Option<&mut RequestId> {
+    match message {
+        ServerJsonRpcMessage::Response(response) => Some(&mut response.id),
+        ServerJsonRpcMessage::Error(error) => error.id.as_mut(),
+        ServerJsonRpcMessage::Request(_) | ServerJsonRpcMessage::Notification(_) => None,
     }
 }
 
@@ -395,6 +479,9 @@ impl Sessions {
             let stays = session.idle().is_none_or(|idle| idle < limit) && !session.ended.is_cancelled();
             if !stays {
                 session.end();
+            }
+            if let Some(streams) = session.streams() {
+                streams.forget();
             }
             stays
         });

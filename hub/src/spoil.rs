@@ -1,10 +1,11 @@
-//! What defects change on `/mcp`: requests before they are handled, answers after.
+//! What defects change on `/mcp`: requests before they are handled, answers after; and messages on `/messages`.
 //!
 //! Without such a defect nothing here runs. Each works on HTTP and JSON-RPC as they are on the wire, so that no other module has to
 //! know how it can be broken.
 
 mod answer;
 mod body;
+mod posted;
 mod request;
 
 use std::sync::Arc;
@@ -20,6 +21,7 @@ use crate::defect::Defect;
 use crate::reply::Reply;
 use crate::streamable;
 
+pub use posted::posted;
 pub use request::Remembered;
 
 /// The defects that act here.
@@ -61,6 +63,12 @@ const HERE: &[Defect] = &[
     Defect::CutsSubscriptions,
     Defect::RemembersConnections,
     Defect::DropsStrayNotifications,
+    Defect::DropsStrayResponses,
+    Defect::ManglesStringIds,
+    Defect::NegotiatesDown,
+    Defect::OddTypeEndsSession,
+    Defect::RefusesCancellations,
+    Defect::CancelEndsSession,
 ];
 
 /// A request as it came, before anything was changed.
@@ -126,6 +134,40 @@ impl Asked {
         self.message
             .as_ref()
             .is_some_and(|message| message.get("method").is_some() && message.get("id").is_some())
+    }
+
+    /// Whether it is a request whose id is a string.
+    fn has_string_id(&self) -> bool {
+        self.is_request() && self.message.as_ref().is_some_and(|message| message["id"].is_string())
+    }
+
+    /// Whether it is an `initialize` that asks for this version.
+    fn asks_for(&self, version: &str) -> bool {
+        self.rpc() == "initialize"
+            && self.message.as_ref().is_some_and(|message| message["params"]["protocolVersion"] == version)
+    }
+
+    /// Whether it is an answer of the client.
+    fn is_response(&self) -> bool {
+        self.message
+            .as_ref()
+            .is_some_and(|message| message.get("method").is_none() && message.get("id").is_some())
+    }
+
+    /// Whether it is a notification.
+    fn is_notification(&self) -> bool {
+        self.message.is_some() && !self.is_request() && !self.is_response()
+    }
+
+    /// Whether it cancels a call.
+    fn is_cancellation(&self) -> bool {
+        self.rpc() == "notifications/cancelled"
+    }
+
+    /// Whether its body is declared as JSON, or there is none.
+    fn says_json(&self) -> bool {
+        let is_json = |kind: &str| kind.starts_with("application/json");
+        self.method != Method::POST || self.header(header::CONTENT_TYPE.as_str()).is_some_and(is_json)
     }
 
     /// Whether it calls this tool.

@@ -11,7 +11,7 @@ use std::time::Duration;
 use axum::body::Body;
 use bytes::Bytes;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE};
-use http::{HeaderValue, Method, Request, Response, StatusCode};
+use http::{HeaderValue, Method, Request, Response, StatusCode, Uri};
 use http_body::Frame as BodyFrame;
 use rmcp::RoleServer;
 use rmcp::model::{ClientJsonRpcMessage, ClientRequest};
@@ -55,6 +55,8 @@ pub async fn open(app: Arc<App>, request: Request<Body>) -> Reply {
         Some(Tamper::Elsewhere(replica.sessions.clone()))
     } else if defects.has(Defect::RenumbersAnswers) {
         Some(Tamper::Renumbered)
+    } else if defects.has(Defect::ManglesStringIds) {
+        Some(Tamper::Mangled)
     } else {
         None
     };
@@ -81,10 +83,7 @@ pub async fn open(app: Arc<App>, request: Request<Body>) -> Reply {
 
 /// `POST /messages?session_id=..`: one message of the client, here or at the session's owner.
 pub async fn post(app: Arc<App>, request: Request<Body>) -> Reply {
-    let id = request.uri().query().and_then(|query| {
-        query.split('&').find_map(|pair| pair.strip_prefix("session_id=")).map(str::to_owned)
-    });
-    let Some(id) = id.filter(|id| !id.is_empty()) else {
+    let Some(id) = session_id(request.uri()) else {
         return reply::text(StatusCode::BAD_REQUEST, "Missing session ID");
     };
     if !is_plausible(&id) {
@@ -106,6 +105,12 @@ pub async fn post(app: Arc<App>, request: Request<Body>) -> Reply {
         Place::Nowhere(_) if defects.has(Defect::AcceptsUnknown) => accepted(),
         Place::Nowhere(answer) => answer,
     }
+}
+
+/// The id that the URI of a message names.
+pub(crate) fn session_id(uri: &Uri) -> Option<String> {
+    let id = uri.query()?.split('&').find_map(|pair| pair.strip_prefix("session_id="))?;
+    (!id.is_empty()).then(|| id.to_owned())
 }
 
 async fn take(app: &App, session: &Arc<Session>, request: Request<Body>) -> Reply {

@@ -29,7 +29,7 @@ use crate::body::{self, Counted};
 use crate::defect::Defect;
 use crate::forward::MARK;
 use crate::handler::Handler;
-use crate::lock;
+use crate::replay::{Slip, Streams};
 use crate::replica::{Place, Replica};
 use crate::reply::{self, Reply};
 use crate::session::{CHANNEL, Out, Pending, Pipe, Refused, Session, Tamper};
@@ -37,8 +37,9 @@ use crate::sse::{KEEP_ALIVE, is_json, stream_reply};
 
 const SESSION: &str = "mcp-session-id";
 const VERSION: &str = "mcp-protocol-version";
+const LAST_EVENT_ID: &str = "last-event-id";
 /// When `cuts-idle-streams` ends a stream.
-const CUT_AFTER: Duration = Duration::from_secs(1);
+pub(crate) const CUT_AFTER: Duration = Duration::from_secs(1);
 
 /// rmcp's service with our sessions.
 pub type Service = StreamableHttpService<Handler, Table>;
@@ -51,7 +52,7 @@ pub fn service(replica: Arc<Replica>, handler: Arc<Handler>) -> Service {
         .disable_allowed_origins()
         .with_max_request_body_bytes(usize::MAX)
         .with_sse_keep_alive(Some(KEEP_ALIVE))
-        // Streams cannot be resumed, so they do not ask to be.
+        // Event ids are ours: rmcp's own first event has the same one on every stream.
         .with_sse_retry(None)
         // Only 2026-07-28 asks: an answer without progress is plain JSON (a stream again where a defect needs one).
         .with_json_response(!replica.defects.has(Defect::AnswersTwice))
@@ -121,14 +122,26 @@ async fn serve(app: &App, request: Request<Body>, session: Option<Arc<Session>>)
     {
         return reply::no_session();
     }
-    if method == Method::GET && session.as_ref().is_some_and(has_open_stream) {
+    let resumes = request.headers().contains_key(LAST_EVENT_ID);
+    if method == Method::POST
+        && replica.defects.has(Defect::DropsInCrowd)
+        && in_use.as_ref().is_some_and(|(which, _)| *which == 20)
+    {
+        return stream_reply(Body::empty());
+    }
+    if method == Method::GET && !resumes && session.as_ref().is_some_and(has_open_stream) {
         return reply::text(StatusCode::CONFLICT, "This session already has a stream");
     }
     let says_json = is_json(&request);
     let (mut parts, body) = request.into_parts();
     let body = match body::read(body, &replica.limits).await {
         Ok(body) => body,
-        Err(answer) => return answer,
+        Err(answer) => {
+            if let Some(session) = session.filter(|_| replica.defects.has(Defect::BigBodyEndsSession)) {
+                session.end();
+            }
+            return answer;
+        }
     };
     if replica.drain.is_closing() {
         return reply::busy(reply::STOPPING);
@@ -187,10 +200,7 @@ fn unreadable(body: &[u8]) -> Reply {
 }
 
 fn has_open_stream(session: &Arc<Session>) -> bool {
-    let Out::Routes(common) = &session.out else {
-        return false;
-    };
-    lock(common).as_ref().is_some_and(|stream| !stream.is_closed())
+    session.streams().is_some_and(Streams::is_listened_to)
 }
 
 fn contains(haystack: &[u8], needle: &[u8]) -> bool {
@@ -240,15 +250,6 @@ impl Table {
             })
         })
     }
-
-    fn common(&self, id: &SessionId) -> Result<Messages, NoSession> {
-        let session = self.find(id)?;
-        let (sender, receiver) = mpsc::channel(CHANNEL);
-        if let Out::Routes(common) = &session.out {
-            *lock(common) = Some(sender);
-        }
-        Ok(Messages(receiver))
-    }
 }
 
 impl SessionManager for Table {
@@ -257,8 +258,21 @@ impl SessionManager for Table {
 
     async fn create_session(&self) -> Result<(SessionId, Pipe), NoSession> {
         self.0.admit().map_err(|why| refuse(Refusal::Busy(why)))?;
-        let out = Out::Routes(std::sync::Mutex::default());
-        let tamper = self.0.defects.has(Defect::RenumbersAnswers).then_some(Tamper::Renumbered);
+        let slips = [
+            (Defect::ResumesLate, Slip::Late),
+            (Defect::ResumesEarly, Slip::Early),
+            (Defect::ResumesAllStreams, Slip::Mixed),
+            (Defect::RepeatsEventIds, Slip::SameIds),
+        ];
+        let slip = slips.into_iter().find_map(|(defect, slip)| self.0.defects.has(defect).then_some(slip));
+        let out = Out::Routes(Streams::new(slip));
+        let tampers = [
+            (Defect::RenumbersAnswers, Tamper::Renumbered),
+            (Defect::ManglesStringIds, Tamper::Mangled),
+            (Defect::BroadcastsAnswers, Tamper::Broadcast),
+        ];
+        let tamper =
+            tampers.into_iter().find_map(|(defect, tamper)| self.0.defects.has(defect).then_some(tamper));
         let (session, pipe) = Session::new(self.0.mint(), out, self.0.limits.queue, tamper);
         self.0.sessions.insert(session.clone());
         Ok((session.id().clone(), pipe))
@@ -288,7 +302,12 @@ impl SessionManager for Table {
         id: &SessionId,
         message: ClientJsonRpcMessage,
     ) -> Result<impl Stream<Item = ServerSseMessage> + Send + Sync + 'static, NoSession> {
-        self.ask(id, message).await.map(Messages)
+        let session = self.find(id)?;
+        let streams = session.streams().ok_or_else(|| refuse(Refusal::Ended))?;
+        let (stream, messages) = streams.open(session.opens());
+        let given = self.give(id, message, Pending::answered_on(stream)).await;
+        given.inspect_err(|_| streams.close(stream))?;
+        Ok(Messages(messages))
     }
 
     async fn accept_message(&self, id: &SessionId, message: ClientJsonRpcMessage) -> Result<(), NoSession> {
@@ -299,15 +318,20 @@ impl SessionManager for Table {
         &self,
         id: &SessionId,
     ) -> Result<impl Stream<Item = ServerSseMessage> + Send + Sync + 'static, NoSession> {
-        self.common(id)
+        let session = self.find(id)?;
+        let streams = session.streams().ok_or_else(|| refuse(Refusal::Ended))?;
+        Ok(Messages(streams.listen(session.opens())))
     }
 
     async fn resume(
         &self,
         id: &SessionId,
-        _last_event_id: String,
+        last_event_id: String,
     ) -> Result<impl Stream<Item = ServerSseMessage> + Send + Sync + 'static, NoSession> {
-        self.common(id)
+        let session = self.find(id)?;
+        let streams = session.streams().ok_or_else(|| refuse(Refusal::Ended))?;
+        // What is no longer known is answered with a stream that ends: a GET is answered with a stream, or with 405.
+        streams.resume(&last_event_id).map(Messages).map_err(|_| NoSession)
     }
 }
 

@@ -7,13 +7,17 @@ use std::sync::Arc;
 use axum::body::Body;
 use axum::extract::State;
 use axum::middleware::Next;
+use bytes::Bytes;
+use futures_util::StreamExt;
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HOST, LOCATION, ORIGIN};
 use http::{HeaderValue, Method, Request, StatusCode};
 use http_body_util::BodyExt;
+use tokio::time::{Instant, sleep_until};
 
 use crate::app::App;
 use crate::defect::Defect;
 use crate::reply::{self, Reply};
+use crate::streamable::CUT_AFTER;
 
 /// Stands around every path of MCP.
 pub async fn around(State(app): State<Arc<App>>, request: Request<Body>, next: Next) -> Reply {
@@ -26,6 +30,19 @@ pub async fn around(State(app): State<Arc<App>>, request: Request<Body>, next: N
         let mut answer = reply::text(StatusCode::TEMPORARY_REDIRECT, "Elsewhere");
         answer.headers_mut().insert(LOCATION, HeaderValue::from_static("/elsewhere"));
         return answer;
+    }
+    if request.uri().path().ends_with('/') && defects.has(Defect::RedirectsSlashes) {
+        let path = request.uri().path().trim_end_matches('/');
+        let query = request.uri().query().map(|query| format!("?{query}")).unwrap_or_default();
+        let mut answer = reply::text(StatusCode::TEMPORARY_REDIRECT, "Elsewhere");
+        if let Ok(location) = HeaderValue::try_from(format!("http://hub.internal:8000{path}{query}")) {
+            answer.headers_mut().insert(LOCATION, location);
+        }
+        return answer;
+    }
+    let says_json = request.headers().get(CONTENT_TYPE).is_some_and(|kind| kind == "application/json");
+    if request.method() == Method::POST && !says_json && defects.has(Defect::FailsOnOddType) {
+        return reply::text(StatusCode::INTERNAL_SERVER_ERROR, "Internal Server Error");
     }
     let host = request.headers().get(HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
     if defects.has(Defect::KnowsOnlyAddresses) && host.starts_with(|first: char| first.is_ascii_alphabetic())
@@ -47,5 +64,32 @@ pub async fn around(State(app): State<Arc<App>>, request: Request<Body>, next: N
     if opens_stream && defects.has(Defect::MistypedStream) {
         answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain"));
     }
+    if opens_stream && defects.has(Defect::CutsIdleStreams) {
+        answer = answer.map(|inner| {
+            Body::from_stream(inner.into_data_stream().take_until(sleep_until(Instant::now() + CUT_AFTER)))
+        });
+    }
+    if defects.has(Defect::BuffersStreams) {
+        answer = answer.map(buffered);
+    }
     answer
 }
+
+/// Holds notifications back until something else is said.
+fn buffered(inner: Body) -> Body {
+    let mut held: Vec<u8> = Vec::new();
+    Body::from_stream(inner.into_data_stream().filter_map(move |piece| {
+        let told = match piece {
+            Ok(piece) => {
+                held.extend_from_slice(&piece);
+                let is_held = piece.windows(HELD_BACK.len()).any(|part| part == HELD_BACK);
+                (!is_held).then(|| Ok(Bytes::from(std::mem::take(&mut held))))
+            }
+            Err(error) => Some(Err(error)),
+        };
+        std::future::ready(told)
+    }))
+}
+
+/// What `buffers-streams` knows a notification by.
+const HELD_BACK: &[u8] = b"\"method\":\"notifications/";

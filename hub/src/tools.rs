@@ -10,10 +10,10 @@ use std::time::Duration;
 use rmcp::model::{
     CallToolRequestParams, CallToolResponse, CallToolResult, ContentBlock, CustomRequest, CustomResult,
     ErrorCode, ErrorData, Implementation, InitializeRequestParams, InitializeResult, JsonObject,
-    ListToolsResult, NumberOrString, PaginatedRequestParams, ProgressNotificationParam, ProgressToken,
-    ProtocolVersion, ServerCapabilities, ServerConfig, Tool,
+    ListToolsResult, NumberOrString, PaginatedRequestParams, PingRequest, ProgressNotificationParam,
+    ProgressToken, ProtocolVersion, ServerCapabilities, ServerConfig, ServerRequest, Tool,
 };
-use rmcp::service::RequestContext;
+use rmcp::service::{PeerRequestOptions, RequestContext, ServiceError};
 use rmcp::{RoleServer, ServerHandler};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -25,6 +25,8 @@ use crate::lock;
 const MIB: usize = 1 << 20;
 /// The call at which `crashes-on-call` ends the process.
 const FATAL_CALL: u64 = 4;
+/// How long `asks-for-roots` waits for them.
+const ROOTS_LIMIT: Duration = Duration::from_secs(1);
 
 /// What all sessions of this process share.
 struct Shared {
@@ -84,8 +86,18 @@ struct Sleep {
     ms: u64,
 }
 
+#[derive(Deserialize)]
+struct Ask {
+    #[serde(default = "two_seconds")]
+    limit_ms: u64,
+}
+
 fn one() -> i64 {
     1
+}
+
+fn two_seconds() -> u64 {
+    2000
 }
 
 impl Tools {
@@ -175,7 +187,24 @@ impl Tools {
                 wait_until(Instant::now(), Duration::from_millis(ms)).await;
                 done(format!("slept {ms} ms"))
             }
+            "ask" => {
+                let Ask { limit_ms } = arguments(call)?;
+                let version = context.protocol_version();
+                // 2026-07-28 has no questions of a server.
+                if version.is_some_and(|version| version >= ProtocolVersion::V_2026_07_28) {
+                    return Err(Failure::Result("This revision asks clients nothing".to_owned()));
+                }
+                let question = ServerRequest::PingRequest(PingRequest::default());
+                match asked(context, question, Duration::from_millis(limit_ms)).await {
+                    Ok(()) => done("answered"),
+                    Err(error) => Err(Failure::Result(format!("The client did not answer: {error}"))),
+                }
+            }
             _ if shared.defects.has(Defect::RunsUnknownTools) => done("done"),
+            name if shared.defects.has(Defect::InventsErrorCodes) => {
+                let error = ErrorData::new(ErrorCode(-32050), format!("Unknown tool: {name}"), None);
+                Err(Failure::Protocol(error))
+            }
             name => Err(Failure::Protocol(ErrorData::invalid_params(format!("Unknown tool: {name}"), None))),
         }
     }
@@ -245,6 +274,22 @@ async fn progress(context: &RequestContext<RoleServer>, done: u32, total: u32) {
         // A client that went away does not stop the call; a cancellation does.
         let _ = context.peer.notify_progress(progress).await;
     }
+}
+
+/// Asks the client on the stream of its call, and waits for its answer.
+async fn asked(
+    context: &RequestContext<RoleServer>,
+    question: ServerRequest,
+    limit: Duration,
+) -> Result<(), ServiceError> {
+    let options = PeerRequestOptions::with_timeout(limit);
+    context.peer.send_request_with_option(question, options).await?.await_response().await.map(|_| ())
+}
+
+/// What `asks-for-roots` asks.
+#[expect(deprecated, reason = "revisions before 2026-07-28 have it")]
+fn for_roots() -> ServerRequest {
+    ServerRequest::ListRootsRequest(rmcp::model::ListRootsRequest::default())
 }
 
 /// Waits until `after` has passed since `begun`; without end when that is too long to count.
@@ -317,6 +362,12 @@ fn list() -> Vec<Tool> {
             json!({"ms": int("how many milliseconds", Value::Null)}),
             &["ms"],
         ),
+        tool(
+            "ask",
+            "Pings the client, and answers when it has answered.",
+            json!({"limit_ms": int("how many milliseconds it may take", json!(2000))}),
+            &[],
+        ),
     ]
 }
 
@@ -335,6 +386,11 @@ impl ServerHandler for Tools {
         if self.shared.defects.has(Defect::EchoesAnyVersion) {
             result.protocol_version = request.protocol_version.clone();
         }
+        if self.shared.defects.has(Defect::NegotiatesDown)
+            && request.protocol_version == ProtocolVersion::V_2025_11_25
+        {
+            result.protocol_version = ProtocolVersion::V_2025_06_18;
+        }
         // The peer speaks the version that was agreed on, not the one it asked for.
         let mut peer = request;
         peer.protocol_version = result.protocol_version.clone();
@@ -352,8 +408,12 @@ impl ServerHandler for Tools {
     async fn list_tools(
         &self,
         _page: Option<PaginatedRequestParams>,
-        _context: RequestContext<RoleServer>,
+        context: RequestContext<RoleServer>,
     ) -> Result<ListToolsResult, ErrorData> {
+        if self.shared.defects.has(Defect::AsksForRoots) {
+            // A client that has no roots answers with an error, and that is no news here.
+            let _ = asked(&context, for_roots(), ROOTS_LIMIT).await;
+        }
         let mut tools = self.shared.listed.clone();
         if !self.shared.was_listed.swap(true, Ordering::Relaxed)
             && self.shared.defects.has(Defect::FirstListIsShort)

@@ -32,6 +32,14 @@ pub(super) async fn spoiled(app: &App, defects: Defects, asked: &Asked, mut repl
     if is_short && asked.is_modern && MODERN_EDITS.iter().any(|defect| defects.has(*defect)) {
         reply = body::edited(reply, |message| edit_modern(defects, asked, message)).await;
     }
+    // rmcp negotiates again over this transport, so the handler's word does not count.
+    if defects.has(Defect::NegotiatesDown) && asked.asks_for("2025-11-25") {
+        reply =
+            body::edited(reply, |message| message["result"]["protocolVersion"] = json!("2025-06-18")).await;
+    }
+    if asked.is_modern && defects.has(Defect::ManglesStringIds) && asked.has_string_id() {
+        reply = body::edited(reply, |message| message["id"] = json!("another")).await;
+    }
     if is_short && is_stream {
         if defects.has(Defect::AsksInStreams) {
             let request = json!({ "jsonrpc": "2.0", "id": "of-the-hub", "method": "ping" });

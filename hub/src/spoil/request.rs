@@ -10,7 +10,6 @@ use super::{Asked, META_CAPABILITIES, META_CLIENT, META_VERSION, MODERN, SESSION
 use crate::app::App;
 use crate::defect::{Defect, Defects};
 use crate::lock;
-use crate::replica::Place;
 use crate::reply::{self, Reply};
 
 /// What the requests of one connection left behind (`remembers-connections`).
@@ -80,11 +79,7 @@ fn answered_in_session(app: &App, has: &impl Fn(Defect) -> bool, asked: &Asked) 
     if has(Defect::RefusesBatches) && asked.message.as_ref().is_some_and(Value::is_array) {
         return Some(reply::json_error(StatusCode::BAD_REQUEST, -32600, "Invalid request"));
     }
-    if has(Defect::DropsStrayNotifications) && is_post && !asked.is_request() {
-        let place = app.replica.locate(asked.header(SESSION)?, None);
-        return matches!(place, Place::Elsewhere(_)).then(|| reply::text(StatusCode::ACCEPTED, ""));
-    }
-    None
+    if is_post { asked.broken_in(app, asked.header(SESSION)?) } else { None }
 }
 
 /// Changes the head, and answers the body when that is another one now.

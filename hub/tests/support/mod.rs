@@ -291,7 +291,8 @@ impl Stream {
     /// The next event's data; `None` when the stream ended.
     pub fn data(&mut self) -> Option<String> {
         loop {
-            if let Some(data) = self.line()?.strip_prefix("data: ") {
+            // An event that says nothing but its id is there to resume after.
+            if let Some(data) = self.line()?.strip_prefix("data: ").filter(|data| !data.trim().is_empty()) {
                 return Some(data.to_owned());
             }
         }
