@@ -22,6 +22,9 @@ const BASE: u64 = 280;
 /// The size of the top layer, in MiB.
 const TOP: u64 = 4;
 
+/// What the images are known by.
+const LABEL: &str = "hubcheck-bench=load";
+
 /// What is measured, and the most that ours may take of what `kind` takes.
 const PARTS: [(&str, f64); 3] =
     [("for the first time", 1.0), ("when it is there", 0.1), ("when only the top layer changed", 0.25)];
@@ -64,6 +67,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
     for image in [&ours, &theirs] {
         run(&["docker", "rmi", "--force", image])?;
     }
+    // Those that lost their name when they were built anew.
+    run(&["docker", "image", "prune", "--force", "--filter", &format!("label={LABEL}")])?;
     println!("{:<34}{:>10}{:>12}{:>9}{:>8}", "an image of 290 MB", "ours", "kind load", "ratio", "bar");
     let mut is_over = false;
     for (part, bar, ours, theirs) in rows {
@@ -85,7 +90,7 @@ fn build(folder: &Path, image: &str) -> Result<(), Box<dyn Error>> {
     write_random(&folder.join("top"), TOP)?;
     let text = format!("FROM scratch\nCOPY {base} /base\nCOPY top /top\n");
     std::fs::write(folder.join("Dockerfile"), text)?;
-    run(&["docker", "build", "--quiet", "--tag", image, &folder.display().to_string()])
+    run(&["docker", "build", "--quiet", "--label", LABEL, "--tag", image, &folder.display().to_string()])
 }
 
 fn write_random(path: &Path, mib: u64) -> std::io::Result<()> {

@@ -131,6 +131,13 @@ pub enum FaultError {
     Down,
 }
 
+impl FaultError {
+    /// The cluster refused, for this reason.
+    fn refused(why: impl std::fmt::Display) -> Self {
+        Self::Refused(why.to_string())
+    }
+}
+
 /// Manifests that say what is read here, but cannot be run.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Unrunnable {

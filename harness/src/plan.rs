@@ -46,6 +46,8 @@ pub enum Need {
     /// The hub names its sessions over this transport by an id. Over Streamable HTTP it MAY do without. A need that names
     /// a transport is none of the cells over another one.
     SessionIds(Transport),
+    /// The hub gives the events of its Streamable HTTP streams ids, by which a client can resume them. It MAY do without.
+    EventIds,
     /// The hub has a tool that plays this part (`--tool need=name` when it is called otherwise).
     Tool(Tool),
     /// The hub has a tool that holds a call: `tally` or `sleep`.
@@ -83,12 +85,14 @@ pub enum Need {
     LivenessProbe,
     /// The hub is the reference hub: what its settings mean is known.
     ReferenceHub,
-    /// Nodes have images: one can be missing, and be loaded.
+    /// Nodes have images, and we bring them there: one can be missing, and be loaded.
     Images,
     /// A scheduler finds a node for each pod, or none.
     Scheduler,
     /// There are several nodes, which can be drained, and by which clients can enter.
     Nodes,
+    /// Pods can be evicted, and PodDisruptionBudgets are served.
+    Evictions,
     /// The cluster is reached through a kubeconfig.
     Kubeconfig,
 }
@@ -110,6 +114,8 @@ pub enum Tool {
     Allocate,
     /// Answers after `ms` milliseconds.
     Sleep,
+    /// Sends the client a `ping` on the stream of its call, and answers when the client has answered that.
+    Ask,
 }
 
 /// What a scenario declares of itself; the part of it that planning needs.

@@ -421,6 +421,23 @@ pub enum Fault {
         /// The grace period, in seconds.
         grace_s: u64,
     },
+    /// The eviction of the pod is asked for: whether it is granted is for the cluster to say.
+    Evict {
+        /// The replica.
+        replica: String,
+        /// The pod's grace period, in seconds.
+        grace_s: u64,
+    },
+    /// New pods of the cell are kept off a node; those that run there stay.
+    Cordon {
+        /// The node.
+        node: String,
+    },
+    /// Pods of the cell are let onto the node again.
+    Uncordon {
+        /// The node.
+        node: String,
+    },
     /// The Deployment is scaled.
     Scale {
         /// From so many.
@@ -430,6 +447,11 @@ pub enum Fault {
     },
     /// The Deployment's template changes, so that every pod is replaced.
     Roll,
+    /// An image is brought into the nodes.
+    Load {
+        /// The image.
+        image: String,
+    },
     /// Edited manifests are applied.
     Apply {
         /// What changed, in words that hold on every backend; never a value of a Secret.

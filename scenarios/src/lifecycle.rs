@@ -4,9 +4,12 @@
 //! the guide's remedy and looks again. It runs once: no client sees a difference by affinity or transport.
 
 pub mod checks;
+pub mod drain;
 pub mod endpoint;
+pub mod image;
 pub mod key;
 pub mod memory;
+pub mod nodes;
 pub mod rollout;
 pub mod secret;
 pub mod serving;
@@ -51,6 +54,21 @@ const NOT_CONNECTED: Guide = Guide {
     issue: "Issue #5: \"Connection Refused\" from Claude Desktop",
     symptom: "the client says `Could not connect to server`; `curl -I URL` says something else than 200 and `text/event-stream`",
     cause: "the URL in the client's configuration lacks the endpoint: it must end with `/sse` (or `/mcp`), not with `/`",
+};
+
+/// A Service that does not answer outside of the cluster.
+const NOT_ACCESSIBLE: Guide = Guide {
+    issue: "Issue #4: Service Not Accessible Externally",
+    symptom: "`curl` says `Connection refused`, or waits in vain, although every pod is ready",
+    cause: "the way ends before the pods: at the proxy, at the NodePort, or at a Service that selects none of them",
+};
+
+/// A session that another replica does not know.
+const NOT_FOUND: Guide = Guide {
+    issue: "Issue #1: \"Could not find session\" Errors with Claude Desktop",
+    symptom: "`Error POSTing to endpoint (HTTP 404): Could not find session`, although the Service has ClientIP affinity",
+    cause: "kube-proxy remembers clients per node: through another node the same client may get another replica, and its session \
+            lives in one process",
 };
 
 /// A session on each replica, each with an open stream where the transport has one; `None` when some replica gave none,

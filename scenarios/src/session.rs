@@ -1,10 +1,15 @@
 //! Family `session`: the rules that all eras share, written once for every transport.
 
+pub mod answer;
+pub mod cancel;
 pub mod checks;
 pub mod elsewhere;
+pub mod headers;
+pub mod idle;
 pub mod origin;
 pub mod progress;
 pub mod requests;
+pub mod slash;
 
 use harness::plan::Transport;
 

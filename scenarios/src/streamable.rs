@@ -6,6 +6,7 @@ pub mod disconnect;
 pub mod input;
 pub mod listening;
 pub mod messages;
+pub mod resume;
 pub mod session_id;
 pub mod version;
 

@@ -13,12 +13,14 @@ mod stateless;
 #[path = "defects/streamable.rs"]
 mod streamable;
 mod support;
+#[path = "defects/without_row.rs"]
+mod without_row;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use harness::check::{self, ambient};
+use harness::check::{self, Check, ambient};
 use harness::run::Rig;
 use harness::timeouts::Timeouts;
 use tokio::sync::OnceCell;
@@ -64,6 +66,34 @@ fn every_check_has_a_defect() {
     let of_scenarios = scenarios::CATALOG.iter().flat_map(|scenario| scenario.checks.iter());
     let all: BTreeSet<&str> = of_scenarios.chain(ambient::CHECKS).map(|check| check.id).collect();
     assert_eq!(caught, all, "each check needs a defect that it catches, and each row a check that there is");
+}
+
+/// A check that judges several transports passes through other code of a hub over each: a defect has to show it there, too.
+#[test]
+fn every_check_has_a_defect_over_each_transport_or_a_reason() {
+    let mut wanted: BTreeSet<(&str, String)> = BTreeSet::new();
+    for scenario in scenarios::CATALOG {
+        for transport in scenario.outline.transports {
+            let judges =
+                |check: &&&Check| check.transports.is_empty() || check.transports.contains(transport);
+            let checks = scenario.checks.iter().filter(judges);
+            wanted.extend(checks.map(|check| (check.id, transport.to_string())));
+        }
+    }
+    let rows: BTreeSet<(&str, String)> = table()
+        .flat_map(|(_, cell, checks)| checks.iter().map(|check| (*check, transport_of(cell).to_owned())))
+        .collect();
+    let excused: BTreeSet<(&str, String)> = without_row::REASONS
+        .iter()
+        .flat_map(|(_, pairs)| pairs.iter().map(|(check, transport)| (*check, (*transport).to_owned())))
+        .collect();
+    let missing: BTreeSet<_> = wanted.difference(&rows).cloned().collect();
+    assert_eq!(missing, excused, "what has no row needs a reason, and what has one needs none");
+}
+
+/// The transport of a row's cell: `sse` of `scale-down@off-sse`.
+fn transport_of(cell: &str) -> &str {
+    cell.rsplit(['@', '-']).next().unwrap_or_default()
 }
 
 /// The checks that one defect breaches in one cell, and what the cell's report says.

@@ -13,7 +13,9 @@ use harness::plan::{Affinity, Cell, Transport};
 use harness::run::{Rig, Scenario};
 use harness::transcript::normal::normalise;
 use rstest::rstest;
-use scenarios::lifecycle::{endpoint, key, memory, rollout, secret, serving, start, stopping};
+use scenarios::lifecycle::{
+    drain, endpoint, image, key, memory, nodes, rollout, secret, serving, start, stopping,
+};
 use scenarios::routing::{change, owner, session, spread, stray};
 use scenarios::session::requests;
 use scenarios::{sse, stateless, streamable};
@@ -96,6 +98,7 @@ matrix! {
     streamable_bad_input => &streamable::input::BAD_INPUT, [A::Any] x [Streamable, Stateless];
     streamable_batch => &streamable::input::BATCHED, [A::Any] x [Streamable];
     streamable_disconnect => &streamable::disconnect::DISCONNECT, [A::Any] x [Streamable];
+    streamable_resume_elsewhere => &streamable::resume::RESUME_ELSEWHERE, [A::Any] x [Streamable];
     stateless_discover => &stateless::discover::DISCOVERED, [A::Any] x [Stateless];
     stateless_metadata => &stateless::headers::METADATA, [A::Any] x [Stateless];
     stateless_methods => &stateless::methods::METHODS, [A::Any] x [Stateless];
@@ -108,11 +111,17 @@ matrix! {
     session_unknown_names => &requests::UNKNOWN_NAMES, [A::Any] x [Sse, Streamable, Stateless];
     session_ping => &requests::PINGS, [A::Any] x [Sse, Streamable];
     session_versions => &requests::VERSIONS, [A::Any] x [Sse, Streamable];
+    session_string_ids => &requests::STRING_IDS, [A::Any] x [Sse, Streamable, Stateless];
     session_concurrent => &requests::CONCURRENT, [A::Any] x [Sse, Streamable, Stateless];
     session_sizes => &requests::SIZES, [A::Any] x [Sse, Streamable, Stateless];
+    session_headers => &scenarios::session::headers::HEADERS, [A::Any] x [Sse, Streamable, Stateless];
+    session_trailing_slash => &scenarios::session::slash::TRAILING_SLASH, [A::Any] x [Sse, Streamable, Stateless];
+    session_idle_stream => &scenarios::session::idle::IDLE_STREAM, [A::Any] x [Sse, Streamable];
+    session_cancel => &scenarios::session::cancel::CANCEL_RUNNING, [A::Any] x [Sse, Streamable];
     session_progress => &scenarios::session::progress::PROGRESS, [A::Any] x [Sse, Streamable, Stateless];
     session_strays_alike => &scenarios::session::elsewhere::STRAYS_ALIKE, [A::Any] x [Sse, Streamable];
     session_cancel_elsewhere => &scenarios::session::elsewhere::CANCEL_ELSEWHERE, [A::Any] x [Sse, Streamable];
+    session_answer_elsewhere => &scenarios::session::answer::ANSWER_ELSEWHERE, [A::Any] x [Sse, Streamable];
     session_same_id_in_many => &scenarios::session::elsewhere::SAME_ID_IN_MANY, [A::Any] x [Sse, Streamable];
     session_tools_alike => &scenarios::session::elsewhere::TOOLS_ALIKE, [A::Any] x [Sse, Streamable, Stateless];
     missing_secret => &secret::MISSING_SECRET, [A::Any] x [T::Any];
@@ -120,6 +129,7 @@ matrix! {
     secret_appears_late => &secret::SECRET_APPEARS_LATE, [A::Any] x [T::Any];
     secret_rotated => &key::SECRET_ROTATED, [A::Any] x [T::Any];
     secret_differs_per_replica => &key::SECRET_DIFFERS, [A::Any] x [T::Any];
+    image_missing => &image::IMAGE_MISSING, [A::Any] x [T::Any];
     crash_loop => &start::CRASH_LOOP, [A::Any] x [T::Any];
     port_in_use => &start::PORT_IN_USE, [A::Any] x [T::Any];
     slow_start => &start::SLOW_START, [A::Any] x [T::Any];
@@ -133,7 +143,11 @@ matrix! {
     graceful_stop => &stopping::GRACEFUL_STOP, [A::Any] x [Sse, Streamable, Stateless];
     rollout_with_probes => &stopping::ROLLOUT_WITH_PROBES, [A::Any] x [Sse, Streamable, Stateless];
     scale_with_probes => &stopping::SCALE_WITH_PROBES, [A::Any] x [Sse, Streamable, Stateless];
+    node_drain => &drain::NODE_DRAIN, [A::Any] x [Sse, Streamable, Stateless];
     wrong_endpoint => &endpoint::WRONG_ENDPOINT, [A::Any] x [T::Any];
+    service_reachable => &nodes::SERVICE_REACHABLE, [A::Any] x [T::Any];
+    affinity_across_nodes => &nodes::AFFINITY_ACROSS_NODES, [ClientIp] x [Sse, Streamable];
+    affinity_across_nodes_local => &nodes::AFFINITY_ACROSS_NODES_LOCAL, [ClientIp] x [Sse, Streamable];
 }
 
 #[test]
@@ -179,7 +193,8 @@ fn every_snapshot_belongs_to_a_cell() {
     assert_eq!(found, known, "one snapshot per cell, and the plan");
 }
 
-/// Runs the cell; it must pass, and its transcript must be the committed one.
+/// Runs the cell; it must pass, and its transcript must be the committed one. Pass says that nothing warns either: so it passes under
+/// `--strict`, which turns warnings into failures and judges nothing else.
 async fn conforms(scenario: &'static Scenario, affinity: A, transport: T) {
     let cell = the_cell(scenario, affinity, transport);
     let rig = rig().await;

@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::schema::{self, Revision, Sent};
 use super::{Check, HUB_CONTRACT, Judgement, Level};
 use crate::plan::Transport;
-use crate::transcript::history::{Exchange, History};
+use crate::transcript::history::{At, Exchange, History};
 use crate::transcript::{End, Fault, PodChange, What};
 
 /// All of them.
@@ -17,9 +17,12 @@ pub const CHECKS: &[&Check] = &[
     &VALID_HTTP,
     &VALID_MESSAGES,
     &NO_SERVER_ERROR,
+    &CLIENT_ERROR_IS_4XX,
     &EVERY_REQUEST_ENDS,
     &NO_UNEXPLAINED_RESTART,
     &NO_SECRET_SHOWN,
+    &ASKS_WHAT_IS_DECLARED,
+    &QUIET_BEFORE_INITIALIZED,
 ];
 
 /// "Result responses MUST include the same ID as the request they correspond to.", and one request has one:
@@ -137,26 +140,41 @@ pub const VALID_MESSAGES: Check = Check {
     },
 };
 
-/// A hub that is well has no internal errors; 503 is how one says that it has no room or is going.
+/// A hub that is well has no internal errors; 503 is how one says that it has no room or is going. What a client got wrong is
+/// left to [`CLIENT_ERROR_IS_4XX`]: where the transports ask for an HTTP error, they leave open which.
 pub const NO_SERVER_ERROR: Check = Check {
     id: "no-server-error",
     level: Level::Contract,
-    sentence: "no request is answered 5xx while nothing is done to the cluster; 503 is how a hub says that it is full or going",
+    sentence: "no message of a live session is answered 5xx while nothing is done to the cluster; 503 is how a hub says that it \
+               is full or going",
     source: HUB_CONTRACT,
-    remedy: "answer 4xx to what a client got wrong; find the error in the replica's log",
+    remedy: "find the error in the replica's log",
     transports: &[],
     needs: &[],
     judge: |history| {
-        let mut judgement = Judgement::default();
-        for exchange in undisturbed(history) {
-            let Some(head) = exchange.head else { continue };
-            judgement.judged();
-            if head.status >= 500 && head.status != 503 {
-                let expected = format!("no 5xx to {}", exchange.request.method);
-                judgement.breach(expected, head.status.to_string(), head.at);
-            }
-        }
-        judgement
+        let sound = undisturbed(history).filter(|exchange| !is_clients_error(history, exchange));
+        no_internal_error(sound, |exchange| format!("no 5xx to {}", exchange.request.method))
+    },
+};
+
+/// "The 4xx (Client Error) class of status code indicates that the client seems to have erred.":
+/// <https://www.rfc-editor.org/rfc/rfc9110#section-15.5>. The transports ask for "an HTTP error status code (e.g., 400 Bad
+/// Request)", and servers in the field answer 500 to bytes that are no text: a warning.
+pub const CLIENT_ERROR_IS_4XX: Check = Check {
+    id: "client-error-is-4xx",
+    level: Level::Should,
+    sentence: "The 4xx (Client Error) class of status code indicates that the client seems to have erred: what is no message, or \
+               names no live session, gets 4xx and not 5xx",
+    source: "https://www.rfc-editor.org/rfc/rfc9110#section-15.5",
+    remedy: "answer 400 to what cannot be read and 404 to a session that is not there; a 5xx puts the client's error into the hub's log",
+    transports: &[],
+    needs: &[],
+    judge: |history| {
+        let wrong = undisturbed(history).filter(|exchange| is_clients_error(history, exchange));
+        no_internal_error(wrong, |exchange| match &exchange.request.probe {
+            Some(probe) => format!("4xx to {} ({probe})", exchange.request.method),
+            None => format!("4xx to {}", exchange.request.method),
+        })
     },
 };
 
@@ -257,7 +275,87 @@ pub const NO_SECRET_SHOWN: Check = Check {
     },
 };
 
+/// "Both parties MUST: .. Only use capabilities that were successfully negotiated":
+/// <https://modelcontextprotocol.io/specification/2025-11-25/basic/lifecycle#operation>. Revisions before 2025-06-18 say SHOULD,
+/// so HTTP+SSE is left out.
+pub const ASKS_WHAT_IS_DECLARED: Check = Check {
+    id: "asks-what-is-declared",
+    level: Level::Must,
+    sentence: "Both parties MUST: Only use capabilities that were successfully negotiated: a server asks for sampling, \
+               elicitation or roots only what the client has declared",
+    source: "https://modelcontextprotocol.io/specification/2025-11-25/basic/lifecycle#operation",
+    remedy: "look at the capabilities of `initialize` before the client is asked",
+    transports: &[Transport::Streamable],
+    needs: &[],
+    judge: |history| {
+        let mut judgement = Judgement::default();
+        if history.transport() != Some(Transport::Streamable) {
+            return judgement;
+        }
+        for (exchange, at, method) in questions(history) {
+            let Some((_, capability)) = ASKED_FOR.iter().find(|(asks, _)| *asks == method) else { continue };
+            judgement.judged();
+            let client = &exchange.request.client;
+            let mut initialized =
+                history.calls.iter().filter(|call| call.client == client && call.method == "initialize");
+            if !initialized.any(|call| call.params["capabilities"].get(capability).is_some()) {
+                let expected = format!("no {method} to a client without the capability `{capability}`");
+                judgement.breach(expected, "one", at);
+            }
+        }
+        judgement
+    },
+};
+
+/// "The server SHOULD NOT send requests other than pings and logging before receiving the initialized notification.":
+/// <https://modelcontextprotocol.io/specification/2025-11-25/basic/lifecycle#initialization>; every revision with sessions says it.
+pub const QUIET_BEFORE_INITIALIZED: Check = Check {
+    id: "quiet-before-initialized",
+    level: Level::Should,
+    sentence: "The server SHOULD NOT send requests other than pings and logging before receiving the initialized notification",
+    source: "https://modelcontextprotocol.io/specification/2025-11-25/basic/lifecycle#initialization",
+    remedy: "ask the client nothing before `notifications/initialized` has come",
+    transports: &[Transport::Sse, Transport::Streamable],
+    needs: &[],
+    judge: |history| {
+        let mut judgement = Judgement::default();
+        if history.transport() == Some(Transport::Stateless) {
+            return judgement;
+        }
+        for (exchange, at, method) in questions(history).filter(|(_, _, method)| method != "ping") {
+            judgement.judged();
+            let is_initialized = history.exchanges.values().any(|other| {
+                other.request.client == exchange.request.client
+                    && other.at < at
+                    && other
+                        .request
+                        .messages()
+                        .any(|message| message["method"] == "notifications/initialized")
+            });
+            if !is_initialized {
+                judgement.breach("no request before `notifications/initialized`", method, at);
+            }
+        }
+        judgement
+    },
+};
+
+/// What a server asks for, and the capability of a client that can give it.
+const ASKED_FOR: [(&str, &str); 3] =
+    [("sampling/createMessage", "sampling"), ("elicitation/create", "elicitation"), ("roots/list", "roots")];
+
 // === helpers ===
+
+/// The requests of the server, each with the exchange that it came on and its method.
+fn questions<'h, 't>(history: &'h History<'t>) -> impl Iterator<Item = (&'h Exchange<'t>, At, String)> {
+    history.exchanges.values().flat_map(|exchange| {
+        let asked = move |(at, message): (At, Value)| {
+            message.get("id")?;
+            Some((exchange, at, message.get("method")?.as_str()?.to_owned()))
+        };
+        exchange.messages().into_iter().filter_map(asked)
+    })
+}
 
 /// The ids of the requests whose answers may come on this exchange, as JSON text.
 fn asked_on(history: &History<'_>, exchange: &Exchange<'_>) -> BTreeSet<String> {
@@ -298,6 +396,40 @@ fn undisturbed<'h, 't>(history: &'h History<'t>) -> impl Iterator<Item = &'h Exc
         let over = exchange.end.map_or(history.end().seq, |(at, _)| at.seq);
         first.is_none_or(|first| over < first)
     })
+}
+
+/// Looks for 5xx among these exchanges; 503 is not one that tells of an error.
+fn no_internal_error<'h, 't: 'h>(
+    exchanges: impl Iterator<Item = &'h Exchange<'t>>,
+    expected: impl Fn(&Exchange<'_>) -> String,
+) -> Judgement {
+    let mut judgement = Judgement::default();
+    for exchange in exchanges {
+        let Some(head) = exchange.head else { continue };
+        judgement.judged();
+        if head.status >= 500 && head.status != 503 {
+            judgement.breach(expected(exchange), head.status.to_string(), head.at);
+        }
+    }
+    judgement
+}
+
+/// Whether a request is one that a client should not have sent: its body is no single message, or it names no live session.
+fn is_clients_error(history: &History<'_>, exchange: &Exchange<'_>) -> bool {
+    let request = exchange.request;
+    let message = request.message();
+    let is_message = message.is_some_and(|message| message.get("jsonrpc").is_some());
+    if request.method == "POST" && !is_message {
+        return true;
+    }
+    match history.transport() {
+        Some(Transport::Sse) => request.method == "POST" && !history.is_endpoint(exchange),
+        Some(Transport::Streamable) => {
+            let is_initialize = message.is_some_and(|message| message["method"] == "initialize");
+            !is_initialize && !history.is_session(request.header("mcp-session-id"), exchange.at)
+        }
+        Some(Transport::Stateless) | None => false,
+    }
 }
 
 /// Whether the client cancelled the request of an exchange.

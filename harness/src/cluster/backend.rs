@@ -43,6 +43,38 @@ impl Cluster {
         }
     }
 
+    /// The path through the Service by each node, in the order of the nodes' names.
+    ///
+    /// # Errors
+    ///
+    /// [`FaultError`] where there are no nodes, or they are not ours.
+    pub async fn at_nodes(&self) -> Result<Vec<(String, Address)>, FaultError> {
+        match self {
+            Cluster::Kubernetes(cell) => cell.at_nodes().await,
+            Cluster::Local(_) | Cluster::Fixed(_) => Err(FaultError::Down),
+        }
+    }
+
+    /// The path through the Service by its own address, which only pods have.
+    ///
+    /// # Errors
+    ///
+    /// [`FaultError`] where there is no such address.
+    pub async fn within(&self) -> Result<Address, FaultError> {
+        match self {
+            Cluster::Kubernetes(cell) => cell.within().await,
+            Cluster::Local(_) | Cluster::Fixed(_) => Err(FaultError::Down),
+        }
+    }
+
+    /// The node that a replica runs on, where there are nodes.
+    pub fn node_of(&self, replica: &str) -> Option<String> {
+        match self {
+            Cluster::Kubernetes(cell) => cell.node_of(replica),
+            Cluster::Local(_) | Cluster::Fixed(_) => None,
+        }
+    }
+
     /// The path straight to one replica; `None` when it is gone or cannot be reached on its own.
     pub fn at(&self, replica: &str) -> Option<Address> {
         self.replica(replica).ok().map(|replica| Address::plain(replica.addr))
@@ -205,6 +237,86 @@ impl Cluster {
             Cluster::Local(local) => local.apply(manifests, Some(change)).await,
             Cluster::Kubernetes(cell) => cell.apply(manifests, Some(change)).await,
             Cluster::Fixed(_) => Err(FaultError::Down),
+        }
+    }
+
+    /// Whether pods can be evicted, and how many must stay can be said.
+    pub fn evicts(&self) -> bool {
+        match self {
+            Cluster::Kubernetes(cell) => cell.evicts(),
+            Cluster::Local(_) | Cluster::Fixed(_) => false,
+        }
+    }
+
+    /// Lets evictions leave at least so many of the pods available, and waits until the cluster counts them.
+    ///
+    /// # Errors
+    ///
+    /// [`FaultError`] where there are no evictions.
+    pub async fn keep_available(&self, count: usize) -> Result<(), FaultError> {
+        match self {
+            Cluster::Kubernetes(cell) => cell.keep_available(count).await,
+            Cluster::Local(_) | Cluster::Fixed(_) => Err(FaultError::Down),
+        }
+    }
+
+    /// Keeps new pods off a node, of this cluster's only; those that run there stay.
+    ///
+    /// # Errors
+    ///
+    /// [`FaultError`] where there are no nodes, or they are not ours.
+    pub async fn cordon(&self, node: &str) -> Result<(), FaultError> {
+        match self {
+            Cluster::Kubernetes(cell) => cell.cordon(node).await,
+            Cluster::Local(_) | Cluster::Fixed(_) => Err(FaultError::Down),
+        }
+    }
+
+    /// Lets pods onto the node again.
+    ///
+    /// # Errors
+    ///
+    /// [`FaultError`] where there are no nodes, or they are not ours.
+    pub async fn uncordon(&self, node: &str) -> Result<(), FaultError> {
+        match self {
+            Cluster::Kubernetes(cell) => cell.uncordon(node).await,
+            Cluster::Local(_) | Cluster::Fixed(_) => Err(FaultError::Down),
+        }
+    }
+
+    /// Asks for a pod's eviction; what the cluster says when its budget does not allow it.
+    ///
+    /// # Errors
+    ///
+    /// [`FaultError`].
+    pub async fn evict(&self, replica: &str) -> Result<Option<Told>, FaultError> {
+        match self {
+            Cluster::Kubernetes(cell) => cell.evict(replica).await,
+            Cluster::Local(_) | Cluster::Fixed(_) => Err(FaultError::Down),
+        }
+    }
+
+    /// The hub's image under a name that no node has, until it is loaded. It goes with the cell.
+    ///
+    /// # Errors
+    ///
+    /// [`FaultError`] where nodes have no images, or are not ours.
+    pub async fn late_image(&self) -> Result<String, FaultError> {
+        match self {
+            Cluster::Kubernetes(cell) => cell.late_image().await,
+            Cluster::Local(_) | Cluster::Fixed(_) => Err(FaultError::Down),
+        }
+    }
+
+    /// Brings an image into the nodes.
+    ///
+    /// # Errors
+    ///
+    /// [`FaultError`] where nodes have no images, or are not ours.
+    pub async fn load(&self, image: &str) -> Result<(), FaultError> {
+        match self {
+            Cluster::Kubernetes(cell) => cell.load(image).await,
+            Cluster::Local(_) | Cluster::Fixed(_) => Err(FaultError::Down),
         }
     }
 

@@ -51,6 +51,8 @@ pub(super) enum Relays {
     Containers(Arc<RelayContainers>),
     /// Pods.
     Pods(Arc<RelayPods>),
+    /// One pod, which all clients share.
+    OnePod(Arc<RelayPods>),
 }
 
 /// A connection through a relay.
@@ -133,6 +135,7 @@ impl Relays {
         match self {
             Relays::Containers(relays) => relays.prepare(number),
             Relays::Pods(relays) => relays.prepare(number),
+            Relays::OnePod(_) => {}
         }
     }
 
@@ -141,6 +144,7 @@ impl Relays {
         let pipe = match self {
             Relays::Containers(relays) => relays.pipe(number).await.map(Either::Left),
             Relays::Pods(relays) => relays.pipe(number).await.map(Either::Right),
+            Relays::OnePod(relays) => relays.pipe(0).await.map(Either::Right),
         };
         ask(BufReader::new(pipe?), to).await.map_err(|error| format!("relay {number}: {error}"))
     }

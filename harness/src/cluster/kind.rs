@@ -27,6 +27,7 @@ mod archive;
 mod cli;
 mod exits;
 mod image;
+mod late;
 mod leftovers;
 mod load;
 mod node;
@@ -34,7 +35,7 @@ mod relay;
 mod state;
 
 pub use exits::Exit;
-pub use image::{Binaries, Image, ImageError};
+pub use image::{Binaries, Image, ImageError, LATE};
 pub use load::Loaded;
 pub(super) use node::Tracker;
 pub(super) use relay::RelayContainers;
@@ -122,6 +123,9 @@ pub enum KindError {
     /// A relay that does not listen.
     #[error("{0} does not listen")]
     NoRelay(String),
+    /// The image is not in Docker.
+    #[error("Docker has no image `{0}`: build or pull it, or name another one with `--image`")]
+    NoImage(String),
     /// A node that is not there.
     #[error("no node is called `{0}`")]
     NoNode(String),
@@ -234,6 +238,7 @@ impl Kind {
             Some(node) => node.sh("iptables-save -t nat | grep -c KUBE-SERVICES").await,
             None => Err(KindError::NoNode(lock.cluster().to_owned())),
         };
+        join_all(nodes.iter().map(|node| node.tell_of_every_refusal())).await;
         let network = nodes.first().map(|node| node.network.clone()).unwrap_or_default();
         let node = nodes.iter().find(|node| !node.is_worker).or(nodes.first());
         let node = node.map(|node| node.name.clone()).unwrap_or_default();
@@ -303,6 +308,24 @@ impl Kind {
         Ok((entry, Relays::Containers(Arc::clone(&self.relays))))
     }
 
+    /// The same at every node, in the order of their names: a node port is served by all of them.
+    pub(super) async fn entries(&self, node_port: u16) -> Result<Vec<(Entry, Relays)>, GateError> {
+        let mut entries = Vec::new();
+        for node in &self.nodes {
+            let to = SocketAddr::new(node.ip.ok_or(GateError::NoNode)?, node_port);
+            let entry = Entry { to, node: Some((node.name.clone(), node.tracker().await)) };
+            entries.push((entry, Relays::Containers(Arc::clone(&self.relays))));
+        }
+        Ok(entries)
+    }
+
+    /// The image that relays run, in every node that runs pods of ours.
+    pub(super) async fn relay_image(&self) -> Result<Image, KindError> {
+        let image = Image { reference: self.relays.image().unwrap_or_default() };
+        self.load(&image).await?;
+        Ok(image)
+    }
+
     /// Passes a connection on to a pod's own address, past the Service, until it ends; why there is none.
     ///
     /// # Errors
@@ -353,9 +376,8 @@ impl Kind {
             return None;
         }
         Some(match self.node(node) {
-            Ok(node) => node.routes(service).await.is_ok_and(|routed| {
-                routed.len() == pods.len() && pods.iter().all(|pod| routed.contains(pod))
-            }),
+            Ok(node) => matches!(node.routes(service).await, Ok(Some(routed))
+                if routed.len() == pods.len() && pods.iter().all(|pod| routed.contains(pod))),
             Err(_) => false,
         })
     }
@@ -369,6 +391,7 @@ impl Kind {
     /// Removes what this run made in Docker beside the cluster.
     pub async fn finish(&self) {
         self.relays.close().await;
+        self.forget_own().await;
         if let Err(error) = remove_relays(&self.docker, |run| run == self.lock.run()).await {
             tracing::warn!("removing relays: {error}");
         }

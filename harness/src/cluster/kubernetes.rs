@@ -5,7 +5,7 @@
 //! the cluster is one of those. Works from Kubernetes 1.20.
 
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use k8s_openapi::api::apps::v1::Deployment;
@@ -15,10 +15,10 @@ use tokio::sync::{Mutex, watch};
 use tokio_util::task::AbortOnDropHandle;
 
 use self::logs::Logs;
-use self::objects::Objects;
+use self::objects::{Objects, Served};
 use self::view::View;
 use super::gate::{Gate, GateError};
-use super::kind::KindError;
+use super::kind::{Image, KindError};
 use super::manifest::Manifests;
 use super::process::Signal;
 use super::{Condition, FaultError, Page, Replica, Unmet};
@@ -26,8 +26,11 @@ use crate::transcript::{Fault, Recorder, Symptom, Told, What};
 
 mod context;
 mod described;
+mod doors;
+mod drain;
 mod endpoints;
 mod forward;
+mod images;
 mod logs;
 mod objects;
 mod relays;
@@ -61,8 +64,13 @@ pub struct Kubernetes {
     view: watch::Receiver<Arc<View>>,
     logs: Arc<Logs>,
     recorder: Recorder,
+    served: Served,
     gate: Gate,
+    /// Beside the one that every client takes, as scenarios ask for them.
+    doors: Mutex<Vec<Gate>>,
     watching: AbortOnDropHandle<()>,
+    /// An image that was given a name of the cell's own.
+    late: OnceLock<Image>,
     /// Deletes the namespace when this is dropped without [`Kubernetes::down`].
     leave: site::Leave,
 }
@@ -139,12 +147,21 @@ impl Kubernetes {
         let watching = AbortOnDropHandle::new(watching);
         objects.service_account().await?;
         let served = objects.apply(&manifests, None).await?;
-        let pods = view.clone();
-        let name_of = move |ip: IpAddr| pods.borrow().pod_at(ip);
-        let (entry, relays) = site.entry(leave.number(), &served).await?;
-        let gate = Gate::open(entry, relays, recorder.clone(), name_of).await?;
-        let manifests = Mutex::new(manifests);
-        Ok(Self { site, objects, manifests, view, logs, recorder, gate, watching, leave })
+        let gate = doors::open(site.entry(leave.number(), &served).await?, &view, &recorder).await?;
+        Ok(Self {
+            site,
+            objects,
+            manifests: Mutex::new(manifests),
+            view,
+            logs,
+            recorder,
+            served,
+            gate,
+            doors: Mutex::default(),
+            watching,
+            late: OnceLock::new(),
+            leave,
+        })
     }
 
     /// Where clients connect to reach the Service: their address decides through which relay they enter.
@@ -335,11 +352,14 @@ impl Kubernetes {
 
     /// Records the events that came last, and lets the namespace go in the background.
     pub async fn down(self) {
-        let Self { site: _, objects, gate, watching, leave, .. } = self;
+        let Self { site, objects, gate, doors, watching, late, leave, .. } = self;
         watching::last_events(&objects, &self.recorder).await;
         drop(watching);
-        drop(gate);
+        drop((gate, doors));
         leave.now().await;
+        if let (Some(kind), Some(image)) = (site.kind(), late.get()) {
+            kind.forget(image).await;
+        }
     }
 
     /// It holds in what the API tells, and the nodes' rules agree with the endpoints.
@@ -352,8 +372,7 @@ impl Kubernetes {
                 return std::future::pending().await;
             }
             let ready = view.borrow().ready_ips();
-            let service = self.objects.service();
-            match self.site.routes(self.gate.node(), &service, &ready).await {
+            match self.routes(&ready).await {
                 Some(true) if holds(&view.borrow()) => return,
                 Some(_) => {
                     look.tick().await;
@@ -406,7 +425,7 @@ impl Kubernetes {
             self.recorder.record(What::Fault(fault));
         }
         let applied = self.objects.apply(&manifests, Some(&current)).await;
-        applied.map_err(|error| FaultError::Refused(error.to_string()))?;
+        applied.map_err(FaultError::refused)?;
         let generation = self.objects.generation().await.unwrap_or_default();
         *current = manifests;
         self.seen(|view| view.rollout.generation >= generation).await;

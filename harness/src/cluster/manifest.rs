@@ -20,7 +20,7 @@ mod unused;
 
 pub(crate) use quantity::memory_limit;
 
-pub use edit::ProbeNumbers;
+pub use edit::{KEEPS_OFF, ProbeNumbers};
 
 /// What a user would apply.
 ///

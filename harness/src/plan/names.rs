@@ -31,8 +31,16 @@ impl Transport {
 
 impl Tool {
     /// Every part a tool can play.
-    pub const ALL: [Tool; 7] =
-        [Tool::Whoami, Tool::Echo, Tool::Count, Tool::Tally, Tool::Work, Tool::Allocate, Tool::Sleep];
+    pub const ALL: [Tool; 8] = [
+        Tool::Whoami,
+        Tool::Echo,
+        Tool::Count,
+        Tool::Tally,
+        Tool::Work,
+        Tool::Allocate,
+        Tool::Sleep,
+        Tool::Ask,
+    ];
 }
 
 impl fmt::Display for Tool {
@@ -45,6 +53,7 @@ impl fmt::Display for Tool {
             Tool::Work => "work",
             Tool::Allocate => "allocate",
             Tool::Sleep => "sleep",
+            Tool::Ask => "ask",
         })
     }
 }
@@ -68,6 +77,7 @@ impl fmt::Display for Need {
             Need::Replicas(n) => write!(f, "{n} replicas"),
             Need::Speaks(transport) => write!(f, "transport {transport}"),
             Need::SessionIds(transport) => write!(f, "session ids over {transport}"),
+            Need::EventIds => f.write_str("event ids on its streams"),
             Need::Tool(tool) => write!(f, "tool {tool}"),
             Need::HeldCall => f.write_str("tool tally or sleep"),
             Need::ReadinessAsks => f.write_str("a readiness probe that asks the hub (`--ready-path`)"),
@@ -86,9 +96,10 @@ impl fmt::Display for Need {
             Need::MemoryLimit => f.write_str("a memory limit (`resources.limits.memory`)"),
             Need::LivenessProbe => f.write_str("a liveness probe (`livenessProbe`)"),
             Need::ReferenceHub => f.write_str("the reference hub, whose settings are known"),
-            Need::Images => f.write_str("nodes that have images (`--backend kind`)"),
+            Need::Images => f.write_str("nodes that images are loaded into (`--backend kind`)"),
             Need::Scheduler => f.write_str("a scheduler (`--backend kind`)"),
             Need::Nodes => f.write_str("several nodes (`--backend kind`)"),
+            Need::Evictions => f.write_str("evictions and PodDisruptionBudgets (`policy/v1`, or `v1beta1`)"),
             Need::Kubeconfig => f.write_str("a kubeconfig (`--backend kind`)"),
         }
     }

@@ -3,6 +3,7 @@
 mod fault;
 mod load;
 mod luck;
+mod node;
 mod probe;
 mod words;
 
@@ -25,6 +26,7 @@ use crate::wire::{Client, Outcome, Pending, Progress, Session, Target};
 pub use fault::TakenPort;
 pub use load::Load;
 pub use luck::{NO_LUCK, clients_to_spread, requests_without_luck};
+pub use node::Door;
 pub use words::outcome_text;
 
 /// Between two looks of a poll.

@@ -325,6 +325,28 @@ impl<'t> History<'t> {
         })
     }
 
+    /// Whether a request goes to the endpoint of an HTTP+SSE stream that is open.
+    pub fn is_endpoint(&self, exchange: &Exchange<'_>) -> bool {
+        self.exchanges.values().any(|stream| {
+            stream.end.is_none_or(|(ended, _)| exchange.at < ended)
+                && stream.endpoint().is_some_and(|uri| same_target(uri, &exchange.request.target))
+        })
+    }
+
+    /// Whether a Streamable HTTP session of this id is open at this time: a hub gave it out, and it has not ended. Without
+    /// an id, whether the hub gives none.
+    pub fn is_session(&self, id: Option<&str>, at: At) -> bool {
+        let mut given = self
+            .exchanges
+            .values()
+            .filter(|exchange| exchange.status() == Some(200))
+            .filter_map(|exchange| exchange::find_header(exchange.head?.headers, "mcp-session-id"));
+        let Some(id) = id else { return given.next().is_none() };
+        let has_ended =
+            |session: &Session<'_>| session.id == Some(id) && session.ended.is_some_and(|ended| ended < at);
+        given.any(|given| given == id) && !self.sessions.iter().any(has_ended)
+    }
+
     fn read_calls(&self) -> Vec<Call<'t>> {
         self.exchanges
             .values()

@@ -1,7 +1,7 @@
 //! A transcript without what varies from run to run and from backend to backend: the form of snapshots.
 //!
 //! Each client's exchanges stand in that client's own order, then what the harness did to the cluster and the
-//! reasons of the events that followed. Volatile values get names in typed data, before anything is rendered.
+//! reasons of its controllers' events. Volatile values get names in typed data, before anything is rendered.
 //! Left out: times, comments, counts and messages of events, polls (a wait is one line), spare clients.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -10,22 +10,13 @@ use std::fmt::Write as _;
 use serde_json::Value;
 
 use super::history::{Exchange, History};
-use super::{Body, Connection, End, Fault, Frame, Path, PodChange, Symptom, Told, Transcript, What};
+use super::{Body, Connection, End, Fault, Frame, Path, Symptom, Told, Transcript, What};
 
 /// The role of a client that was opened only to find one that reaches the wanted replica.
 pub const SPARE: &str = "spare";
 
-/// Reasons of events of every pod's ordinary life that only a real cluster has: it schedules, pulls images, and corrects
-/// itself when two controllers write at once.
-const BACKGROUND: [&str; 7] = [
-    "Scheduled",
-    "Pulling",
-    "Pulled",
-    "Created",
-    "FailedToUpdateEndpoint",
-    "FailedToUpdateEndpointSlices",
-    "FailedKillPod",
-];
+/// Reasons of events by which a controller of a real cluster corrects itself when two write at once.
+const BACKGROUND: [&str; 2] = ["FailedToUpdateEndpoint", "FailedToUpdateEndpointSlices"];
 
 /// The headers of a request that are told.
 const HEADERS: &[&str] =
@@ -34,6 +25,7 @@ const HEADERS: &[&str] =
 /// Those of a probe, which may be about any of them.
 const PROBE_HEADERS: &[&str] = &[
     "origin",
+    "x-forwarded-proto",
     "accept",
     "content-type",
     "mcp-session-id",
@@ -297,6 +289,10 @@ fn write_exchange(
         exchange.frames.iter().filter_map(|(_, frame)| frame_text(frame, reader, names)).collect();
     // Answers to calls that run at once may come in any order: told by request, not by arrival.
     frames.sort_by_key(|(id, _)| *id);
+    if matches!(exchange.end, Some((_, End::ClosedByClient))) && exchange.request.method == "POST" {
+        // How much more came until the client went is luck.
+        frames.truncate(1);
+    }
     for (_, text) in frames {
         let _ = writeln!(out, "    < {text}");
     }
@@ -392,8 +388,12 @@ fn fault_text(fault: &Fault, names: &mut Names) -> String {
         Fault::Delete { replica, grace_s } => {
             format!("delete {}, grace {grace_s} s", names.replica(replica))
         }
+        Fault::Evict { replica, grace_s } => format!("evict {}, grace {grace_s} s", names.replica(replica)),
+        Fault::Cordon { .. } => "cordon a node".to_owned(),
+        Fault::Uncordon { .. } => "uncordon the node".to_owned(),
         Fault::Scale { from, to } => format!("scale from {from} to {to}"),
         Fault::Roll => "roll".to_owned(),
+        Fault::Load { .. } => "load the image".to_owned(),
         Fault::Apply { change } => format!("apply: {change}"),
     }
 }
@@ -411,27 +411,12 @@ fn symptom_text(symptom: Symptom, naming: &[String], told: Option<&Told>) -> Str
     format!("await {symptom}: told by {teller}{naming}")
 }
 
-/// The reasons of events, each once. `Unhealthy` counts only for a pod that the scenario waited to see not ready:
-/// everywhere else a probe may or may not hit the moment in which a process starts or ends.
+/// The reasons of what controllers tell, each once. Of events about pods a kubelet sends five a second at most and keeps the
+/// others back, so that one may come after the cell's end: what matters of a pod stands in its changes and symptoms.
 fn event_reasons(history: &History<'_>) -> BTreeSet<String> {
-    let waited_not_ready = history.entries().iter().any(
-        |entry| matches!(&entry.what, What::Awaited { condition, .. } if condition.contains("not ready")),
-    );
-    let not_ready = history
-        .entries()
-        .iter()
-        .any(|entry| matches!(&entry.what, What::Pod { change: PodChange::NotReady, .. }));
-    let unhealthy = waited_not_ready && not_ready;
-    let was_told = history.entries().iter().any(|entry| matches!(&entry.what, What::Symptom { .. }));
-    history
-        .entries()
-        .iter()
-        .filter_map(|entry| match &entry.what {
-            What::Event { reason, .. } if BACKGROUND.contains(&reason.as_str()) => None,
-            // A kubelet says it some time after the state that it is about, or after the remedy not at all.
-            What::Event { reason, .. } if reason == "BackOff" && was_told => None,
-            What::Event { reason, .. } if reason != "Unhealthy" || unhealthy => Some(reason.clone()),
-            _ => None,
-        })
-        .collect()
+    let told_by_controllers = history.entries().iter().filter_map(|entry| match &entry.what {
+        What::Event { object, reason, .. } if !object.starts_with("Pod/") => Some(reason),
+        _ => None,
+    });
+    told_by_controllers.filter(|reason| !BACKGROUND.contains(&reason.as_str())).cloned().collect()
 }

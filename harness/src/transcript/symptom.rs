@@ -21,6 +21,8 @@ pub enum Symptom {
     Unschedulable,
     /// A rollout made no progress within its deadline.
     Stuck,
+    /// An eviction would leave fewer pods than a PodDisruptionBudget keeps, and is refused.
+    Budget,
     /// A container does not pass its readiness probe.
     NotReady,
     /// A container does not pass its liveness probe.
@@ -50,6 +52,8 @@ impl Symptom {
             Symptom::OutOfMemory => &["OOMKilled"],
             Symptom::Unschedulable => &["Unschedulable"],
             Symptom::Stuck => &["ProgressDeadlineExceeded"],
+            // The answer's reason: 429.
+            Symptom::Budget => &["TooManyRequests"],
             Symptom::NotReady | Symptom::NotLive => &["Unhealthy"],
         }
     }
@@ -62,6 +66,7 @@ impl Symptom {
             | Symptom::ImageMissing
             | Symptom::Unschedulable
             | Symptom::Stuck
+            | Symptom::Budget
             | Symptom::NotReady
             | Symptom::NotLive => false,
         }
@@ -77,7 +82,8 @@ impl Symptom {
             | Symptom::ImageMissing
             | Symptom::OutOfMemory
             | Symptom::Unschedulable
-            | Symptom::Stuck => None,
+            | Symptom::Stuck
+            | Symptom::Budget => None,
         }
     }
 

@@ -49,6 +49,8 @@ struct Core {
     kept: Arc<Kept>,
     stream: Mutex<Option<Stream>>,
     replies: Mutex<Option<AbortOnDropHandle<()>>>,
+    /// Where the hub's own requests are answered; where it was reached when it asked, unless set.
+    replies_at: Arc<Mutex<Option<Target>>>,
 }
 
 /// Brings what comes with a POST to the inbox.
@@ -76,6 +78,7 @@ impl Session {
             kept: Arc::new(kept),
             stream: Mutex::default(),
             replies: Mutex::default(),
+            replies_at: Arc::default(),
         };
         Self { core: Arc::new(core) }
     }
@@ -91,6 +94,7 @@ impl Session {
             kept: Arc::clone(&core.kept),
             stream: Mutex::default(),
             replies: Mutex::default(),
+            replies_at: Arc::default(),
         };
         Self { core: Arc::new(core) }
     }
@@ -103,8 +107,11 @@ impl Session {
     /// From now on the hub's own requests are answered, one after another, each on a fresh connection.
     pub(super) fn reply_to(&self, mut asked: mpsc::Receiver<Asked>) {
         let (client, voice) = (self.core.client.clone(), Arc::clone(&self.core.voice));
+        let elsewhere = Arc::clone(&self.core.replies_at);
         let task = tokio::spawn(async move {
             while let Some(Asked { target, id, method }) = asked.recv().await {
+                let elsewhere = elsewhere.lock().unwrap_or_else(PoisonError::into_inner).clone();
+                let target = elsewhere.unwrap_or(target);
                 let message = match method.as_str() {
                     "ping" => json!({ "jsonrpc": "2.0", "id": id, "result": {} }),
                     _ => json!({ "jsonrpc": "2.0", "id": id,
@@ -115,6 +122,11 @@ impl Session {
         });
         *self.core.replies.lock().unwrap_or_else(PoisonError::into_inner) =
             Some(AbortOnDropHandle::new(task));
+    }
+
+    /// From now on the hub's own requests are answered there, wherever it was reached when it asked.
+    pub fn reply_at(&self, target: Target) {
+        *self.core.replies_at.lock().unwrap_or_else(PoisonError::into_inner) = Some(target);
     }
 
     /// The client that holds it.
@@ -246,6 +258,12 @@ impl Session {
         message.get("method")?;
         let number = message.get("id")?.as_u64()?;
         Some(self.start_raw(target, raw, number, hold).await)
+    }
+
+    /// Goes on with the stream of the request of this number, by a GET made with [`Session::raw_get`] that says `Last-Event-ID`, and
+    /// waits for what becomes of the request, which is known to take `hold`.
+    pub async fn resume(&self, target: &Target, get: Raw, number: u64, hold: Duration) -> Outcome {
+        self.start_raw(target, get, number, hold).await.outcome().await
     }
 
     /// Opens the session's own stream where the era opens it later: the GET stream of Streamable HTTP.

@@ -272,7 +272,9 @@ pub const EXITS_IN_GRACE: Check = Check {
     judge: |history| {
         let mut judgement = Judgement::default();
         for (told, fault) in &history.faults {
-            let Fault::Delete { replica, grace_s: 1.. } = fault else { continue };
+            let (Fault::Delete { replica, grace_s: 1.. } | Fault::Evict { replica, .. }) = fault else {
+                continue;
+            };
             let ended = history.entries().iter().find_map(|entry| match &entry.what {
                 What::Pod { pod, change: PodChange::Terminated { exit_code, .. } }
                     if pod == replica && entry.seq > told.seq =>
@@ -368,4 +370,66 @@ fn back_from_pause(history: &History<'_>, replica: &str) -> Option<At> {
 fn exchange_text(exchange: &Exchange<'_>) -> String {
     let request = exchange.request;
     format!("{} {} of client `{}`", request.method, request.target, request.client)
+}
+
+#[cfg(test)]
+mod tests {
+    use harness::check::{self, Strictness};
+    use harness::plan::{Offers, Transport};
+    use harness::transcript::{FORMAT, Header, Recorder, Transcript};
+
+    use super::*;
+
+    fn breached(check: &'static Check, entries: Vec<What>) -> bool {
+        let recorder = Recorder::new(Vec::new());
+        for what in entries {
+            recorder.record(what);
+        }
+        let header = Header {
+            format: FORMAT,
+            cell: "lifecycle/node-drain@sse".to_owned(),
+            scenario: "lifecycle/node-drain".to_owned(),
+            affinity: None,
+            transport: Some(Transport::Sse),
+            backend: "kind".to_owned(),
+            hub: "made by hand".to_owned(),
+            replicas: 2,
+            tools: Vec::new(),
+        };
+        let transcript = Transcript { header, entries: recorder.entries() };
+        let judged = check::judge(&transcript, &[check], &Offers::default(), Strictness::Ordinary);
+        check::breached(&judged.findings).contains(check.id)
+    }
+
+    #[test]
+    fn a_replica_that_is_evicted_exits_by_itself() {
+        let evicted = |exit_code: i32| {
+            let replica = "mcp-hub-a".to_owned();
+            let ended = PodChange::Terminated { reason: "Error".to_owned(), exit_code, by: None };
+            let change = |change| What::Pod { pod: replica.clone(), change };
+            let evict = Fault::Evict { replica: replica.clone(), grace_s: 3 };
+            vec![What::Fault(evict), change(PodChange::Terminating), change(ended)]
+        };
+        assert!(breached(&EXITS_IN_GRACE, evicted(KILLED)));
+        assert!(!breached(&EXITS_IN_GRACE, evicted(0)));
+    }
+
+    #[test]
+    fn a_budget_refuses_by_name() {
+        let asked = |told: Option<&str>| What::Symptom {
+            symptom: Symptom::Budget,
+            naming: vec!["disruption budget".to_owned()],
+            took_ms: 1,
+            told: told.map(|message| Told {
+                pod: Some("mcp-hub-b".to_owned()),
+                reason: "TooManyRequests".to_owned(),
+                message: message.to_owned(),
+            }),
+            instead: told.is_none().then(|| "the eviction was granted".to_owned()),
+        };
+        let refused = "Cannot evict pod as it would violate the pod's disruption budget.";
+        assert!(!breached(&SYMPTOM_TOLD, vec![asked(Some(refused))]));
+        assert!(breached(&SYMPTOM_TOLD, vec![asked(Some("try again later"))]));
+        assert!(breached(&SYMPTOM_TOLD, vec![asked(None)]));
+    }
 }

@@ -1,13 +1,17 @@
 //! What the scenarios of all eras are judged by. Every check has a defect of the reference hub that it catches.
 
+use std::collections::BTreeSet;
+
 use harness::check::{Check, HUB_CONTRACT, Judgement, Level};
+use harness::plan::Transport;
 use harness::transcript::What;
-use harness::transcript::history::Outcome;
+use harness::transcript::history::{Call, Outcome};
 
 use super::SESSIONS;
 use super::origin::{FOREIGN, NONE};
 use super::requests::{
-    AFTER_BIG, AT_ONCE, BIG, IMPOSSIBLE, NEVER, PING, SMALL, UNKNOWN_METHOD, UNKNOWN_TOOL,
+    AFTER_BIG, AT_ONCE, BIG, IMPOSSIBLE, KNOWN_VERSION, NEVER, PING, SMALL, STRING_ID, UNKNOWN_METHOD,
+    UNKNOWN_TOOL,
 };
 use crate::probed::each_has_result;
 use crate::words::reply_text;
@@ -138,6 +142,39 @@ pub const UNKNOWN_TOOL_IS_ERROR: Check = Check {
     },
 };
 
+/// "Implementations MUST NOT emit any code from this sub-range that is not defined by this specification", -32020 to -32099, nor the
+/// codes of earlier revisions: <https://modelcontextprotocol.io/specification/2026-07-28/basic#error-codes>.
+pub const ERROR_CODES_DEFINED: Check = Check {
+    id: "error-codes-defined",
+    level: Level::Must,
+    sentence: "-32020 to -32099: Implementations MUST NOT emit any code from this sub-range that is not defined by this \
+               specification; Implementations of this protocol version MUST NOT emit these codes: -32002, -32042",
+    source: "https://modelcontextprotocol.io/specification/2026-07-28/basic#error-codes",
+    remedy: "hub: take codes of its own from outside -32768 to -32000",
+    transports: &[Transport::Stateless],
+    needs: &[],
+    judge: |history| {
+        let mut judgement = Judgement::default();
+        for exchange in history.exchanges.values() {
+            for (at, message) in exchange.messages() {
+                let Some(code) = message.get("error").and_then(|error| error["code"].as_i64()) else {
+                    continue;
+                };
+                judgement.judged();
+                let is_reserved = (-32099..=-32023).contains(&code);
+                if is_reserved || matches!(code, -32002 | -32042) {
+                    judgement.breach(
+                        "a code that 2026-07-28 defines, or one of the hub's own",
+                        code.to_string(),
+                        at,
+                    );
+                }
+            }
+        }
+        judgement
+    },
+};
+
 /// "The receiver MUST respond promptly with an empty response":
 /// <https://modelcontextprotocol.io/specification/2025-11-25/basic/utilities/ping#behavior-requirements>.
 pub const PING_ANSWERED: Check = Check {
@@ -175,6 +212,48 @@ pub const VERSION_NEGOTIATED: Check = Check {
         }
         judgement
     },
+};
+
+/// "If the server supports the requested protocol version, it MUST respond with the same version.":
+/// <https://modelcontextprotocol.io/specification/2025-11-25/basic/lifecycle#version-negotiation>. It supports what it has offered.
+pub const KNOWN_VERSION_KEPT: Check = Check {
+    id: "known-version-kept",
+    level: Level::Must,
+    sentence: "If the server supports the requested protocol version, it MUST respond with the same version",
+    source: "https://modelcontextprotocol.io/specification/2025-11-25/basic/lifecycle#version-negotiation",
+    remedy: "hub: answer with the version that was asked for when it is one that the hub answers with at all",
+    transports: SESSIONS,
+    needs: &[],
+    judge: |history| {
+        let mut judgement = Judgement::default();
+        let answered = |call: &Call<'_>| call.result()?["protocolVersion"].as_str().map(str::to_owned);
+        let calls = || history.probed_calls(IMPOSSIBLE).chain(history.probed_calls(KNOWN_VERSION));
+        let offered: BTreeSet<String> = calls().filter_map(answered).collect();
+        for call in history.probed_calls(KNOWN_VERSION) {
+            judgement.judged();
+            let asked = call.params["protocolVersion"].as_str().unwrap_or_default();
+            if let Some(version) =
+                answered(call).filter(|version| version != asked && offered.contains(asked))
+            {
+                judgement.breach(format!("{asked}, which it speaks"), version, call.sent);
+            }
+        }
+        judgement
+    },
+};
+
+/// "Requests MUST include a string or integer ID." and "Result responses MUST include the same ID as the request they correspond to.":
+/// <https://modelcontextprotocol.io/specification/2025-11-25/basic#requests>.
+pub const STRING_ID_ANSWERED: Check = Check {
+    id: "string-id-answered",
+    level: Level::Must,
+    sentence: "Requests MUST include a string or integer ID; Result responses MUST include the same ID as the request they \
+               correspond to",
+    source: "https://modelcontextprotocol.io/specification/2025-11-25/basic#responses",
+    remedy: "hub: keep a request's id as it came, as a string or as a number",
+    transports: &[],
+    needs: &[],
+    judge: |history| each_has_result(history, STRING_ID, "a result with the same string as id"),
 };
 
 /// "Responses MUST include the same ID as the request they correspond to.", in whatever order:

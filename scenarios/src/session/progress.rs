@@ -2,6 +2,8 @@
 
 pub mod checks;
 
+use std::time::Duration;
+
 use futures_util::future::{FutureExt, join_all};
 use harness::plan::{Need, Outline, Tool};
 use harness::run::{Scenario, Setup, Stage};
@@ -13,6 +15,13 @@ use super::EVERY_TRANSPORT;
 /// The name of calls that ask for progress.
 const COUNTED: &str = "counted";
 
+/// The name of a call that takes its time.
+const SLOW: &str = "slow";
+
+/// How often it tells of itself, and the time between two.
+const TOLD: u64 = 3;
+const BETWEEN_TOLD: Duration = Duration::from_millis(400);
+
 /// Progress grows, and tells of calls that run.
 pub const PROGRESS: Scenario = Scenario {
     outline: Outline {
@@ -21,7 +30,7 @@ pub const PROGRESS: Scenario = Scenario {
         transports: EVERY_TRANSPORT,
         needs: &[Need::Tool(Tool::Count)],
     },
-    title: "progress of calls that run at the same time grows, and carries their own tokens",
+    title: "progress of calls that run at the same time grows, carries their own tokens, and comes while they run",
     why: "A bar that jumps back, or that belongs to another call, is worse than none.",
     spec: &[
         "https://modelcontextprotocol.io/specification/2025-11-25/basic/utilities/progress#behavior-requirements",
@@ -29,7 +38,7 @@ pub const PROGRESS: Scenario = Scenario {
     remedy: "hub: report progress with the token of the request, never less than before, and not after the answer",
     guide: None,
     setup: Setup::ONE_REPLICA,
-    checks: &[&checks::PROGRESS_GROWS, &checks::PROGRESS_TOKENS_KNOWN],
+    checks: &[&checks::PROGRESS_GROWS, &checks::PROGRESS_TOKENS_KNOWN, &checks::PROGRESS_UNBUFFERED],
     drive: |stage| count(stage).boxed(),
 };
 
@@ -44,6 +53,9 @@ async fn count(stage: &Stage) -> anyhow::Result<()> {
         session.send(&service, session.raw_asking("tools/call", call, Progress::Asked).named(COUNTED))
     });
     join_all(calls).await;
+    let params = json!({ "n": TOLD, "interval_ms": BETWEEN_TOLD.as_millis() });
+    let call = session.raw_asking("tools/call", stage.tool_call(Tool::Count, &params), Progress::Asked);
+    session.send(&service, call.named(SLOW)).await;
     session.end(&service).await;
     Ok(())
 }

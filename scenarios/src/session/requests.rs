@@ -3,8 +3,9 @@
 use futures_util::future::{FutureExt, join_all};
 use harness::check::HUB_CONTRACT;
 use harness::plan::{Outline, Transport};
+use harness::run::stage::client_name;
 use harness::run::{Scenario, Setup, Stage};
-use harness::wire::Raw;
+use harness::wire::{Raw, initialize_asking};
 use serde_json::{Value, json};
 
 use super::{EVERY_TRANSPORT, SESSIONS, checks};
@@ -25,6 +26,10 @@ pub(super) const SMALL: &str = "64 kB";
 pub(super) const BIG: [&str; 2] = ["1 MB", "5 MB"];
 /// The name of the request after them.
 pub(super) const AFTER_BIG: &str = "after big bodies";
+/// The name of an `initialize` that asks for a version that a server may speak.
+pub(super) const KNOWN_VERSION: &str = "known version";
+/// The name of a request whose id is a string.
+pub(super) const STRING_ID: &str = "string id";
 /// The version that never was.
 pub(super) const NEVER: &str = "1999-01-01";
 
@@ -45,7 +50,12 @@ pub const UNKNOWN_NAMES: Scenario = Scenario {
     remedy: "hub: answer an unknown method with -32601, and an unknown tool with -32602 or an `isError` result",
     guide: None,
     setup: Setup::ONE_REPLICA,
-    checks: &[&checks::UNKNOWN_METHOD_IS_ERROR, &checks::UNKNOWN_METHOD_CODE, &checks::UNKNOWN_TOOL_IS_ERROR],
+    checks: &[
+        &checks::UNKNOWN_METHOD_IS_ERROR,
+        &checks::UNKNOWN_METHOD_CODE,
+        &checks::UNKNOWN_TOOL_IS_ERROR,
+        &checks::ERROR_CODES_DEFINED,
+    ],
     drive: |stage| unknown_names(stage).boxed(),
 };
 
@@ -62,16 +72,30 @@ pub const PINGS: Scenario = Scenario {
     drive: |stage| ping(stage).boxed(),
 };
 
-/// A version that the server does not speak is not echoed.
-pub const VERSIONS: Scenario = Scenario {
-    outline: Outline { id: "session/versions", affinities: &[], transports: SESSIONS, needs: &[] },
-    title: "a version that never was is not agreed to",
-    why: "A client that is told its own impossible version believes that both speak it.",
-    spec: &["https://modelcontextprotocol.io/specification/2025-11-25/basic/lifecycle#version-negotiation"],
-    remedy: "hub: answer `initialize` with the latest version that it speaks",
+/// An id may be a string.
+pub const STRING_IDS: Scenario = Scenario {
+    outline: Outline { id: "session/string-ids", affinities: &[], transports: EVERY_TRANSPORT, needs: &[] },
+    title: "a request whose id is a string is answered with that string",
+    why: "Some clients count, others make ids of letters: one that gets its id back as another value waits for ever.",
+    spec: &["https://modelcontextprotocol.io/specification/2025-11-25/basic#requests"],
+    remedy: "hub: keep request ids as they came, whatever type they have",
     guide: None,
     setup: Setup::ONE_REPLICA,
-    checks: &[&checks::VERSION_NEGOTIATED],
+    checks: &[&checks::STRING_ID_ANSWERED],
+    drive: |stage| string_ids(stage).boxed(),
+};
+
+/// A version that the server does not speak is not echoed; one that it speaks is.
+pub const VERSIONS: Scenario = Scenario {
+    outline: Outline { id: "session/versions", affinities: &[], transports: SESSIONS, needs: &[] },
+    title: "a version that never was is not agreed to, and one that the server speaks is",
+    why: "A client that is told its own impossible version believes that both speak it; one that is told another version than the one \
+          both speak may hang up.",
+    spec: &["https://modelcontextprotocol.io/specification/2025-11-25/basic/lifecycle#version-negotiation"],
+    remedy: "hub: answer `initialize` with the version that was asked for where it speaks that, else with the latest that it speaks",
+    guide: None,
+    setup: Setup::ONE_REPLICA,
+    checks: &[&checks::VERSION_NEGOTIATED, &checks::KNOWN_VERSION_KEPT],
     drive: |stage| versions(stage).boxed(),
 };
 
@@ -123,15 +147,36 @@ async fn ping(stage: &Stage) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// The versions that had sessions.
+const VERSIONED: [&str; 4] = ["2024-11-05", "2025-03-26", "2025-06-18", "2025-11-25"];
+
 async fn versions(stage: &Stage) -> anyhow::Result<()> {
     let service = stage.service();
-    if let Some(holder) = stage.begin("a", &service, |get| get).await {
-        let params = harness::wire::initialize_asking(NEVER);
-        stage.ask(&holder, &service, IMPOSSIBLE, "initialize", params).await;
+    let asked = VERSIONED.map(|version| (version, KNOWN_VERSION));
+    for (idx, (version, probe)) in [(NEVER, IMPOSSIBLE)].into_iter().chain(asked).enumerate() {
+        let Some(holder) = stage.begin(&client_name(idx), &service, |get| get).await else { continue };
+        stage.ask(&holder, &service, probe, "initialize", initialize_asking(version)).await;
         if stage.transport() == Transport::Sse {
             holder.session.end(&service).await;
         }
     }
+    Ok(())
+}
+
+async fn string_ids(stage: &Stage) -> anyhow::Result<()> {
+    let service = stage.service();
+    let Some(holder) = stage.open("a", &service).await else {
+        return Ok(());
+    };
+    let session = &holder.session;
+    let request = session.raw("tools/list", json!({})).named(STRING_ID);
+    let Ok(mut message) = serde_json::from_slice::<Value>(&request.body) else {
+        return Ok(());
+    };
+    message["id"] = json!("hubcheck-id");
+    session.send(&service, request.carrying(message.to_string())).await;
+    stage.until_answered(STRING_ID).await;
+    session.end(&service).await;
     Ok(())
 }
 

@@ -5,9 +5,7 @@ use std::time::Duration;
 use harness::check::{Check, HUB_CONTRACT, Judgement, Level};
 use harness::transcript::history::{Exchange, Outcome};
 
-use super::messages::{
-    AFTER_GARBAGE, EARLY_PING, GARBAGE, LATE_INITIALIZE, POSTED, SERVICE_NAME, STRANGE_IDS,
-};
+use super::messages::{AFTER_GARBAGE, EARLY_PING, GARBAGE, LATE_INITIALIZE, POSTED, STRANGE_IDS};
 use super::opening::OPEN;
 use super::{SPEC, SSE};
 use crate::probed::each_has_result;
@@ -145,27 +143,6 @@ pub const REPLY_ON_STREAM: Check = Check {
             if call.answers.is_empty() {
                 let expected = format!("a `message` event with the answer to {}", call.method);
                 judgement.breach(expected, "none", call.sent);
-            }
-        }
-        judgement
-    },
-};
-
-/// Hub contract: a hub that was built for 127.0.0.1 refuses what comes through a Service (421 or 403).
-pub const SERVICE_NAME_SERVED: Check = Check {
-    id: "service-name-served",
-    level: Level::Contract,
-    sentence: "a request whose `Host` is the name of a Service is served like any other",
-    source: HUB_CONTRACT,
-    remedy: "hub: bind to 0.0.0.0, and add the names of Service and Ingress to the allowed hosts",
-    transports: SSE,
-    needs: &[],
-    judge: |history| {
-        let mut judgement = Judgement::default();
-        for exchange in history.probes(SERVICE_NAME) {
-            judgement.judged();
-            if !is_success(exchange) {
-                judgement.breach("2xx to `Host: mcp-hub-service:8000`", status_text(exchange), exchange.at);
             }
         }
         judgement

@@ -19,7 +19,7 @@ pub const GET_STREAM: Scenario = Scenario {
     remedy: "hub: answer the GET of a live session with `text/event-stream`, or with 405 where it has nothing to send",
     guide: None,
     setup: Setup::ONE_REPLICA,
-    checks: &[&checks::GET_IS_STREAM_OR_405],
+    checks: &[&checks::GET_IS_STREAM_OR_405, &checks::NO_ANSWERS_ON_GET],
     drive: |stage| listen(stage).boxed(),
 };
 

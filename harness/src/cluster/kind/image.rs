@@ -17,6 +17,9 @@ use crate::cluster::kubernetes::{LABEL_MANAGED_BY, MANAGER};
 /// What our images are called.
 pub(super) const NAME: &str = "hubcheck-hub";
 
+/// What images that come late are called: any hub's, under a name that is ours.
+pub const LATE: &str = "hubcheck-late";
+
 /// How the image is built; what it copies comes from [`Binaries`].
 const DOCKERFILE: &str = include_str!("../../../../hub/Dockerfile");
 

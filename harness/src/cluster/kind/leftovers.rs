@@ -7,8 +7,9 @@ use bollard::query_parameters::{
 };
 use futures_util::future::join_all;
 
-use super::KindError;
+use super::image::LATE;
 use super::state::{Matter, RunLock, Turn};
+use super::{KindError, late};
 use crate::cluster::kubernetes::{LABEL_MANAGED_BY, LABEL_RUN, MANAGER};
 
 /// Another run that uses the cluster.
@@ -52,6 +53,8 @@ pub(super) async fn remove_images(docker: &Docker, but_for: Option<&str>) -> Res
     let _turn = Turn::take(Matter::Images).await?;
     let live = RunLock::live().into_iter().filter(|live| but_for != Some(live.run.as_str()));
     let used: Vec<String> = live.flat_map(|live| live.images).collect();
+    // One image may have a name that is used beside one that is not.
+    late::untag(docker, |tag| !used.contains(&format!("{LATE}:{tag}"))).await?;
     let ours = [("label".to_owned(), vec![format!("{LABEL_MANAGED_BY}={MANAGER}")])].into();
     let options = ListImagesOptionsBuilder::new().filters(&ours).build();
     let found = docker.list_images(Some(options)).await.map_err(KindError::docker("listing images"))?;

@@ -12,7 +12,7 @@ use tokio::io::AsyncWriteExt;
 use tokio::sync::mpsc;
 
 use super::archive::Without;
-use super::image::NAME;
+use super::image::{LATE, NAME};
 use super::node::{Node, Running};
 use super::{Image, KindError};
 
@@ -55,8 +55,12 @@ pub(super) async fn into_nodes(
     nodes: &[Arc<Node>],
     image: &Image,
 ) -> Result<Loaded, KindError> {
-    let inspected = docker.inspect_image(&image.reference).await;
-    let inspected = inspected.map_err(KindError::docker(format!("inspecting image {}", image.reference)))?;
+    let inspected = docker.inspect_image(&image.reference).await.map_err(|error| match error {
+        bollard::errors::Error::DockerResponseServerError { status_code: 404, .. } => {
+            KindError::NoImage(image.reference.clone())
+        }
+        error => KindError::docker(format!("inspecting image {}", image.reference))(error),
+    })?;
     let id = inspected.id.unwrap_or_default();
     let name = full_name(&image.reference);
     let looked = nodes.iter().map(|node| {
@@ -81,10 +85,20 @@ pub(super) async fn into_nodes(
 /// Removes from the nodes the images of ours that are not among those in use.
 pub(super) async fn forget_unused(nodes: &[Arc<Node>], used: &[String]) {
     let used: Vec<String> = used.iter().map(|reference| full_name(reference)).collect();
-    for error in
-        join_all(nodes.iter().map(|node| node.forget(&used))).await.into_iter().filter_map(Result::err)
-    {
-        tracing::debug!("removing older images: {error}");
+    forget(nodes, &|name| !used.iter().any(|used| used == name)).await;
+}
+
+/// Removes from the nodes the images with those tags that came late.
+pub(super) async fn forget_late(nodes: &[Arc<Node>], goes: &impl Fn(&str) -> bool) {
+    let late = full_name(&format!("{LATE}:"));
+    forget(nodes, &|name| name.strip_prefix(&late).is_some_and(goes)).await;
+}
+
+/// Removes from the nodes those of our own images.
+async fn forget(nodes: &[Arc<Node>], goes: &impl Fn(&str) -> bool) {
+    let forgotten = join_all(nodes.iter().map(|node| node.forget(goes))).await;
+    for error in forgotten.into_iter().filter_map(Result::err) {
+        tracing::debug!("removing images from a node: {error}");
     }
 }
 
@@ -136,15 +150,15 @@ impl Node {
         Ok(Content::Blobs(digests.map(str::to_owned).collect()))
     }
 
-    /// Removes our own images but for these.
-    async fn forget(&self, used: &[String]) -> Result<(), KindError> {
-        let listed =
-            self.sh(&format!("ctr --namespace=k8s.io images ls -q | grep -F '/{NAME}:'; true")).await?;
-        let old: Vec<&str> = listed.lines().filter(|name| !used.iter().any(|used| used == name)).collect();
-        if old.is_empty() {
+    /// Removes those of our own images.
+    async fn forget(&self, goes: impl Fn(&str) -> bool) -> Result<(), KindError> {
+        let ours = format!("ctr --namespace=k8s.io images ls -q | grep -E '/({NAME}|{LATE}):'; true");
+        let listed = self.sh(&ours).await?;
+        let go: Vec<&str> = listed.lines().filter(|name| goes(name)).collect();
+        if go.is_empty() {
             return Ok(());
         }
-        self.sh(&format!("ctr --namespace=k8s.io images rm {}", old.join(" "))).await.map(drop)
+        self.sh(&format!("ctr --namespace=k8s.io images rm {}", go.join(" "))).await.map(drop)
     }
 
     async fn import(

@@ -143,9 +143,19 @@ impl Node {
         pid.ok_or_else(gone)
     }
 
-    /// The pods that kube-proxy's rules give a Service's connections to.
-    pub(super) async fn routes(&self, service: &str) -> Result<Vec<IpAddr>, KindError> {
-        let rules = self.sh(&format!("iptables-save -t nat | grep -F '{service}'; true")).await?;
+    /// A Service without endpoints refuses by ICMP, of which a kernel sends one peer about one a second, and none for long
+    /// while it also sends that peer redirects, as a node does on the network that it shares with the relays: a client would
+    /// wait for nothing. So the limit goes, in this node of ours.
+    pub(super) async fn tell_of_every_refusal(&self) {
+        if let Err(error) = self.sh("echo 0 > /proc/sys/net/ipv4/icmp_ratelimit").await {
+            tracing::debug!("refusals may come late: {error}");
+        }
+    }
+
+    /// The pods that kube-proxy's rules give a Service's connections to; nothing while they do not name the Service at all,
+    /// when a node port may be listened at by kube-proxy itself, which answers nobody.
+    pub(super) async fn routes(&self, service: &str) -> Result<Option<Vec<IpAddr>>, KindError> {
+        let rules = self.sh(&format!("iptables-save | grep -F '{service}'; true")).await?;
         Ok(destinations(&rules, service))
     }
 
@@ -238,8 +248,9 @@ fn lock<T>(shared: &Mutex<T>) -> MutexGuard<'_, T> {
     shared.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The addresses of the rules `-A KUBE-SEP-.. --comment "namespace/service:port" .. --to-destination 10.244.1.5:8000`.
-fn destinations(rules: &str, service: &str) -> Vec<IpAddr> {
+/// The addresses of the rules `-A KUBE-SEP-.. --comment "namespace/service:port" .. --to-destination 10.244.1.5:8000`. A
+/// Service without endpoints has a rule that refuses; one that kube-proxy has not come to has none.
+fn destinations(rules: &str, service: &str) -> Option<Vec<IpAddr>> {
     let is_of = |rule: &str| {
         rule.split_once(service)
             .is_some_and(|(before, after)| before.ends_with(['"', ' ']) && after.starts_with([':', '"', ' ']))
@@ -249,7 +260,9 @@ fn destinations(rules: &str, service: &str) -> Vec<IpAddr> {
         let to = to.split_whitespace().next()?;
         to.parse().map(|to: SocketAddr| to.ip()).ok()
     };
-    rules.lines().filter(|rule| is_of(rule)).filter_map(destination).collect()
+    let mut rules = rules.lines().filter(|rule| is_of(rule)).peekable();
+    rules.peek()?;
+    Some(rules.filter_map(destination).collect())
 }
 
 /// Where a new connection came from, and whose answers it gets: of a line of `conntrack -E`.
@@ -289,6 +302,10 @@ mod tests {
 -A KUBE-SEP-D -p tcp -m comment --comment \"a-run-1/mcp:http\" -m tcp -j DNAT --to-destination 10.244.2.8:8000
 ";
         let expected: Vec<IpAddr> = ["10.244.1.5", "10.244.2.6"].map(|ip| ip.parse().unwrap()).into();
-        assert_eq!(destinations(rules, "run-1/mcp"), expected);
+        assert_eq!(destinations(rules, "run-1/mcp"), Some(expected));
+        assert_eq!(destinations(rules, "run-1/hub"), None);
+        let refusing = "-A KUBE-EXTERNAL-SERVICES -p tcp -m comment --comment \"run-1/hub:http has no endpoints\" -m addrtype \
+                        --dst-type LOCAL -m tcp --dport 30941 -j REJECT --reject-with icmp-port-unreachable";
+        assert_eq!(destinations(refusing, "run-1/hub"), Some(Vec::new()));
     }
 }

@@ -97,6 +97,11 @@ impl RelayContainers {
         (0..AT_ONCE).for_each(|number| self.prepare(number));
     }
 
+    /// The image that they run, once it is known.
+    pub(super) fn image(&self) -> Option<String> {
+        lock(&self.image).clone()
+    }
+
     /// Starts the relay of the client of this number in the background.
     pub(in crate::cluster) fn prepare(self: &Arc<Self>, number: usize) {
         if self.cell(number).initialized() {

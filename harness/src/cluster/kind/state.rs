@@ -82,7 +82,21 @@ impl RunLock {
     pub(super) async fn uses(&self, image: &str) -> Result<(), KindError> {
         let _turn = Turn::take(Matter::Images).await?;
         let mut images = read(&self.run).images;
-        images.push(image.to_owned());
+        if !images.iter().any(|known| known == image) {
+            images.push(image.to_owned());
+        }
+        self.write(&images)
+    }
+
+    /// Says that the run does not use this image any more.
+    ///
+    /// # Errors
+    ///
+    /// [`KindError::File`].
+    pub(super) async fn uses_no_more(&self, image: &str) -> Result<(), KindError> {
+        let _turn = Turn::take(Matter::Images).await?;
+        let mut images = read(&self.run).images;
+        images.retain(|known| known != image);
         self.write(&images)
     }
 

@@ -25,6 +25,8 @@ pub struct Context {
 /// An API that answers.
 pub(super) struct Reached {
     pub(super) client: Client,
+    /// The same without repetition: kube repeats what is answered 429, which is how an eviction is refused.
+    pub(super) once: Client,
     /// What it serves.
     pub(super) groups: APIGroupList,
 }
@@ -69,9 +71,12 @@ pub(super) async fn reach(kubeconfig: Kubeconfig, context: Option<&str>) -> Resu
     config.read_timeout = None;
     config.connect_timeout = Some(ANSWERS);
     let unreachable = |why: String| UpError::Unreachable { cluster: cluster.clone(), why };
+    let mut once = config.clone();
+    once.default_retry = false;
+    let once = Client::try_from(once).map_err(|error| unreachable(why(&error)))?;
     let client = Client::try_from(config).map_err(|error| unreachable(why(&error)))?;
     match tokio::time::timeout(ANSWERS, client.list_api_groups()).await {
-        Ok(Ok(groups)) => Ok(Reached { client, groups }),
+        Ok(Ok(groups)) => Ok(Reached { client, once, groups }),
         Ok(Err(error)) => Err(unreachable(why(&error))),
         Err(_) => Err(unreachable(format!("it does not answer within {} s", ANSWERS.as_secs()))),
     }

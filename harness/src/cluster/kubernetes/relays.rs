@@ -164,7 +164,8 @@ fn lock<T>(shared: &Mutex<T>) -> MutexGuard<'_, T> {
     shared.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn pod(name: &str, image: &str) -> Result<Pod, serde_json::Error> {
+/// A pod that runs the relay.
+pub(super) fn pod(name: &str, image: &str) -> Result<Pod, serde_json::Error> {
     serde_json::from_value(json!({
         "apiVersion": "v1",
         "kind": "Pod",

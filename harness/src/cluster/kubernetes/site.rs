@@ -44,11 +44,17 @@ const GONE: Duration = Duration::from_secs(90);
 /// A cluster as one run uses it.
 pub struct Site {
     client: Client,
+    /// One that repeats nothing.
+    once: Client,
     run: String,
     ground: Ground,
+    /// Clients that are pods, once there are any.
+    pods: OnceCell<Arc<RelayPods>>,
     home: String,
     /// Whether `discovery.k8s.io/v1` is served.
     has_slices: bool,
+    /// The version of `policy` that is served: it has evictions and PodDisruptionBudgets.
+    budgets: Option<&'static str>,
     namespaces: AtomicUsize,
     made: Made,
 }
@@ -58,7 +64,7 @@ enum Ground {
     /// The nodes are containers of this machine: we see into them, and have containers of our own beside them.
     Kind(Arc<Kind>),
     /// Nothing: what clients need are pods.
-    Pods(OnceCell<Arc<RelayPods>>),
+    Pods,
 }
 
 /// Every namespace that this run made, or took over from one that is over, and that may still be there.
@@ -93,13 +99,27 @@ impl Site {
     ///
     /// [`UpError`] when there is no such context, or its cluster does not take us.
     pub async fn of_context(context: &Context, run: String) -> Result<Self, UpError> {
-        Self::new(context.reach().await?, run, Ground::Pods(OnceCell::new()))
+        Self::new(context.reach().await?, run, Ground::Pods)
     }
 
     fn new(reached: Reached, run: String, ground: Ground) -> Result<Self, UpError> {
         let has_slices = reached.serves("discovery.k8s.io", "v1");
+        // From 1.21; before, and until 1.24 beside it, there is v1beta1.
+        let budgets = ["v1", "v1beta1"].into_iter().find(|version| reached.serves("policy", version));
         let (namespaces, made, home) = (AtomicUsize::new(0), Made::default(), home()?);
-        Ok(Self { client: reached.client, run, ground, home, has_slices, namespaces, made })
+        let pods = OnceCell::new();
+        Ok(Self {
+            client: reached.client,
+            once: reached.once,
+            run,
+            ground,
+            pods,
+            home,
+            has_slices,
+            budgets,
+            namespaces,
+            made,
+        })
     }
 
     /// Lets wire clients into a cluster that is not ours: relays are pods that run this image. Returns when the first
@@ -109,25 +129,35 @@ impl Site {
     ///
     /// [`UpError::Relay`] when the image does not run, or has no relay.
     pub async fn open_relays(&self, image: &str) -> Result<(), UpError> {
-        let Ground::Pods(relays) = &self.ground else { return Ok(()) };
-        relays
-            .get_or_try_init(|| async {
-                let namespace = format!("hubcheck-{}-clients", self.run);
-                self.make(&namespace).await?;
-                RelayPods::open(self.client.clone(), namespace, image.to_owned()).await
-            })
-            .await
-            .map(drop)
+        match self.ground {
+            Ground::Kind(_) => Ok(()),
+            Ground::Pods => self.relay_pods(image).await.map(drop),
+        }
     }
+
+    async fn relay_pods(&self, image: &str) -> Result<&Arc<RelayPods>, UpError> {
+        let open = async || {
+            let namespace = format!("hubcheck-{}-clients", self.run);
+            self.make(&namespace).await?;
+            RelayPods::open(self.client.clone(), namespace, image.to_owned()).await
+        };
+        self.pods.get_or_try_init(open).await
+    }
+
     pub(super) fn client(&self) -> &Client {
         &self.client
+    }
+
+    /// A client that repeats nothing, whatever the answer is.
+    pub(super) fn once(&self) -> &Client {
+        &self.once
     }
 
     /// The KIND cluster, where it is one.
     pub fn kind(&self) -> Option<&Arc<Kind>> {
         match &self.ground {
             Ground::Kind(kind) => Some(kind),
-            Ground::Pods(_) => None,
+            Ground::Pods => None,
         }
     }
 
@@ -135,7 +165,7 @@ impl Site {
     pub(super) fn exposed(&self) -> Exposed {
         match &self.ground {
             Ground::Kind(_) => Exposed::AtNodes,
-            Ground::Pods(_) => Exposed::Within,
+            Ground::Pods => Exposed::Within,
         }
     }
 
@@ -146,12 +176,29 @@ impl Site {
                 let port = served.node_port.ok_or_else(|| UpError::NoNodePort(served.name.clone()))?;
                 Ok(kind.entry(cell, port).await?)
             }
-            Ground::Pods(relays) => {
-                let to = served.within.ok_or_else(|| UpError::NoAddress(served.name.clone()))?;
-                let relays = relays.get().cloned().ok_or(GateError::NoRelays)?;
-                Ok((Entry { to, node: None }, Relays::Pods(relays)))
-            }
+            Ground::Pods => self.within(served).await,
         }
+    }
+
+    /// The Service at every node, in the order of their names, where the nodes are ours.
+    pub(super) async fn entries(&self, served: &Served) -> Result<Vec<(Entry, Relays)>, UpError> {
+        let kind = self.kind().ok_or(GateError::NoNode)?;
+        let port = served.node_port.ok_or_else(|| UpError::NoNodePort(served.name.clone()))?;
+        Ok(kind.entries(port).await?)
+    }
+
+    /// The Service's own address, and clients that are pods.
+    pub(super) async fn within(&self, served: &Served) -> Result<(Entry, Relays), UpError> {
+        let to = served.within.ok_or_else(|| UpError::NoAddress(served.name.clone()))?;
+        let relays = match &self.ground {
+            // Clients have addresses of their own at the nodes; from within they only look whether there is a way.
+            Ground::Kind(kind) => {
+                let pods = self.relay_pods(&kind.relay_image().await?.reference).await?;
+                Relays::OnePod(Arc::clone(pods))
+            }
+            Ground::Pods => Relays::Pods(Arc::clone(self.pods.get().ok_or(GateError::NoRelays)?)),
+        };
+        Ok((Entry { to, node: None }, relays))
     }
 
     /// Whether the node gives a Service's connections (`namespace/name`) to exactly these pods; nothing when its rules
@@ -164,6 +211,10 @@ impl Site {
     /// How and when a container of a node ended, in its runtime's words, where they are heard.
     pub(super) fn exit(&self, node: &str, container: &str) -> Option<Exit> {
         self.kind()?.exit(node, container)
+    }
+
+    pub(super) fn budgets(&self) -> Option<&'static str> {
+        self.budgets
     }
 
     pub(super) fn has_slices(&self) -> bool {

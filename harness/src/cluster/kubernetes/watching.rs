@@ -22,6 +22,7 @@ use super::objects::Objects;
 use super::seen::Seen;
 use super::site::Site;
 use super::view::{PodView, Rollout, View};
+use crate::cluster::manifest::KEEPS_OFF;
 use crate::transcript::{PodChange, Recorder, What};
 
 /// The port of a container that names none.
@@ -69,7 +70,7 @@ pub(super) fn start(
     let everything = watcher::Config::default;
     let service = objects.service_name();
     let mut streams: Vec<BoxStream<'static, News>> = vec![
-        news(objects.api::<Pod>(), everything(), News::Pod),
+        news(objects.api::<Pod>(), everything().labels(&format!("!{KEEPS_OFF}")), News::Pod),
         news(objects.api::<Told>(), everything(), News::Told),
         news(
             objects.api::<Deployment>(),

@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use k8s_openapi::api::core::v1::{
-    ClientIPConfig, Container, EnvVar, EnvVarSource, PodSpec, Probe, ResourceRequirements, Secret,
-    SecretKeySelector, ServiceSpec, SessionAffinityConfig,
+    ClientIPConfig, Container, EnvVar, EnvVarSource, PodAffinityTerm, PodSpec, Probe, ResourceRequirements,
+    Secret, SecretKeySelector, ServiceSpec, SessionAffinityConfig, TopologySpreadConstraint,
 };
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, LabelSelectorRequirement};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use k8s_openapi::jiff::Timestamp;
 
@@ -15,6 +16,12 @@ use super::Manifests;
 
 /// The annotation that `kubectl rollout restart` sets.
 const RESTARTED_AT: &str = "kubectl.kubernetes.io/restartedAt";
+
+/// The label of a pod that keeps others off its node.
+pub const KEEPS_OFF: &str = "hubcheck/keeps-off";
+
+/// The label by which nodes are told apart.
+const NODE: &str = "kubernetes.io/hostname";
 
 /// The numbers of a probe that scenarios shorten.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,6 +54,48 @@ impl Manifests {
         spec.session_affinity_config = client_ip.map(|timeout| SessionAffinityConfig {
             client_ip: Some(ClientIPConfig { timeout_seconds: whole_seconds(timeout) }),
         });
+    }
+
+    /// Makes the Service select pods that are not there.
+    pub fn select_none(&mut self) {
+        let selector = self.service.spec.get_or_insert_default().selector.get_or_insert_default();
+        for wanted in selector.values_mut() {
+            wanted.push_str("-mistyped");
+        }
+    }
+
+    /// Sets which replicas a node gives connections from outside to: `Cluster` for all, `Local` for its own.
+    pub fn set_external_traffic_policy(&mut self, policy: &str) {
+        self.service.spec.get_or_insert_default().external_traffic_policy = Some(policy.to_owned());
+    }
+
+    /// Keeps new pods off every node that has a pod with the label [`KEEPS_OFF`] in the same namespace.
+    pub fn can_be_kept_off(&mut self) {
+        let marked = LabelSelectorRequirement {
+            key: KEEPS_OFF.to_owned(),
+            operator: "Exists".to_owned(),
+            values: None,
+        };
+        let marked = LabelSelector { match_expressions: Some(vec![marked]), ..LabelSelector::default() };
+        let term = PodAffinityTerm {
+            label_selector: Some(marked),
+            topology_key: NODE.to_owned(),
+            ..PodAffinityTerm::default()
+        };
+        let affinity = self.pod().affinity.get_or_insert_default().pod_anti_affinity.get_or_insert_default();
+        affinity.required_during_scheduling_ignored_during_execution.get_or_insert_default().push(term);
+    }
+
+    /// Spreads the pods over the nodes, as evenly as can be.
+    pub fn spread_over_nodes(&mut self) {
+        let pods = self.deployment.spec.as_ref().map(|spec| spec.selector.clone());
+        self.pod().topology_spread_constraints = Some(vec![TopologySpreadConstraint {
+            label_selector: pods,
+            max_skew: 1,
+            topology_key: NODE.to_owned(),
+            when_unsatisfiable: "DoNotSchedule".to_owned(),
+            ..TopologySpreadConstraint::default()
+        }]);
     }
 
     /// Sets the environment variable to this value, whatever it was.

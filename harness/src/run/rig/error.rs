@@ -6,6 +6,9 @@ use crate::cluster::local::UpError;
 use crate::cluster::manifest::ManifestError;
 use crate::plan::Transport;
 
+/// What the values of the variables begin with that Kubernetes makes of a Service (`enableServiceLinks`, on by default).
+const SERVICE_LINK: &str = "tcp://";
+
 /// A hub that cannot be run, or that is none.
 #[derive(Debug, thiserror::Error)]
 pub enum RigError {
@@ -84,7 +87,14 @@ impl RigError {
                  `--ready-timeout` say when it counts as ready"
                     .to_owned(),
             ),
-            RigError::KeepsEnding(_) => Some("try the command line by itself, with HOST and PORT set".to_owned()),
+            RigError::KeepsEnding(said) if said.contains(SERVICE_LINK) => Some(
+                "Kubernetes tells a container of the Services beside it in variables (of Service `fastmcp`: FASTMCP_PORT), which a hub \
+                 may take for its settings: Deployment: `spec.template.spec.enableServiceLinks: false`, or another name for the Service"
+                    .to_owned(),
+            ),
+            RigError::KeepsEnding(_) => Some(
+                "try it by itself: the command line with HOST and PORT set, or the image with `docker run`".to_owned(),
+            ),
             RigError::SpeaksNothing(_) | RigError::DoesNotSpeak { .. } => {
                 Some("`--sse-path` and `--mcp-path` say where the hub offers its transports".to_owned())
             }
@@ -96,5 +106,20 @@ impl RigError {
             RigError::Url { .. } => Some("write it as http://HOST:PORT".to_owned()),
             RigError::Up(_) | RigError::Kubernetes(_) | RigError::Manifests(_) => None,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// As FastMCP 2 says it when its Service is called `fastmcp`.
+    #[test]
+    fn a_setting_that_kubernetes_made_is_told_from_other_ends() {
+        let said =
+            "port: Input should be a valid integer [input_value='tcp://10.96.228.218:8000', input_type=str]";
+        let hint = |said: &str| RigError::KeepsEnding(said.to_owned()).hint().unwrap_or_default();
+        assert!(hint(said).contains("`spec.template.spec.enableServiceLinks: false`"), "{}", hint(said));
+        assert!(hint("no module named hub").contains("docker run"));
     }
 }

@@ -22,7 +22,7 @@ const CLUSTER: [Need; 7] = [
 const NODES: [Need; 2] = [Need::KillProcess, Need::SignalProcess];
 
 /// What only a real Kubernetes has. The embedded cluster imitates none of it.
-const KUBERNETES: [Need; 3] = [Need::Images, Need::Scheduler, Need::Kubeconfig];
+const KUBERNETES: [Need; 2] = [Need::Scheduler, Need::Kubeconfig];
 
 // === impl Place ===
 
@@ -38,7 +38,9 @@ impl Place {
         let mut has = BTreeSet::from(CLUSTER);
         match self {
             Place::Local(_) => has.extend(NODES),
-            Place::Kind(_) => has.extend(NODES.into_iter().chain(KUBERNETES).chain([Need::Nodes])),
+            Place::Kind(_) => {
+                has.extend(NODES.into_iter().chain(KUBERNETES).chain([Need::Nodes, Need::Images]))
+            }
             Place::Kube(_) => has.extend(KUBERNETES),
             Place::Url(_) => {}
         }

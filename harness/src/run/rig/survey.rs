@@ -1,5 +1,6 @@
 //! The look at a hub before anything is planned: does it start, what does it speak, which tools has it.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,7 +12,7 @@ use crate::cluster::backend::Cluster;
 use crate::plan::{Need, Tool, Transport};
 use crate::run::Setup;
 use crate::run::stage::outcome_text;
-use crate::transcript::{Path, Recorder};
+use crate::transcript::{ExchangeId, Path, Recorder, What};
 use crate::wire::{Client, Outcome, Target};
 
 /// How often a hub may end by itself before the survey gives up on it.
@@ -29,6 +30,9 @@ impl Rig {
         let cluster = self.up(1, None, &Setup::ORDINARY, &recorder).await?;
         if cluster.tells_routes().await {
             self.offers.has.insert(Need::Routed);
+        }
+        if cluster.evicts() {
+            self.offers.has.insert(Need::Evictions);
         }
         let surveyed = self.survey_on(&cluster, wanted, by_name, &recorder).await;
         cluster.down().await;
@@ -66,6 +70,9 @@ impl Rig {
                 Ok(seen) => {
                     found.push(Need::Speaks(*transport));
                     found.extend(seen.names_sessions.then_some(Need::SessionIds(*transport)));
+                    let is_resumable =
+                        *transport == Transport::Streamable && gives_event_ids(client.name(), recorder);
+                    found.extend(is_resumable.then_some(Need::EventIds));
                     found.extend(self.parts(&seen.tools));
                 }
                 Err(why) if by_name => return Err(RigError::DoesNotSpeak { transport: *transport, why }),
@@ -97,6 +104,21 @@ async fn keeps_ending(cluster: &Cluster) {
     while cluster.replicas().iter().all(|replica| replica.restarts < ENDINGS) {
         look.tick().await;
     }
+}
+
+/// Whether an event that this client heard had an id.
+fn gives_event_ids(client: &str, recorder: &Recorder) -> bool {
+    let entries = recorder.entries();
+    let own: BTreeSet<ExchangeId> = entries
+        .iter()
+        .filter_map(|entry| match &entry.what {
+            What::Request(request) if request.client == client => Some(request.exchange),
+            _ => None,
+        })
+        .collect();
+    entries.iter().any(|entry| {
+        matches!(&entry.what, What::Frame { exchange, frame } if frame.id.is_some() && own.contains(exchange))
+    })
 }
 
 /// What one conversation over a transport showed.

@@ -108,6 +108,12 @@ impl Stage {
             Some(_) => self.told_by_event(symptom, naming).await,
         };
         let is_told = told.is_ok();
+        self.told(symptom, naming, began, told);
+        is_told
+    }
+
+    /// Notes what the cluster told, or what was seen instead.
+    pub(super) fn told(&self, symptom: Symptom, naming: &[&str], began: Instant, told: Result<Told, String>) {
         let (told, instead) = match told {
             Ok(told) => (Some(told), None),
             Err(instead) => (None, Some(instead)),
@@ -119,7 +125,6 @@ impl Stage {
             told,
             instead,
         });
-        is_told
     }
 
     /// Waits for an event that came after the latest fault.

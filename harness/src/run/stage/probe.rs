@@ -72,12 +72,51 @@ impl Stage {
         drop(tokio::time::timeout(self.rig.timeouts.answer, spoken).await);
     }
 
+    /// Waits until each call that was sent under this name has its answer, for as long as any answer may take: whether it has
+    /// is in the transcript. For requests that [`Session::send`] does not wait for.
+    pub async fn until_answered(&self, probe: &str) {
+        let mut look = tokio::time::interval(Duration::from_millis(10));
+        let answered = async {
+            while !self.is_answered(probe) {
+                look.tick().await;
+            }
+        };
+        drop(tokio::time::timeout(self.rig.timeouts.answer, answered).await);
+    }
+
+    fn is_answered(&self, probe: &str) -> bool {
+        let transcript = self.so_far();
+        History::new(&transcript).probed_calls(probe).all(|call| call.outcome.at().is_some())
+    }
+
     fn has_spoken(&self, probe: &str) -> bool {
         let transcript = self.so_far();
         let history = History::new(&transcript);
         history.probes(probe).any(|exchange| {
             exchange.frames.iter().any(|(_, frame)| frame.data.is_some()) || exchange.end.is_some()
         })
+    }
+
+    /// The id of the last event on a stream that a request of this name opened and its client has closed; `None` when it
+    /// had none.
+    pub async fn last_event_id(&self, probe: &str) -> Option<String> {
+        let mut look = tokio::time::interval(Duration::from_millis(10));
+        let closed = async {
+            while !self.is_closed(probe) {
+                look.tick().await;
+            }
+        };
+        // It is closed as soon as it was dropped.
+        drop(tokio::time::timeout(self.rig.timeouts.slack, closed).await);
+        let transcript = self.so_far();
+        let history = History::new(&transcript);
+        let exchange = history.probes(probe).last()?;
+        exchange.frames.iter().rev().find_map(|(_, frame)| frame.id.clone())
+    }
+
+    fn is_closed(&self, probe: &str) -> bool {
+        let transcript = self.so_far();
+        History::new(&transcript).probes(probe).all(|exchange| exchange.end.is_some())
     }
 
     /// Opens a session, asks it for its tools under this name, and ends it: whether a hub still works after what was done

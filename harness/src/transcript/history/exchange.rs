@@ -154,7 +154,7 @@ impl Request {
 
 // === helpers ===
 
-fn find_header<'h>(headers: &'h [(String, String)], name: &str) -> Option<&'h str> {
+pub(super) fn find_header<'h>(headers: &'h [(String, String)], name: &str) -> Option<&'h str> {
     headers.iter().find(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_str())
 }
 

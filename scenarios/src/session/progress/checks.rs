@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use harness::check::{Check, Judgement, Level};
+use harness::check::{Check, HUB_CONTRACT, Judgement, Level};
 use harness::transcript::history::{At, History};
 use serde_json::Value;
 
-use super::COUNTED;
+use super::{BETWEEN_TOLD, COUNTED, SLOW};
 
 /// Where progress is specified.
 const SPEC: &str = "https://modelcontextprotocol.io/specification/2025-11-25/basic/utilities/progress";
@@ -81,3 +81,29 @@ fn told(history: &History<'_>) -> Vec<(At, u32, Value)> {
     };
     history.exchanges.values().flat_map(of).collect()
 }
+
+/// Hub contract: of 2026-07-28 a header asks proxies not to buffer; whether anything on the path does can be seen.
+pub const PROGRESS_UNBUFFERED: Check = Check {
+    id: "progress-unbuffered",
+    level: Level::Contract,
+    sentence: "what a server says while a call runs arrives while it runs, not with its answer",
+    source: HUB_CONTRACT,
+    remedy: "hub: write each event when it happens, and send `X-Accel-Buffering: no`; ingress: `proxy_buffering off`",
+    transports: &[],
+    needs: &[],
+    judge: |history| {
+        let mut judgement = Judgement::default();
+        for call in history.probed_calls(SLOW) {
+            let (Some(first), Some((answered, _))) = (call.progress.first(), call.answers.first()) else {
+                continue;
+            };
+            judgement.judged();
+            // The first is sent at once, and the answer after all the others.
+            if first.until(*answered) < BETWEEN_TOLD {
+                let expected = format!("progress {BETWEEN_TOLD:?} and more before the answer");
+                judgement.breach(expected, format!("{:?} before it", first.until(*answered)), *first);
+            }
+        }
+        judgement
+    },
+};

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use harness::check::{Check, HUB_CONTRACT, Judgement, Level};
 use harness::transcript::history::Outcome;
+use serde_json::Value;
 
 use super::super::disconnect::{LATER, LEFT, READ, STEPS};
 use super::super::session_id::MISSING;
@@ -191,6 +192,38 @@ pub const GET_IS_STREAM_OR_405: Check = Check {
             let is_stream = exchange.status() == Some(200) && exchange.is_event_stream();
             if !is_stream && exchange.status() != Some(405) {
                 judgement.breach("200 with text/event-stream, or 405", answer_text(exchange), exchange.at);
+            }
+        }
+        judgement
+    },
+};
+
+/// "The server MUST NOT send a JSON-RPC response on the stream unless resuming a stream associated with a previous client request.":
+/// <https://modelcontextprotocol.io/specification/2025-11-25/basic/transports#listening-for-messages-from-the-server>.
+pub const NO_ANSWERS_ON_GET: Check = Check {
+    id: "no-answers-on-get",
+    level: Level::Must,
+    sentence: "The server MUST NOT send a JSON-RPC response on the stream unless resuming a stream associated with a previous \
+               client request",
+    source: SPEC_LISTENING,
+    remedy: "hub: answer a request on the stream of its POST, and nowhere else",
+    transports: STREAMABLE,
+    needs: &[],
+    judge: |history| {
+        let mut judgement = Judgement::default();
+        let gets = history.exchanges.values().filter(|exchange| exchange.request.method == "GET");
+        for exchange in gets.filter(|exchange| exchange.request.header("last-event-id").is_none()) {
+            judgement.judged();
+            let is_answer =
+                |message: &Value| message.get("result").is_some() || message.get("error").is_some();
+            // Only an event stream has anything that is sent on it.
+            let mut sent = exchange.messages().into_iter().filter(|_| exchange.is_event_stream());
+            if let Some((at, message)) = sent.find(|(_, message)| is_answer(message)) {
+                judgement.breach(
+                    "requests and notifications alone",
+                    format!("an answer to {}", message["id"]),
+                    at,
+                );
             }
         }
         judgement

@@ -1,0 +1,127 @@
+//! Draining a node as far as one cell is concerned: what `kubectl drain` does, to nobody else's pods.
+//!
+//! A node is shared with other cells, and with other people's pods where the cluster is theirs. So it is not cordoned:
+//! a pod of ours takes its place there, and the cell's own pods, which have an anti-affinity to it from the beginning
+//! ([`Manifests::can_be_kept_off`](crate::cluster::manifest::Manifests::can_be_kept_off)), are scheduled elsewhere. Those
+//! that run there stay until they are evicted, as on a node that is cordoned.
+
+use k8s_openapi::api::core::v1::Pod;
+use kube::api::{Api, DeleteParams, EvictParams, Patch, PatchParams, PostParams};
+use kube::core::{ApiResource, DynamicObject, GroupVersionKind};
+use serde_json::json;
+
+use super::{Kubernetes, LOOK_AGAIN, MANAGER, SEEN, refused, relays};
+use crate::cluster::FaultError;
+use crate::cluster::manifest::KEEPS_OFF;
+use crate::transcript::{Fault, Symptom, Told, What};
+
+/// The name of the pod that keeps others off its node.
+const PLACEHOLDER: &str = "keeps-off";
+
+/// The name of a cell's budget.
+const BUDGET: &str = "hubcheck";
+
+/// The group of evictions and budgets.
+const GROUP: &str = "policy";
+
+impl Kubernetes {
+    /// Whether pods can be evicted, and how many must stay can be said.
+    pub fn evicts(&self) -> bool {
+        self.site.budgets().is_some()
+    }
+
+    /// Lets evictions leave at least so many of the cell's pods available, and waits until the cluster counts them.
+    ///
+    /// # Errors
+    ///
+    /// [`FaultError::Refused`] when the API refuses, or does not allow any eviction in time.
+    pub async fn keep_available(&self, count: usize) -> Result<(), FaultError> {
+        let version = self.site.budgets().ok_or_else(|| no_budgets("serves no PodDisruptionBudgets"))?;
+        let kind = ApiResource::from_gvk(&GroupVersionKind::gvk(GROUP, version, "PodDisruptionBudget"));
+        let budgets: Api<DynamicObject> =
+            Api::namespaced_with(self.site.client().clone(), self.leave.name(), &kind);
+        let pods = self.manifests.lock().await.deployment.spec.clone().unwrap_or_default().selector;
+        let budget = json!({
+            "apiVersion": kind.api_version,
+            "kind": kind.kind,
+            "metadata": { "name": BUDGET },
+            "spec": { "minAvailable": count, "selector": pods },
+        });
+        let change = format!("a PodDisruptionBudget keeps {count} available");
+        self.recorder.record(What::Fault(Fault::Apply { change }));
+        let params = PatchParams::apply(MANAGER).force();
+        let made = budgets.patch(BUDGET, &params, &Patch::Apply(&budget)).await;
+        made.map_err(|error| refused("making a PodDisruptionBudget", error))?;
+        let counted = async {
+            let mut look = tokio::time::interval(LOOK_AGAIN);
+            loop {
+                look.tick().await;
+                let allowed = budgets.get(BUDGET).await.ok();
+                let allowed = allowed.and_then(|budget| budget.data["status"]["disruptionsAllowed"].as_i64());
+                if allowed.is_some_and(|allowed| allowed > 0) {
+                    return;
+                }
+            }
+        };
+        let counted = tokio::time::timeout(SEEN, counted).await;
+        counted.map_err(|_| no_budgets("does not count the pods of a PodDisruptionBudget"))
+    }
+
+    /// Keeps the cell's new pods off a node; those that run there stay.
+    ///
+    /// # Errors
+    ///
+    /// [`FaultError::Refused`] when the API refuses, or the nodes are not ours.
+    pub async fn cordon(&self, node: &str) -> Result<(), FaultError> {
+        let image = self.nodes()?.relay_image().await;
+        let image = image.map_err(FaultError::refused)?;
+        let made = relays::pod(PLACEHOLDER, &image.reference);
+        let mut pod = made.map_err(FaultError::refused)?;
+        pod.metadata.labels.get_or_insert_default().insert(KEEPS_OFF.to_owned(), String::new());
+        pod.spec.get_or_insert_default().node_name = Some(node.to_owned());
+        self.recorder.record(What::Fault(Fault::Cordon { node: node.to_owned() }));
+        let made = self.objects.api::<Pod>().create(&PostParams::default(), &pod).await;
+        made.map(drop).map_err(|error| refused("taking a place on a node", error))
+    }
+
+    /// Lets the cell's pods onto the node again.
+    ///
+    /// # Errors
+    ///
+    /// [`FaultError::Refused`] when the API refuses.
+    pub async fn uncordon(&self, node: &str) -> Result<(), FaultError> {
+        self.recorder.record(What::Fault(Fault::Uncordon { node: node.to_owned() }));
+        let at_once = DeleteParams::default().grace_period(0);
+        let deleted = self.objects.api::<Pod>().delete(PLACEHOLDER, &at_once).await;
+        deleted.map(drop).map_err(|error| refused("giving up a place on a node", error))
+    }
+
+    /// Asks for a pod's eviction; what the cluster says when its budget does not allow it.
+    ///
+    /// # Errors
+    ///
+    /// [`FaultError`] when there is no such replica, or the API refuses for another reason.
+    pub async fn evict(&self, replica: &str) -> Result<Option<Told>, FaultError> {
+        let grace_s = {
+            let view = self.view.borrow();
+            view.pod(replica).ok_or_else(|| FaultError::NoReplica(replica.to_owned()))?.grace_s
+        };
+        self.recorder.record(What::Fault(Fault::Evict { replica: replica.to_owned(), grace_s }));
+        let pods: Api<Pod> = Api::namespaced(self.site.once().clone(), self.leave.name());
+        match pods.evict(replica, &EvictParams::default()).await {
+            Ok(_) => {
+                self.seen(|view| view.pod(replica).is_none_or(|pod| pod.is_terminating())).await;
+                Ok(None)
+            }
+            Err(kube::Error::Api(status)) if Symptom::Budget.reasons().contains(&&*status.reason) => {
+                let pod = Some(replica.to_owned());
+                Ok(Some(Told { pod, reason: status.reason.clone(), message: status.message.clone() }))
+            }
+            Err(error) => Err(refused("evicting a pod", error)),
+        }
+    }
+}
+
+fn no_budgets(why: &str) -> FaultError {
+    FaultError::Refused(format!("the cluster {why}"))
+}
