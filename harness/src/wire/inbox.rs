@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde_json::Value;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 use super::Target;
 use crate::transcript::Frame;
@@ -17,6 +17,8 @@ const ASKED_LIMIT: usize = 16;
 pub(super) struct Inbox {
     waiting: Mutex<HashMap<u64, mpsc::UnboundedSender<News>>>,
     asked: mpsc::Sender<Asked>,
+    /// How many requests of the hub have come and are not answered yet.
+    unanswered: watch::Sender<usize>,
 }
 
 /// What a waiting request is told.
@@ -43,7 +45,19 @@ impl Inbox {
     /// An inbox, and where the hub's own requests come out of it.
     pub(super) fn new() -> (Arc<Self>, mpsc::Receiver<Asked>) {
         let (asked, questions) = mpsc::channel(ASKED_LIMIT);
-        (Arc::new(Self { waiting: Mutex::default(), asked }), questions)
+        let inbox = Self { waiting: Mutex::default(), asked, unanswered: watch::Sender::new(0) };
+        (Arc::new(inbox), questions)
+    }
+
+    /// A request of the hub has its answer, or was refused it.
+    pub(super) fn answered(&self) {
+        self.unanswered.send_modify(|count| *count -= 1);
+    }
+
+    /// Waits until every request of the hub that has come is answered.
+    pub(super) async fn all_answered(&self) {
+        // An error says that the inbox is gone, which `self` keeps.
+        let _ = self.unanswered.subscribe().wait_for(|count| *count == 0).await;
     }
 
     /// From now on, what concerns this request comes out of what is returned.
@@ -82,8 +96,11 @@ impl Inbox {
         if let Some(method) = message["method"].as_str() {
             if let Some(id) = message.get("id") {
                 let asked = Asked { target: target.clone(), id: id.clone(), method: method.to_owned() };
-                // A hub that asks faster than we answer waits in vain.
-                let _ = self.asked.try_send(asked);
+                // Counted before it can be answered; a hub that asks faster than we answer waits in vain.
+                self.unanswered.send_modify(|count| *count += 1);
+                if self.asked.try_send(asked).is_err() {
+                    self.answered();
+                }
             } else if method == "notifications/progress"
                 && let Some(token) = message["params"]["progressToken"].as_u64()
             {

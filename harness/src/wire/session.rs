@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::connection::Kept;
@@ -107,7 +107,7 @@ impl Session {
     /// From now on the hub's own requests are answered, one after another, each on a fresh connection.
     pub(super) fn reply_to(&self, mut asked: mpsc::Receiver<Asked>) {
         let (client, voice) = (self.core.client.clone(), Arc::clone(&self.core.voice));
-        let elsewhere = Arc::clone(&self.core.replies_at);
+        let (inbox, elsewhere) = (Arc::clone(&self.core.inbox), Arc::clone(&self.core.replies_at));
         let task = tokio::spawn(async move {
             while let Some(Asked { target, id, method }) = asked.recv().await {
                 let elsewhere = elsewhere.lock().unwrap_or_else(PoisonError::into_inner).clone();
@@ -118,6 +118,7 @@ impl Session {
                                  "error": { "code": -32601, "message": "method not found" } }),
                 };
                 drop(client.exchange(&target, voice.post(&message)).await);
+                inbox.answered();
             }
         });
         *self.core.replies.lock().unwrap_or_else(PoisonError::into_inner) =
@@ -328,12 +329,14 @@ impl Session {
 
     /// Ends the session as a client does: HTTP+SSE closes the stream, Streamable HTTP sends DELETE.
     ///
-    /// After an accepted DELETE the hub may end the GET stream itself, within the slack.
+    /// What the hub has asked is answered before, within the limit of an answer: one that is cut off would tell nothing of the hub. After an accepted DELETE the hub may end the GET stream itself, within the slack.
     pub async fn end(&self, target: &Target) -> Outcome {
         let core = &self.core;
         let mut outcome = Outcome::Accepted;
+        let limit = core.client.patience(Duration::ZERO);
+        // Each answer has that limit too, so that this one is met only when the hub asks without end.
+        let _ = timeout(limit, core.inbox.all_answered()).await;
         if self.transport() == Transport::Streamable && core.voice.id.is_some() {
-            let limit = core.client.patience(Duration::ZERO);
             let answer = self.exchange(target, core.voice.delete(), limit, None, None).await;
             outcome = Outcome::of_acceptance(answer);
             if outcome == Outcome::Accepted {
