@@ -54,7 +54,8 @@ impl Symptom {
             Symptom::Stuck => &["ProgressDeadlineExceeded"],
             // The answer's reason: 429.
             Symptom::Budget => &["TooManyRequests"],
-            Symptom::NotReady | Symptom::NotLive => &["Unhealthy"],
+            Symptom::NotReady => &["ContainersNotReady", "Unhealthy"],
+            Symptom::NotLive => &["Unhealthy"],
         }
     }
 
@@ -72,7 +73,13 @@ impl Symptom {
         }
     }
 
-    /// How the message begins, of those that Kubernetes tells by an event and nowhere else.
+    /// Whether the pod's own state tells it, at once: events come late, for a kubelet sends few of them. What exactly is wrong
+    /// may stand in an event alone.
+    pub fn is_a_state(self) -> bool {
+        self != Symptom::NotLive
+    }
+
+    /// How the message begins, of those whose words Kubernetes tells by an event and nowhere else.
     pub fn event(self) -> Option<&'static str> {
         match self {
             Symptom::NotReady => Some("Readiness probe failed"),
@@ -93,6 +100,16 @@ impl Symptom {
         let is_meant = self.reasons().contains(&reason) && message.starts_with(begins);
         let pod = object.strip_prefix("Pod/").map(str::to_owned);
         is_meant.then(|| Told { pod, reason: reason.to_owned(), message: message.to_owned() })
+    }
+
+    /// What the `Ready` condition of a pod that runs says of it.
+    pub fn of_unready(self, pod: &str, reason: &str, message: &str) -> Option<Told> {
+        let is_meant = self.reasons().contains(&reason);
+        is_meant.then(|| Told {
+            pod: Some(pod.to_owned()),
+            reason: reason.to_owned(),
+            message: message.to_owned(),
+        })
     }
 
     /// What a pod says of it: by why its container waits (with a message), or by how it ended last (with an exit code).

@@ -206,8 +206,10 @@ async fn restarted(stage: &Stage) -> anyhow::Result<()> {
     meanwhile(stage, &holders[1..]).await?;
     // Nobody has to do anything: the remedy is in the manifests.
     stage.step("remedy");
+    stage.expect(Condition::Restarted { replica: owner, more_than: restarts }).await;
+    // Of the probe only an event tells, which may come long after the restart.
     stage.symptom(Symptom::NotLive, &[]).await;
-    recover(stage, Condition::Restarted { replica: owner, more_than: restarts }, &holders[1..]).await
+    recover(stage, Condition::Ready(stage.replica_count()), &holders[1..]).await
 }
 
 /// The replica hangs, and leaves the endpoints: how long that took is measured.

@@ -24,6 +24,8 @@ pub(super) struct Seen {
     pub(super) restarts: u32,
     /// Why it waits, and the message; also why no node takes it.
     pub(super) waiting: Option<(String, String)>,
+    /// Why it is not ready although its container runs, and the message.
+    pub(super) unready: Option<(String, String)>,
     /// How its last container ended.
     pub(super) ended: Option<Ended>,
     pub(super) ip: Option<IpAddr>,
@@ -47,15 +49,15 @@ impl Seen {
         let status = pod.status.as_ref();
         let containers = status.and_then(|status| status.container_statuses.as_deref()).unwrap_or_default();
         let container = containers.iter().find(|container| Some(&container.name) == name);
-        let unschedulable = || {
+        let unmet = |condition: &str| {
             let conditions = status?.conditions.as_deref()?;
-            let refused = conditions.iter().find(|condition| {
-                condition.type_ == "PodScheduled" && condition.status == "False" && condition.reason.is_some()
-            })?;
-            Some((refused.reason.clone()?, refused.message.clone().unwrap_or_default()))
+            let unmet =
+                conditions.iter().find(|known| known.type_ == condition && known.status == "False")?;
+            Some((unmet.reason.clone()?, unmet.message.clone().unwrap_or_default()))
         };
         let mut seen = container.map(Self::of_container).unwrap_or_default();
-        seen.waiting = seen.waiting.or_else(unschedulable);
+        seen.waiting = seen.waiting.or_else(|| unmet("PodScheduled"));
+        seen.unready = seen.running.as_ref().and_then(|_| unmet("Ready"));
         seen.is_terminating = pod.metadata.deletion_timestamp.is_some();
         seen.ip = status.and_then(|status| status.pod_ip.as_ref()?.parse().ok());
         seen
@@ -76,6 +78,7 @@ impl Seen {
             is_terminating: false,
             restarts: u32::try_from(status.restart_count).unwrap_or(0),
             waiting,
+            unready: None,
             ended,
             ip: None,
         }

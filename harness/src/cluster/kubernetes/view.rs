@@ -78,7 +78,10 @@ impl View {
         let of_pod = |pod: &PodView| {
             let waits = pod.seen.waiting.as_ref().map(|(reason, message)| (&**reason, &**message));
             let ended = pod.seen.ended.as_ref().map(|ended| (&*ended.reason, ended.exit_code));
-            symptom.of_pod(&pod.name, waits, ended)
+            symptom.of_pod(&pod.name, waits, ended).or_else(|| {
+                let (reason, message) = pod.seen.unready.as_ref()?;
+                symptom.of_unready(&pod.name, reason, message)
+            })
         };
         let by_pod = self.pods.iter().filter(|pod| !pod.is_terminating()).find_map(of_pod);
         by_pod.or_else(|| {

@@ -11,6 +11,9 @@ use crate::transcript::{Symptom, Told};
 /// How many lines of output a condition that is not met shows.
 const LINES_SHOWN: usize = 5;
 
+/// Kubernetes' reason of a pod that is not ready although it runs.
+const UNREADY: &str = "ContainersNotReady";
+
 /// One moment of the cluster. It prints as what was last seen.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct View {
@@ -78,7 +81,11 @@ impl View {
         self.pods.iter().filter(|pod| !pod.is_terminating).find_map(|pod| {
             let waits = pod.status.waiting.as_ref().map(|(reason, message)| (&**reason, &**message));
             let ended = pod.status.terminated.as_ref().map(|(reason, code, _)| (&**reason, *code));
-            symptom.of_pod(&pod.name, waits, ended)
+            symptom.of_pod(&pod.name, waits, ended).or_else(|| {
+                let is_unready = pod.status.is_running && !pod.status.is_ready;
+                is_unready
+                    .then(|| symptom.of_unready(&pod.name, UNREADY, "its container runs and is not ready"))?
+            })
         })
     }
 

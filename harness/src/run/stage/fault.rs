@@ -103,9 +103,11 @@ impl Stage {
     /// transcript, for checks to judge.
     pub async fn symptom(&self, symptom: Symptom, naming: &[&str]) -> bool {
         let began = Instant::now();
-        let told = match symptom.event() {
-            None => self.cluster.told(symptom, self.rig.timeouts.settle).await,
-            Some(_) => self.told_by_event(symptom, naming).await,
+        let needs_words = symptom.event().is_some() && !naming.is_empty();
+        let told = if symptom.is_a_state() && !needs_words {
+            self.cluster.told(symptom, self.rig.timeouts.settle).await
+        } else {
+            self.told_by_event(symptom, naming).await
         };
         let is_told = told.is_ok();
         self.told(symptom, naming, began, told);
