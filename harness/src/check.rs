@@ -35,6 +35,9 @@ pub struct Check {
     pub judge: fn(&History<'_>) -> Judgement,
 }
 
+/// The chance of passing by luck from which on a verdict would rest on it.
+pub const NO_LUCK: f64 = 1e-6;
+
 /// The source of a rule that no specification states, but every user of a hub relies on.
 pub const HUB_CONTRACT: &str = "hub contract";
 
@@ -133,8 +136,9 @@ pub struct Judged {
 /// Judges a transcript by the ambient checks and by these.
 pub fn judge(transcript: &Transcript, checks: &[&Check], offers: &Offers, strictness: Strictness) -> Judged {
     let history = History::new(transcript);
-    let mut findings: Vec<Finding> = broken(transcript);
+    let mut findings: Vec<Finding> = broken(transcript).chain(lucky(transcript)).collect();
     let mut not_judged = Vec::new();
+    let mut idle = Vec::new();
     for check in checks {
         if let Some(lack) = check.needs.iter().find(|need| !offers.meets(**need)) {
             not_judged.push((check.id, *lack));
@@ -144,15 +148,18 @@ pub fn judge(transcript: &Transcript, checks: &[&Check], offers: &Offers, strict
             continue;
         }
         let judgement = (check.judge)(&history);
-        // A check that had nothing to look at did not pass; but a run that broke off says so once, not per check.
-        if judgement.judged == 0 && findings.is_empty() {
-            findings.push(check.nothing_to_judge());
+        if judgement.judged == 0 {
+            idle.push(*check);
         }
         findings.extend(judgement.breaches.into_iter().map(|breach| check.finding(breach, strictness)));
     }
     for check in ambient::CHECKS {
         let judgement = (check.judge)(&history);
         findings.extend(judgement.breaches.into_iter().map(|breach| check.finding(breach, strictness)));
+    }
+    // A check that had nothing to look at did not pass. Where something failed, or the run broke off, that is why.
+    if findings.iter().all(|finding| finding.verdict < Verdict::Inconclusive) {
+        findings.extend(idle.into_iter().map(Check::nothing_to_judge));
     }
     let verdict = findings.iter().map(|finding| finding.verdict).max().unwrap_or(Verdict::Pass);
     Judged { verdict, findings, not_judged }
@@ -246,28 +253,127 @@ pub fn breached(findings: &[Finding]) -> BTreeSet<&str> {
     findings.iter().filter(breach).map(|finding| finding.check.as_str()).collect()
 }
 
-fn broken(transcript: &Transcript) -> Vec<Finding> {
-    let reasons = transcript.entries.iter().filter_map(|entry| match &entry.what {
-        What::Broken { reason } => Some((entry.seq, reason)),
-        _ => None,
-    });
-    reasons
-        .map(|(seq, reason)| Finding {
-            check: "could-not-tell".to_owned(),
-            verdict: Verdict::Inconclusive,
+/// Why the scenario was not driven to its end.
+fn broken(transcript: &Transcript) -> impl Iterator<Item = Finding> + '_ {
+    transcript.entries.iter().filter_map(|entry| match &entry.what {
+        What::Broken { reason } => Some(Finding {
             requirement: "the scenario is driven to its end".to_owned(),
-            source: "harness".to_owned(),
             expected: "every step of the scenario".to_owned(),
-            actual: reason.clone(),
-            at: Some(seq),
             remedy: "look at the transcript's last entries".to_owned(),
-        })
-        .collect()
+            ..could_not_tell(entry.seq, reason.clone())
+        }),
+        _ => None,
+    })
+}
+
+/// What may have passed by luck.
+fn lucky(transcript: &Transcript) -> impl Iterator<Item = Finding> + '_ {
+    transcript.entries.iter().filter_map(|entry| match &entry.what {
+        What::Luck { of, probability } if *probability >= NO_LUCK => Some(Finding {
+            requirement: "no verdict rests on luck".to_owned(),
+            expected: format!("a chance below {NO_LUCK:.0e}"),
+            remedy: "aim at replicas, or send more requests".to_owned(),
+            ..could_not_tell(entry.seq, format!("{of}: {probability:.1e}"))
+        }),
+        _ => None,
+    })
+}
+
+fn could_not_tell(seq: u32, actual: String) -> Finding {
+    Finding {
+        check: "could-not-tell".to_owned(),
+        verdict: Verdict::Inconclusive,
+        requirement: String::new(),
+        source: "harness".to_owned(),
+        expected: String::new(),
+        actual,
+        at: Some(seq),
+        remedy: String::new(),
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn judged(checks: &[&Check], entries: Vec<What>) -> Judged {
+        let header = crate::transcript::Header {
+            format: crate::transcript::FORMAT,
+            cell: "family/scenario".to_owned(),
+            scenario: "family/scenario".to_owned(),
+            affinity: None,
+            transport: None,
+            backend: "local".to_owned(),
+            hub: "hub".to_owned(),
+            replicas: 2,
+            tools: Vec::new(),
+        };
+        let entry = |(idx, what): (usize, What)| {
+            let seq = u32::try_from(idx + 1).unwrap();
+            crate::transcript::Entry { seq, at_us: u64::from(seq), what }
+        };
+        let entries = entries.into_iter().enumerate().map(entry).collect();
+        judge(&Transcript { header, entries }, checks, &Offers::default(), Strictness::Ordinary)
+    }
+
+    const PLAIN: Check = Check {
+        id: "plain",
+        level: Level::Must,
+        sentence: "a sentence",
+        source: HUB_CONTRACT,
+        remedy: "a remedy",
+        transports: &[],
+        needs: &[],
+        judge: |_| Judgement { judged: 1, breaches: Vec::new() },
+    };
+    const IDLE: Check = Check { id: "idle", judge: |_| Judgement::default(), ..PLAIN };
+    const WARNS: Check = Check {
+        id: "warns",
+        level: Level::Should,
+        judge: |_| {
+            let breach = Breach { expected: String::new(), actual: String::new(), at: None };
+            Judgement { judged: 1, breaches: vec![breach] }
+        },
+        ..PLAIN
+    };
+    const FAILS: Check = Check { id: "fails", level: Level::Must, ..WARNS };
+
+    #[test]
+    fn a_check_with_nothing_to_judge_is_no_pass_in_any_order() {
+        assert_eq!(judged(&[&PLAIN], Vec::new()).verdict, Verdict::Pass);
+        for checks in [[&IDLE, &PLAIN], [&PLAIN, &IDLE], [&IDLE, &WARNS], [&WARNS, &IDLE]] {
+            assert_eq!(judged(&checks, Vec::new()).verdict, Verdict::Inconclusive, "{checks:?}");
+        }
+        for checks in [[&IDLE, &FAILS], [&FAILS, &IDLE]] {
+            let judged = judged(&checks, Vec::new());
+            assert_eq!(
+                (judged.verdict, judged.findings.len()),
+                (Verdict::Fail, 1),
+                "what failed is why: {checks:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_run_that_broke_off_says_so_once() {
+        let judged = judged(&[&IDLE, &IDLE], vec![What::Broken { reason: "no cluster".to_owned() }]);
+        assert_eq!((judged.verdict, judged.findings.len()), (Verdict::Inconclusive, 1));
+    }
+
+    #[test]
+    fn a_check_is_not_applied_without_what_it_needs() {
+        const NEEDY: Check = Check { needs: &[Need::Replicas(2)], ..FAILS };
+        let judged = judged(&[&NEEDY], Vec::new());
+        assert_eq!(judged.verdict, Verdict::Pass);
+        assert_eq!(judged.not_judged, [("fails", Need::Replicas(2))]);
+    }
+
+    #[test]
+    fn a_pass_that_may_be_luck_is_none() {
+        let luck = |probability| vec![What::Luck { of: "two requests".to_owned(), probability }];
+        assert_eq!(judged(&[&PLAIN], luck(9e-7)).verdict, Verdict::Pass);
+        assert_eq!(judged(&[&PLAIN], luck(0.25)).verdict, Verdict::Inconclusive);
+    }
 
     #[test]
     fn strictness_changes_what_the_field_ignores_and_nothing_else() {

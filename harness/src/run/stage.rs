@@ -25,7 +25,7 @@ use crate::wire::{Client, Outcome, Pending, Progress, Session, Target};
 
 pub use fault::TakenPort;
 pub use load::Load;
-pub use luck::{NO_LUCK, clients_to_spread, requests_without_luck};
+pub use luck::{chance_of_staying, clients_to_spread, requests_without_luck};
 pub use node::Door;
 pub use words::outcome_text;
 
@@ -128,11 +128,6 @@ impl Stage {
         self.recorder.record(What::Role { client, role: role.to_owned() });
     }
 
-    /// Notes the probability of passing by luck.
-    pub fn luck(&self, of: impl Into<String>, probability: f64) {
-        self.recorder.record(What::Luck { of: of.into(), probability });
-    }
-
     // === paths ===
 
     /// The path through the Service.
@@ -221,11 +216,12 @@ impl Stage {
     }
 
     /// Opens sessions until every ready replica owns one: straight at each where any path may reach any replica,
-    /// through the Service where the affinity would otherwise not know the client.
+    /// through the Service where the affinity would otherwise not know the client. Fewer than there are replicas where one
+    /// gave none, or got none of so many clients that luck cannot be the reason: the transcript shows which.
     ///
     /// # Errors
     ///
-    /// When some replica still owns none after so many clients that luck cannot be the reason.
+    /// When a replica goes meanwhile.
     pub async fn one_per_replica(&self) -> anyhow::Result<Vec<Holder>> {
         let replicas = self.replicas();
         let mut holders: Vec<Holder> = Vec::new();

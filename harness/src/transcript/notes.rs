@@ -1,4 +1,5 @@
-//! What of a transcript is worth telling whatever the verdict is: what the cluster said, and how long things took.
+//! What of a transcript is worth telling whatever the verdict is: what the cluster said, how long things took, and how probable it
+//! is that luck had a part.
 
 use super::{Symptom, Told, Transcript, What};
 
@@ -12,6 +13,7 @@ pub fn notes(transcript: &Transcript) -> Vec<String> {
                 notes.push(format!("{reason} after {}: {message}", seconds(*took_ms)));
                 notes.extend(last_words(transcript, *symptom, told));
             }
+            What::Luck { of, probability } => notes.push(format!("by luck: {of}: {probability:.1e}")),
             What::Measured { what, took_ms } => notes.push(format!("{what}: {}", seconds(*took_ms))),
             _ => {}
         }

@@ -6,7 +6,7 @@ use futures_util::future::FutureExt;
 use harness::check::HUB_CONTRACT;
 use harness::cluster::Condition;
 use harness::plan::{Affinity, Need, Outline, Transport};
-use harness::run::stage::{Door, client_name, requests_without_luck};
+use harness::run::stage::{Door, chance_of_staying, client_name, requests_without_luck};
 use harness::run::{Scenario, Setup, Stage};
 use harness::wire::Target;
 
@@ -144,7 +144,7 @@ async fn across_nodes(stage: &Stage) -> anyhow::Result<()> {
     let ways = replicas.saturating_pow(u32::try_from(nodes.saturating_sub(1)).unwrap_or(u32::MAX));
     let clients = requests_without_luck(ways);
     spray(stage, &doors, clients).await;
-    let chance = (1.0 / ways as f64).powi(i32::try_from(clients).unwrap_or(i32::MAX));
+    let chance = chance_of_staying(ways, clients);
     stage.luck(format!("{clients} clients that each get the same replica at {nodes} nodes"), chance);
     one_node_each(stage, &doors).await;
     Ok(())

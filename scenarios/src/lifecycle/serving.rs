@@ -225,12 +225,14 @@ async fn hang(stage: &Stage, owner: &str) -> anyhow::Result<()> {
 
 /// So many new sessions through the Service that chance cannot be why none meets a replica that does not serve.
 async fn many_open(stage: &Stage) {
-    for _ in 0..clients_to_spread(stage.replica_count()) {
+    let clients = clients_to_spread(stage.replica_count());
+    for _ in 0..clients {
         if let Some(holder) = stage.open(SPARE, &stage.service()).await {
             stage.probe(&holder, &stage.service()).await;
             holder.session.end(&stage.service()).await;
         }
     }
+    stage.luck_of_missing(clients);
 }
 
 fn owner(holders: &[Holder]) -> anyhow::Result<String> {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use futures_util::future::{FutureExt, join_all};
 use harness::check::HUB_CONTRACT;
 use harness::plan::{Affinity, Need, Outline, Transport};
-use harness::run::stage::{clients_to_spread, requests_without_luck};
+use harness::run::stage::{chance_of_staying, clients_to_spread, requests_without_luck};
 use harness::run::{Scenario, Setup, Stage};
 use harness::wire::Outcome;
 
@@ -91,8 +91,11 @@ async fn survives(stage: &Stage) -> anyhow::Result<()> {
     let requests = requests_without_luck(replicas.max(2));
     for _ in 0..requests {
         if matches!(stage.probe(&holder, &stage.service()).await, Outcome::Silent) {
-            break;
+            return Ok(());
         }
+    }
+    if stage.affinity() == Affinity::Off && replicas > 1 {
+        stage.luck_of_staying(requests);
     }
     Ok(())
 }
@@ -114,8 +117,7 @@ async fn reconnects(stage: &Stage) -> anyhow::Result<()> {
         }
     }
     if stage.affinity() == Affinity::Off && replicas > 1 {
-        let chance = (1.0 / replicas as f64).powi(i32::try_from(requests).unwrap_or(i32::MAX));
-        stage.luck(format!("{requests} requests that all reach one of {replicas} replicas"), chance);
+        stage.luck_of_staying(requests);
     }
     Ok(())
 }
@@ -146,7 +148,7 @@ async fn outlives_affinity(stage: &Stage) -> anyhow::Result<()> {
     stage.pause(Duration::from_secs(u64::from(SHORT_AFFINITY_S) + 1)).await;
     stage.step("every client comes back");
     join_all(holders.iter().map(|holder| stage.probe(holder, &service))).await;
-    let chance = (1.0 / replicas as f64).powi(i32::try_from(clients).unwrap_or(i32::MAX));
+    let chance = chance_of_staying(replicas, clients);
     stage
         .luck(format!("{clients} clients that all reach their own one of {replicas} replicas again"), chance);
     Ok(())

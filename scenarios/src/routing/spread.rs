@@ -49,8 +49,7 @@ pub const STATELESS_ANY_REPLICA: Scenario = Scenario {
 };
 
 async fn balance(stage: &Stage) -> anyhow::Result<()> {
-    let replicas = stage.replica_count();
-    let clients = clients_to_spread(replicas);
+    let clients = clients_to_spread(stage.replica_count());
     for idx in 0..clients {
         let service = stage.service();
         let Some(holder) = stage.open(&client_name(idx), &service).await else {
@@ -61,9 +60,7 @@ async fn balance(stage: &Stage) -> anyhow::Result<()> {
             stage.probe(&holder, &service).await;
         }
     }
-    let n = replicas as f64;
-    let chance = n * ((n - 1.0) / n).powi(i32::try_from(clients).unwrap_or(i32::MAX));
-    stage.luck(format!("{clients} clients that all miss one of {replicas} replicas"), chance);
+    stage.luck_of_missing(clients);
     Ok(())
 }
 

@@ -1,7 +1,6 @@
 //! What comes on streams, and what closing one means.
 
 use harness::check::{Check, Judgement, Level};
-use harness::plan::Need;
 use harness::transcript::history::{Departure, Exchange, History, Outcome};
 use serde_json::Value;
 
@@ -190,7 +189,7 @@ pub const LISTEN_ENDS_WELL: Check = Check {
     source: SPEC_SUBSCRIPTIONS,
     remedy: "hub: on SIGTERM answer each open subscription, then close its stream",
     transports: STATELESS,
-    needs: &[Need::DeletePod],
+    needs: &[],
     judge: |history| {
         let mut judgement = Judgement::default();
         for call in history.probed_calls(LISTEN) {
