@@ -8,7 +8,7 @@ use super::schema::{self, Revision, Sent};
 use super::{Check, HUB_CONTRACT, Judgement, Level};
 use crate::plan::Transport;
 use crate::transcript::history::{At, Exchange, History};
-use crate::transcript::{End, Fault, PodChange, What};
+use crate::transcript::{End, Fault, PodChange, Symptom, What};
 
 /// All of them.
 pub const CHECKS: &[&Check] = &[
@@ -215,15 +215,24 @@ pub const NO_UNEXPLAINED_RESTART: Check = Check {
     needs: &[],
     judge: |history| {
         let mut judgement = Judgement::default();
-        // What a scenario waited to be told is what it brought about.
-        let mut explained: BTreeSet<&str> = history
+        // What a scenario waited to be told is what it brought about, before and after it was told.
+        let symptoms: BTreeSet<(&str, &str)> = history
             .entries()
             .iter()
             .filter_map(|entry| match &entry.what {
-                What::Symptom { symptom, told: Some(told), .. } if symptom.is_an_end() => told.pod.as_deref(),
+                What::Symptom { symptom, told: Some(told), .. } if symptom.is_an_end() => {
+                    Some((told.pod.as_deref()?, told.reason.as_str()))
+                }
                 _ => None,
             })
             .collect();
+        // A crash loop is many ends, of whatever reason; memory that ran out is one of its own.
+        let is_told = |pod: &str, reason: &str| {
+            symptoms.iter().any(|(told, why)| {
+                *told == pod && (*why == reason || Symptom::CrashLoop.reasons().contains(why))
+            })
+        };
+        let mut explained: BTreeSet<&str> = BTreeSet::new();
         for entry in history.entries() {
             match &entry.what {
                 What::Fault(
@@ -234,10 +243,14 @@ pub const NO_UNEXPLAINED_RESTART: Check = Check {
                 }
                 What::Pod { pod, change: PodChange::Terminated { reason, exit_code, .. } } => {
                     judgement.judged();
-                    if !explained.contains(pod.as_str()) {
+                    if !explained.contains(pod.as_str()) && !is_told(pod, reason) {
                         let actual = format!("`{pod}` ended: {reason}, exit code {exit_code}");
                         judgement.breach("replicas run until something ends them", actual, entry.place());
                     }
+                }
+                // What was done to the process before it is nothing to this one.
+                What::Pod { pod, change: PodChange::Running { .. } } => {
+                    explained.remove(pod.as_str());
                 }
                 _ => {}
             }
