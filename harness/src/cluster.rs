@@ -44,6 +44,8 @@ pub struct Replica {
     pub terminating: bool,
     /// Whether its process was told so by its node: on a real cluster that comes later.
     pub told_to_go: bool,
+    /// Whether its memory limit is enforced by looking at it now and then: a short peak may be missed.
+    pub memory_is_watched: bool,
 }
 
 /// A page of what a person reads about a cell.

@@ -105,7 +105,7 @@ impl Process {
         loop {
             let line = self.news.next_line().await.ok().flatten()?;
             if let Ok(news) = line.parse() {
-                if let News::Started(pid) = news {
+                if let News::Started { pid, .. } = news {
                     self.pid = Some(pid);
                 }
                 return Some(news);
@@ -172,7 +172,7 @@ pub(crate) async fn run(launching: &Launching) -> Result<(Exit, String), String>
         Process::start(launching, move |text| drop(line.send(text))).map_err(|error| error.to_string())?;
     let end = loop {
         match process.news().await {
-            Some(News::Started(_)) => {}
+            Some(News::Started { .. }) => {}
             Some(News::Failed(why)) => break Err(why),
             Some(News::Exited(exit)) => break Ok(exit),
             None => break Err("its supervisor ended".to_owned()),

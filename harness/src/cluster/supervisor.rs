@@ -19,8 +19,13 @@ use std::str::FromStr;
 /// What a supervisor tells, a line each.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum News {
-    /// The container's command runs under this process id.
-    Started(u32),
+    /// The container's command runs.
+    Started {
+        /// Its process id.
+        pid: u32,
+        /// What enforces its memory limit; `None` where it has none.
+        limited: Option<Enforcer>,
+    },
     /// The command cannot be started, in the words of a container runtime.
     Failed(String),
     /// The container ended and nothing of it is left.
@@ -113,12 +118,11 @@ impl Order {
 impl fmt::Display for News {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            News::Started(pid) => write!(f, "started {pid}"),
+            News::Started { pid, limited } => write!(f, "started {pid} {}", word(*limited)),
             News::Failed(why) => write!(f, "failed {}", why.replace('\n', " ")),
             News::Exited(Exit { code, oom, peak }) => {
-                let oom = oom.map_or("-".to_owned(), |oom| oom.to_string());
                 let peak = peak.map_or("-".to_owned(), |peak| peak.to_string());
-                write!(f, "exited {code} {oom} {peak}")
+                write!(f, "exited {code} {} {peak}", word(*oom))
             }
         }
     }
@@ -130,22 +134,30 @@ impl FromStr for News {
     fn from_str(line: &str) -> Result<Self, ()> {
         let (word, rest) = line.split_once(' ').ok_or(())?;
         match word {
-            "started" => rest.parse().map(News::Started).map_err(|_| ()),
+            "started" => {
+                let (pid, limited) = rest.split_once(' ').ok_or(())?;
+                Ok(News::Started { pid: pid.parse().map_err(|_| ())?, limited: enforcer(limited) })
+            }
             "failed" => Ok(News::Failed(rest.to_owned())),
             "exited" => {
                 let mut fields = rest.split(' ');
                 let code = fields.next().and_then(|code| code.parse().ok()).ok_or(())?;
-                let oom = match fields.next() {
-                    Some("cgroup") => Some(Enforcer::Cgroup),
-                    Some("watcher") => Some(Enforcer::Watcher),
-                    _ => None,
-                };
+                let oom = fields.next().and_then(enforcer);
                 let peak = fields.next().and_then(|peak| peak.parse().ok());
                 Ok(News::Exited(Exit { code, oom, peak }))
             }
             _ => Err(()),
         }
     }
+}
+
+/// What enforces a limit, as a word of a line; `-` for nothing.
+fn word(enforcer: Option<Enforcer>) -> String {
+    enforcer.map_or("-".to_owned(), |enforcer| enforcer.to_string())
+}
+
+fn enforcer(word: &str) -> Option<Enforcer> {
+    [Enforcer::Cgroup, Enforcer::Watcher].into_iter().find(|enforcer| enforcer.to_string() == word)
 }
 
 impl fmt::Display for Enforcer {
@@ -231,7 +243,9 @@ mod platform {
         // The second stage answers only when it cannot become the command; success closes its end.
         let answered = gate.write_all(b"!").and_then(|()| gate.read_to_string(&mut refusal));
         if answered.is_ok() && refusal.is_empty() {
-            tell(&News::Started(main.as_raw_nonzero().get().unsigned_abs()));
+            let limited =
+                cgroup.as_ref().map(|_| Enforcer::Cgroup).or(watcher.as_ref().map(|_| Enforcer::Watcher));
+            tell(&News::Started { pid: main.as_raw_nonzero().get().unsigned_abs(), limited });
         }
         let (code, overdrawn) = until_exit(main, &woken);
         end_all(&woken);

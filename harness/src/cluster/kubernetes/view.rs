@@ -100,6 +100,7 @@ impl View {
             restarts: pod.seen.restarts,
             terminating: pod.seen.is_terminating,
             told_to_go: pod.seen.is_terminating && pod.is_told,
+            memory_is_watched: false,
         };
         self.pods.iter().map(replica).collect()
     }

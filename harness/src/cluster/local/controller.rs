@@ -312,7 +312,8 @@ impl Controller {
                 status.waiting = Some((reason.clone(), message.clone()));
                 self.record(What::Pod { pod, change: PodChange::Waiting { reason, message } });
             }
-            News::Running { restarts } => {
+            News::Running { restarts, limited } => {
+                status.is_watched = limited == Some(Enforcer::Watcher);
                 status.has_run = true;
                 status.is_running = true;
                 status.restarts = restarts;

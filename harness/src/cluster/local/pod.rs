@@ -24,7 +24,7 @@ use crate::cluster::supervisor::{Enforcer, Exit, News as Told, Order};
 #[derive(Debug)]
 pub(crate) enum News {
     Waiting { reason: String, message: String },
-    Running { restarts: u32 },
+    Running { restarts: u32, limited: Option<Enforcer> },
     Ready,
     NotReady,
     Terminated { restarts: u32, reason: String, exit_code: i32, by: Option<Enforcer>, peak: Option<u64> },
@@ -171,11 +171,13 @@ impl Pod {
         let exit = loop {
             tokio::select! {
                 told = process.news() => match told {
-                    Some(Told::Started(_)) => {
+                    Some(Told::Started { limited, .. }) => {
                         began = Instant::now();
-                        let message = format!("Started container {}", self.container.name);
+                        let limit = limited.map(|by| format!(", its memory limit is enforced by a {by}"));
+                        let message =
+                            format!("Started container {}{}", self.container.name, limit.unwrap_or_default());
                         (self.news)(News::Event { reason: "Started", message });
-                        (self.news)(News::Running { restarts });
+                        (self.news)(News::Running { restarts, limited });
                         self.start_probes(&mut probing);
                     }
                     Some(Told::Failed(why)) => {

@@ -43,6 +43,8 @@ pub(crate) struct Status {
     pub(crate) is_running: bool,
     pub(crate) is_ready: bool,
     pub(crate) restarts: u32,
+    /// Whether its memory limit is enforced by watching.
+    pub(crate) is_watched: bool,
     /// Why it waits, and the message.
     pub(crate) waiting: Option<(String, String)>,
     /// Why its last container ended, its exit code, and the most memory it used.
@@ -100,6 +102,7 @@ impl View {
             terminating: pod.is_terminating,
             // Here both are one.
             told_to_go: pod.is_terminating,
+            memory_is_watched: pod.status.is_watched,
         };
         self.pods.iter().map(replica).collect()
     }
