@@ -8,6 +8,7 @@ pub mod rig;
 pub mod stage;
 
 use std::collections::VecDeque;
+use std::panic::AssertUnwindSafe;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -116,9 +117,6 @@ pub struct CellReport {
     pub evidence: Option<PathBuf>,
 }
 
-/// The longest a cell may take before it counts as inconclusive: far beyond what any cell needs.
-const CELL_LIMIT: Duration = Duration::from_secs(240);
-
 /// How long after a broken connection the end of its process may be told.
 const ENDING_TOLD: Duration = Duration::from_secs(1);
 
@@ -160,7 +158,7 @@ pub async fn run_cells(
                 sink.event(&RunEvent::CellFinished(&report));
                 reports.push(report);
             }
-            // A cell catches its own panics; what is left is a bug of this loop, and must not be swallowed.
+            // Driving catches its own panics, and checks are pure: what is left is a bug of ours, and must not be swallowed.
             Err(error) => std::panic::resume_unwind(error.into_panic()),
         }
     }
@@ -230,13 +228,12 @@ impl CellReport {
 /// Drives a cell on a cluster of its own, and records when it could not go on. What the cluster has of the cell at its
 /// end, unless everything looks well.
 async fn drive(rig: &Arc<Rig>, scenario: &Scenario, cell: Cell, recorder: &Recorder) -> Vec<Page> {
-    let broken = |error: anyhow::Error| {
-        recorder.record(What::Broken { reason: format!("{error:#}") });
-    };
-    let cluster = match rig.cluster_up(cell, &scenario.setup, recorder).await {
-        Ok(cluster) => Arc::new(cluster),
+    let limit = rig.timeouts.cell();
+    let up = within(limit, "bringing its cluster up", rig.cluster_up(cell, &scenario.setup, recorder)).await;
+    let cluster = match up.and_then(|up| Ok(Arc::new(up?))) {
+        Ok(cluster) => cluster,
         Err(error) => {
-            broken(error.into());
+            record_broken(recorder, &error);
             return Vec::new();
         }
     };
@@ -248,27 +245,43 @@ async fn drive(rig: &Arc<Rig>, scenario: &Scenario, cell: Cell, recorder: &Recor
         endings_are_told(recorder).await;
         anyhow::Ok(())
     };
-    // A panic in a scenario is the harness's fault; the cluster must go away and the other cells go on.
-    let driven = std::panic::AssertUnwindSafe(tokio::time::timeout(CELL_LIMIT, driving)).catch_unwind().await;
+    if let Err(error) = within(limit, "the scenario", driving).await.and_then(|driven| driven) {
+        record_broken(recorder, &error);
+    }
     drop(stage);
-    match driven {
-        Ok(Ok(Ok(()))) => {}
-        Ok(Ok(Err(error))) => broken(error),
-        Ok(Err(_)) => broken(anyhow::anyhow!("the cell took longer than {} s", CELL_LIMIT.as_secs())),
+    let so_far = Transcript { header: rig.header(cell, replicas), entries: recorder.entries() };
+    let judged = check::judge(&so_far, scenario.checks, &rig.offers, rig.strictness);
+    let mut live = Vec::new();
+    if judged.verdict != Verdict::Pass {
+        match within(limit, "asking what the cluster has of it", cluster.described()).await {
+            Ok(pages) => live = pages,
+            // It judges nothing: the cell has its verdict without.
+            Err(error) => tracing::warn!("the evidence of {cell}: {error:#}"),
+        }
+    }
+    if let Some(cluster) = Arc::into_inner(cluster)
+        && let Err(error) = within(limit, "taking its cluster down", cluster.down()).await
+    {
+        record_broken(recorder, &error);
+    }
+    live
+}
+
+/// A part of a cell, for so long. A panic in it is the harness's fault: the cluster must go away, and other cells go on.
+async fn within<T>(limit: Duration, what: &str, part: impl Future<Output = T>) -> anyhow::Result<T> {
+    match AssertUnwindSafe(tokio::time::timeout(limit, part)).catch_unwind().await {
+        Ok(Ok(done)) => Ok(done),
+        Ok(Err(_)) => anyhow::bail!("{what} took longer than {} s", limit.as_secs()),
         Err(panic) => {
             let text = panic.downcast_ref::<String>().map(String::as_str);
             let text = text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no message");
-            broken(anyhow::anyhow!("the scenario panicked: {text}"));
+            anyhow::bail!("{what} panicked: {text}")
         }
     }
-    let so_far = Transcript { header: rig.header(cell, replicas), entries: recorder.entries() };
-    let judged = check::judge(&so_far, scenario.checks, &rig.offers, rig.strictness);
-    let looks_well = judged.verdict == Verdict::Pass;
-    let live = if looks_well { Vec::new() } else { cluster.described().await };
-    if let Some(cluster) = Arc::into_inner(cluster) {
-        cluster.down().await;
-    }
-    live
+}
+
+fn record_broken(recorder: &Recorder, error: &anyhow::Error) {
+    recorder.record(What::Broken { reason: format!("{error:#}") });
 }
 
 /// A connection that broke although nothing was done to the cluster may be the first sign of a process that ended. Its

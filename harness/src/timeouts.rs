@@ -23,6 +23,13 @@ pub struct Timeouts {
     pub settle: Duration,
 }
 
+impl Timeouts {
+    /// A whole cell, far beyond what any needs: its replicas become ready, and it changes its cluster a few times (ours).
+    pub fn cell(&self) -> Duration {
+        self.ready + 3 * self.settle
+    }
+}
+
 impl Default for Timeouts {
     fn default() -> Self {
         Self {
