@@ -310,6 +310,33 @@ fn a_stale_expected_failure_fails_the_run() {
 }
 
 #[test]
+fn an_expected_failure_is_one_cell_by_its_whole_name() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let list = "[[failure]]\ncell = \"owner-killed@off-sse\"\nreason = \"r\"\n";
+    std::fs::write(folder.path().join("expected.toml"), list).expect("a file");
+    insta::assert_snapshot!(told_in(folder.path(), &["run", "--expected", "expected.toml"]), @"
+    exit code: 2
+    ----- stdout -----
+    ----- stderr -----
+    error: in the list of expected failures: `owner-killed@off-sse` is not the whole name of a cell
+
+    hint: it may be `routing/owner-killed@off-sse`
+    ");
+}
+
+#[test]
+fn an_image_on_the_embedded_cluster_is_refused() {
+    insta::assert_snapshot!(told(&["run", "--image", "my-hub:1"]), @"
+    exit code: 2
+    ----- stdout -----
+    ----- stderr -----
+    error: `--image` means nothing to `--backend local`, whose replicas are processes
+
+    hint: it is for `--backend kind` or `--backend kube`; on `local` give `--command`
+    ");
+}
+
+#[test]
 fn an_expected_failure_does_not_fail_the_run() {
     let folder = tempfile::tempdir().expect("a folder");
     let cell = "routing/session-survives-any-replica@off-sse";

@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use harness::plan::Need;
+
 /// Modules that do no IO and are not async.
 const PURE: &[&str] = &["plan.rs", "check.rs", "check/", "transcript.rs", "transcript/", "wire/frame.rs"];
 
@@ -90,6 +92,22 @@ fn the_catalogue_holds_every_scenario_that_is_declared() {
         .filter(|(_, text)| text.trim_start().starts_with("pub const ") && text.contains(": Scenario ="))
         .count();
     assert_eq!(declared, scenarios::CATALOG.len(), "a scenario that is not in the catalogue never runs");
+}
+
+#[test]
+fn checks_need_nothing_that_a_transcript_does_not_tell() {
+    for scenario in scenarios::CATALOG {
+        for check in scenario.checks {
+            for need in check.needs {
+                let told = matches!(need, Need::Tool(_) | Need::HeldCall | Need::Replicas(_));
+                assert!(
+                    told,
+                    "{} needs {need}: offline it would not be judged; let the scenario need it",
+                    check.id
+                );
+            }
+        }
+    }
 }
 
 #[test]

@@ -6,6 +6,7 @@ use serde::Deserialize;
 
 use super::bad_input::CommandError;
 use crate::check::Verdict;
+use crate::plan::{self, Offers, Outline, Selection};
 use crate::run::CellReport;
 
 /// The file's content.
@@ -59,6 +60,30 @@ impl Expected {
     /// What is wrong with the TOML.
     pub fn parse(text: &str) -> Result<Self, toml::de::Error> {
         toml::from_str(text)
+    }
+
+    /// Sees that each entry names one cell: one that named several, or none, would never be compared.
+    ///
+    /// # Errors
+    ///
+    /// A usage error that says which cells there are.
+    pub fn names_cells(&self, outlines: &[Outline]) -> Result<(), CommandError> {
+        let usage = |why: String| CommandError::usage(format!("in the list of expected failures: {why}"));
+        let cells = |filters: &[String], offers: &Offers| {
+            let selection = Selection { filters: filters.to_vec(), ..Selection::default() };
+            let planned =
+                plan::plan(outlines, &selection, offers).map_err(|error| usage(error.to_string()))?;
+            Ok::<Vec<String>, CommandError>(planned.iter().map(|plan| plan.cell.to_string()).collect())
+        };
+        let mut every = cells(&[], &Offers::every_cell())?;
+        // A hub that is already running has one cell in place of one per affinity.
+        every.extend(cells(&[], &Offers::default())?);
+        let Some(listed) = self.failure.iter().find(|listed| !every.contains(&listed.cell)) else {
+            return Ok(());
+        };
+        let meant = cells(std::slice::from_ref(&listed.cell), &Offers::every_cell())?;
+        Err(usage(format!("`{}` is not the whole name of a cell", listed.cell))
+            .hint(format!("it may be `{}`", meant.join("`, `"))))
     }
 
     /// Holds the list against reports.

@@ -47,11 +47,7 @@ pub(super) fn run(catalog: &'static [&'static Scenario], args: &RunArgs) -> Resu
     plan::plan(&outlines, &selection, &plan::Offers::every_cell())
         .map_err(|error| CommandError::usage(error.to_string()).hint("`hubcheck list` names them all"))?;
     let expected = args.expected.as_deref().map(Expected::read).transpose()?.unwrap_or_default();
-    for listed in &expected.failure {
-        let filter = Selection { filters: vec![listed.cell.clone()], ..Selection::default() };
-        plan::plan(&outlines, &filter, &plan::Offers::every_cell())
-            .map_err(|error| CommandError::usage(format!("in the list of expected failures: {error}")))?;
-    }
+    expected.names_cells(&outlines)?;
     let (mut sink, report_failed) = sinks(&args.report)?;
     let run_name = run_name();
     let mut rig = rig(args, &run_name)?;
@@ -151,6 +147,7 @@ fn exit_code(summary: &Summary) -> u8 {
 // === from arguments to a rig ===
 
 fn rig(args: &RunArgs, run_name: &str) -> Result<Rig, CommandError> {
+    flags_fit(args)?;
     let replicas = replica_count(args.replicas.unwrap_or(2))?;
     if args.jobs == Some(0) {
         return Err(CommandError::usage("`--jobs 0` runs nothing").hint("give 1 or more"));
@@ -173,6 +170,39 @@ fn rig(args: &RunArgs, run_name: &str) -> Result<Rig, CommandError> {
         None => Hub::Local(Box::new(local_hub(&args.hub)?)),
     };
     Rig::new(hub, replicas, dialect, timeouts, tools, evidence).map_err(rig_error)
+}
+
+/// A flag that this run would ignore is refused: who gives it believes that something else is checked.
+fn flags_fit(args: &RunArgs) -> Result<(), CommandError> {
+    let (backend, pods) = match (&args.url, args.backend) {
+        (Some(_), _) => ("`--url`, a hub that is already running", false),
+        (None, BackendArg::Local) => ("`--backend local`, whose replicas are processes", false),
+        (None, BackendArg::Kind) => ("`--backend kind`", true),
+        (None, BackendArg::Kube) => ("`--backend kube`", true),
+    };
+    let is_kube = args.url.is_none() && args.backend == BackendArg::Kube;
+    let is_kind = args.url.is_none() && args.backend == BackendArg::Kind;
+    // A context from the environment may be there for other runs.
+    let context =
+        args.context.as_ref().filter(|name| std::env::var("HUBCHECK_CONTEXT").ok().as_ref() != Some(name));
+    let misfits = [
+        (
+            "--image",
+            args.image.is_some() && !pods,
+            "`--backend kind` or `--backend kube`; on `local` give `--command`",
+        ),
+        ("--keep", args.keep && !is_kind, "`--backend kind`"),
+        ("--context", context.is_some() && !is_kube, "`--backend kube`"),
+        ("--kubeconfig", args.kubeconfig.is_some() && !is_kube, "`--backend kube`"),
+        ("--relay-image", args.relay_image.is_some() && !is_kube, "`--backend kube`"),
+        ("--env", !args.hub.env.is_empty() && args.url.is_some(), "a hub that hubcheck starts"),
+        ("--ready-path", args.hub.ready_path.is_some() && args.url.is_some(), "a hub that hubcheck starts"),
+    ];
+    match misfits.into_iter().find(|(_, is_misfit, _)| *is_misfit) {
+        Some((flag, _, fits)) => Err(CommandError::usage(format!("`{flag}` means nothing to {backend}"))
+            .hint(format!("it is for {fits}"))),
+        None => Ok(()),
+    }
 }
 
 /// How many replicas, if it is a number that can be run.

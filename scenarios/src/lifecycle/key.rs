@@ -141,7 +141,7 @@ async fn key_in_use(stage: &Stage) -> anyhow::Result<(String, String)> {
 
 /// Replaces the pod that owns this session.
 async fn replace(stage: &Stage, goes: &Holder) -> anyhow::Result<()> {
-    let owner = goes.owner.clone().unwrap_or_default();
+    let owner = goes.owner.clone().context("which replica owns a session cannot be told")?;
     stage.cluster().delete(&owner, Some(Duration::ZERO)).await?;
     stage.wait(Condition::Gone(owner)).await?;
     stage.wait(Condition::Ready(stage.replica_count())).await
