@@ -40,6 +40,12 @@ pub struct History<'t> {
     pub faults: Vec<(At, &'t Fault)>,
 }
 
+/// The backend whose controller records what it does as it does it.
+const LOCAL: &str = "local";
+
+/// How much later than a pod's node a watch may tell us that the pod ends: 0.2 s were seen on a machine with 25 processes a core.
+const TOLD_LATE: Duration = Duration::from_secs(1);
+
 /// One HTTP exchange.
 #[derive(Debug)]
 pub struct Exchange<'t> {
@@ -254,11 +260,21 @@ impl<'t> History<'t> {
     }
 
     /// Whether a replica was away at any time between two places: gone, or on its way out or back.
+    ///
+    /// On a real cluster a controller's decision to end a pod reaches its node and us by two ways: the process may have
+    /// acted on it before we were told.
     pub fn was_away(&self, replica: &str, from: At, to: At) -> bool {
         let mut away = false;
         for entry in self.entries() {
             if entry.seq > to.seq {
-                break;
+                if to.until(entry.place()) > self.told_late() {
+                    break;
+                }
+                if matches!(&entry.what, What::Pod { pod, change: PodChange::Terminating } if pod == replica)
+                {
+                    return true;
+                }
+                continue;
             }
             match &entry.what {
                 What::Fault(
@@ -280,6 +296,11 @@ impl<'t> History<'t> {
             }
         }
         away
+    }
+
+    /// How much later than the node of a pod we may be told that it ends.
+    fn told_late(&self) -> Duration {
+        if self.transcript.header.backend == LOCAL { Duration::ZERO } else { TOLD_LATE }
     }
 
     /// The last place.
@@ -438,5 +459,42 @@ impl Entry {
     /// Where it stands.
     pub fn place(&self) -> At {
         At { seq: self.seq, us: self.at_us }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::transcript::{FORMAT, Header};
+
+    /// Whether replica `a` was away between 0.1 s and 0.2 s, when it is told to end later.
+    fn was_away(backend: &str, told_at_ms: u64) -> bool {
+        let header = Header {
+            format: FORMAT,
+            cell: "family/scenario".to_owned(),
+            scenario: "family/scenario".to_owned(),
+            affinity: None,
+            transport: None,
+            backend: backend.to_owned(),
+            hub: "made by hand".to_owned(),
+            replicas: 1,
+            tools: Vec::new(),
+        };
+        let changes = [(0, PodChange::Ready), (told_at_ms, PodChange::Terminating)];
+        let entries = (1..).zip(changes).map(|(seq, (ms, change))| Entry {
+            seq,
+            at_us: ms * 1000,
+            what: What::Pod { pod: "a".to_owned(), change },
+        });
+        let transcript = Transcript { header, entries: entries.collect() };
+        let place = |ms: u64| At { seq: 1, us: ms * 1000 };
+        History::new(&transcript).was_away("a", place(100), place(200))
+    }
+
+    #[test]
+    fn a_real_cluster_may_tell_of_an_end_after_its_node_has_acted() {
+        assert!(was_away("kind", 400));
+        assert!(!was_away("kind", 1_300), "that is later than a watch tells it");
+        assert!(!was_away("local", 400), "the embedded controller records what it does at once");
     }
 }
