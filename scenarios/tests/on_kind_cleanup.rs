@@ -67,7 +67,14 @@ fn interrupted_in_creation() {
     let before = Leftovers::now();
     let mut run = hubcheck(&["run", "--backend", "kind", SHORT]);
     run.until("creating cluster");
-    until("a node is there", STEP, || !nodes().is_empty());
+    let mut is_over = false;
+    until("a node is there", STEP, || {
+        is_over = run.is_over();
+        is_over || !nodes().is_empty()
+    });
+    if is_over {
+        panic!("it ended with {} before there was a node:\n{}", run.end(), run.told);
+    }
     run.signal("INT");
     assert_eq!(run.end(), INTERRUPTED);
     assert_eq!(nodes(), Vec::<String>::new(), "no node is left");
@@ -234,6 +241,10 @@ impl Running {
         lines(&["kill", &format!("-{name}"), &pid]);
     }
 
+    fn is_over(&mut self) -> bool {
+        self.child.try_wait().is_ok_and(|status| status.is_some())
+    }
+
     /// Its exit code; -1 when a signal ended it.
     fn end(&mut self) -> i32 {
         let rest: Vec<String> = self.lines.iter().collect();
@@ -301,7 +312,7 @@ fn lines(command: &[&str]) -> Vec<String> {
     String::from_utf8_lossy(&output.stdout).lines().map(str::to_owned).collect()
 }
 
-fn until(what: &str, limit: Duration, holds: impl Fn() -> bool) {
+fn until(what: &str, limit: Duration, mut holds: impl FnMut() -> bool) {
     let began = Instant::now();
     // Nobody sends: what is waited for is the time between two looks.
     let (_sender, look) = channel::<()>();
