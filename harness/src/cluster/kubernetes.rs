@@ -79,7 +79,7 @@ pub struct Kubernetes {
 #[derive(Debug, thiserror::Error)]
 pub enum UpError {
     /// The Kubernetes API refused or did not answer.
-    #[error("{doing}: {error}")]
+    #[error("{doing}: {}", context::said(error))]
     Api {
         /// What was asked.
         doing: String,
@@ -113,9 +113,14 @@ pub enum UpError {
         /// What the cluster says.
         why: String,
     },
-    /// The namespace never got its service account.
-    #[error("namespace {0} has no service account after {s} s", s = SEEN.as_secs())]
-    NoServiceAccount(String),
+    /// The namespace never got its service account, or we are not told so.
+    #[error("namespace {namespace} has no service account after {s} s{heard}", s = SEEN.as_secs())]
+    NoServiceAccount {
+        /// The namespace.
+        namespace: String,
+        /// What the API said instead, if anything.
+        heard: String,
+    },
     /// The Service got no node port.
     #[error("service {0} has no node port")]
     NoNodePort(String),
@@ -339,7 +344,7 @@ impl Kubernetes {
 
     /// The cell's objects as the API has them now, and what containers printed that were restarted.
     pub async fn described(&self) -> Vec<Page> {
-        let described = described::described(self.site.client(), &self.objects);
+        let described = described::described(&self.site, &self.objects);
         let Ok(mut pages) = tokio::time::timeout(DESCRIBED, described).await else {
             let text = format!("the API did not tell within {} s\n", DESCRIBED.as_secs());
             return vec![Page { name: "objects.txt".to_owned(), text }];
@@ -466,7 +471,7 @@ fn known_contexts(known: &[String]) -> String {
 }
 
 fn refused(doing: &str, error: kube::Error) -> FaultError {
-    FaultError::Refused(format!("{doing}: {error}"))
+    FaultError::Refused(format!("{doing}: {}", context::said(&error)))
 }
 
 /// The names under which objects of a cell are found.

@@ -1,10 +1,11 @@
 //! The way to a Kubernetes API: a named context of a kubeconfig, and why there is none, in one line.
 
 use std::error::Error as _;
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::APIGroupList;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{APIGroupList, APIResourceList};
 use kube::config::{KubeConfigOptions, Kubeconfig, KubeconfigError};
 use kube::{Client, Config};
 
@@ -27,8 +28,10 @@ pub(super) struct Reached {
     pub(super) client: Client,
     /// The same without repetition: kube repeats what is answered 429, which is how an eviction is refused.
     pub(super) once: Client,
-    /// What it serves.
-    pub(super) groups: APIGroupList,
+    /// What it serves, beside the core.
+    groups: APIGroupList,
+    /// What it serves of the core.
+    core: APIResourceList,
 }
 
 // === impl Context ===
@@ -55,6 +58,13 @@ impl Reached {
         let found = self.groups.groups.iter().find(|served| served.name == group);
         found.is_some_and(|served| served.versions.iter().any(|known| known.version == version))
     }
+
+    /// The `apiVersion` of an eviction, where pods can be evicted. It need not be the one of budgets: 1.21 serves
+    /// budgets of `policy/v1`, and takes evictions of `policy/v1beta1` alone.
+    pub(super) fn evictions(&self) -> Option<String> {
+        let served = self.core.resources.iter().find(|served| served.name == "pods/eviction")?;
+        Some(format!("{}/{}", served.group.as_ref()?, served.version.as_ref()?))
+    }
 }
 
 /// Connects by a kubeconfig, and asks what is served: the first answer shows that the cluster takes us.
@@ -70,19 +80,44 @@ pub(super) async fn reach(kubeconfig: Kubeconfig, context: Option<&str>) -> Resu
     // Watches and forwarded streams are silent for as long as nothing happens.
     config.read_timeout = None;
     config.connect_timeout = Some(ANSWERS);
+    if is_here(&config.cluster_url) {
+        // `kubectl` asks no proxy of the environment for what is on this machine, as a KIND cluster is; kube would.
+        config.proxy_url = None;
+    }
     let unreachable = |why: String| UpError::Unreachable { cluster: cluster.clone(), why };
     let mut once = config.clone();
     once.default_retry = false;
     let once = Client::try_from(once).map_err(|error| unreachable(why(&error)))?;
     let client = Client::try_from(config).map_err(|error| unreachable(why(&error)))?;
-    match tokio::time::timeout(ANSWERS, client.list_api_groups()).await {
-        Ok(Ok(groups)) => Ok(Reached { client, once, groups }),
+    let asked = async { tokio::try_join!(client.list_api_groups(), client.list_core_api_resources("v1")) };
+    match tokio::time::timeout(ANSWERS, asked).await {
+        Ok(Ok((groups, core))) => Ok(Reached { client, once, groups, core }),
         Ok(Err(error)) => Err(unreachable(why(&error))),
         Err(_) => Err(unreachable(format!("it does not answer within {} s", ANSWERS.as_secs()))),
     }
 }
 
 // === helpers ===
+
+/// Whether a server is on this machine.
+fn is_here(server: &http::Uri) -> bool {
+    let host = server.host().unwrap_or_default().trim_start_matches('[').trim_end_matches(']');
+    host == "localhost" || host.parse().is_ok_and(|ip: IpAddr| ip.is_loopback())
+}
+
+/// What the API says, in one line: kube's own words for it are followed by the whole object.
+pub(super) fn said(error: &kube::Error) -> String {
+    match error {
+        kube::Error::Api(status) if status.message.is_empty() => {
+            format!("{} ({})", status.reason, status.code)
+        }
+        kube::Error::Api(status) => format!("{} ({})", one_line(&status.message), status.code),
+        kube::Error::Auth(error) => {
+            format!("the credentials cannot be had: {}", one_line(&error.to_string()))
+        }
+        other => deepest(other),
+    }
+}
 
 /// Chooses the cryptography of TLS, once: the crates together enable two, and rustls refuses to guess.
 fn install_crypto() {

@@ -4,27 +4,30 @@ use std::fmt::Write;
 
 use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
 use k8s_openapi::api::core::v1::{ConfigMap, Endpoints, Node, Pod, Service};
+use k8s_openapi::api::discovery::v1::EndpointSlice;
+use kube::Resource;
 use kube::api::{Api, ListParams, LogParams};
-use kube::{Client, Resource};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+use super::context::said;
 use super::objects::Objects;
+use super::seen::container;
+use super::site::Site;
 use crate::cluster::Page;
 
 /// How many lines of a container's log are read.
 const LINES: i64 = 2000;
 
 /// Every kind of object of the cell, and what its containers printed before they were restarted.
-pub(super) async fn described(client: &Client, objects: &Objects) -> Vec<Page> {
+pub(super) async fn described(site: &Site, objects: &Objects) -> Vec<Page> {
     let pods = objects.api::<Pod>();
-    let nodes: Api<Node> = Api::all(client.clone());
-    let (deployments, replica_sets, services, endpoints, config_maps) = (
+    let nodes: Api<Node> = Api::all(site.client().clone());
+    let (deployments, replica_sets, services, config_maps) = (
         objects.api::<Deployment>(),
         objects.api::<ReplicaSet>(),
         objects.api::<Service>(),
-        objects.api::<Endpoints>(),
         objects.api::<ConfigMap>(),
     );
     let (pages, mut previous) = tokio::join!(
@@ -34,7 +37,7 @@ pub(super) async fn described(client: &Client, objects: &Objects) -> Vec<Page> {
                 page("deployment.yaml", &deployments),
                 page("replica-sets.yaml", &replica_sets),
                 page("service.yaml", &services),
-                page("endpoints.yaml", &endpoints),
+                endpoints(site, objects),
                 page("config-maps.yaml", &config_maps),
                 page("nodes.yaml", &nodes),
             )
@@ -46,19 +49,29 @@ pub(super) async fn described(client: &Client, objects: &Objects) -> Vec<Page> {
     previous
 }
 
+/// Where the Service leads to, in the objects that its routing is made of.
+async fn endpoints(site: &Site, objects: &Objects) -> Page {
+    match site.has_slices() {
+        true => page("endpoint-slices.yaml", &objects.api::<EndpointSlice>()).await,
+        false => page("endpoints.yaml", &objects.api::<Endpoints>()).await,
+    }
+}
+
 /// The logs of containers that were restarted.
 async fn previous(pods: &Api<Pod>) -> Vec<Page> {
     let mut pages = Vec::new();
     for pod in pods.list(&ListParams::default()).await.into_iter().flatten() {
+        let container = container(&pod).map(str::to_owned);
         let statuses = pod.status.and_then(|status| status.container_statuses).unwrap_or_default();
-        if statuses.iter().all(|status| status.restart_count == 0) {
+        let is_it = |name: &str| container.as_deref() == Some(name);
+        if !statuses.iter().any(|status| is_it(&status.name) && status.restart_count > 0) {
             continue;
         }
         let name = pod.metadata.name.unwrap_or_default();
-        let params = LogParams { previous: true, tail_lines: Some(LINES), ..LogParams::default() };
+        let params = LogParams { container, previous: true, tail_lines: Some(LINES), ..LogParams::default() };
         let text = match pods.logs(&name, &params).await {
             Ok(text) => text,
-            Err(error) => format!("the API does not have it: {error}\n"),
+            Err(error) => format!("the API does not have it: {}\n", said(&error)),
         };
         pages.push(Page { name: format!("logs/{name}.previous.txt"), text });
     }
@@ -86,7 +99,7 @@ where
                 write_yaml(&mut text, &value, 0);
             }
         }
-        Err(error) => text = format!("the API does not tell: {error}\n"),
+        Err(error) => text = format!("the API does not tell: {}\n", said(&error)),
     }
     Page { name: name.to_owned(), text }
 }

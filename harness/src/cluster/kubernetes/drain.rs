@@ -6,11 +6,12 @@
 //! that run there stay until they are evicted, as on a node that is cordoned.
 
 use k8s_openapi::api::core::v1::Pod;
-use kube::api::{Api, DeleteParams, EvictParams, Patch, PatchParams, PostParams};
-use kube::core::{ApiResource, DynamicObject, GroupVersionKind};
-use serde_json::json;
+use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams};
+use kube::core::{ApiResource, DynamicObject, GroupVersionKind, Status};
+use kube::runtime::wait::await_condition;
+use serde_json::{Value, json};
 
-use super::{Kubernetes, LOOK_AGAIN, MANAGER, SEEN, refused, relays};
+use super::{Kubernetes, MANAGER, SEEN, refused, relays};
 use crate::cluster::FaultError;
 use crate::cluster::manifest::KEEPS_OFF;
 use crate::transcript::{Fault, Symptom, Told, What};
@@ -21,13 +22,17 @@ const PLACEHOLDER: &str = "keeps-off";
 /// The name of a cell's budget.
 const BUDGET: &str = "hubcheck";
 
-/// The group of evictions and budgets.
+/// The group of budgets.
 const GROUP: &str = "policy";
+
+/// Why an eviction is refused that a budget does not allow, in 1.20 as in the newest: an API server that is overwhelmed
+/// answers 429 as well.
+const BY_BUDGET: &str = "DisruptionBudget";
 
 impl Kubernetes {
     /// Whether pods can be evicted, and how many must stay can be said.
     pub fn evicts(&self) -> bool {
-        self.site.budgets().is_some()
+        self.site.budgets().is_some() && self.site.evictions().is_some()
     }
 
     /// Lets evictions leave at least so many of the cell's pods available, and waits until the cluster counts them.
@@ -52,19 +57,14 @@ impl Kubernetes {
         let params = PatchParams::apply(MANAGER).force();
         let made = budgets.patch(BUDGET, &params, &Patch::Apply(&budget)).await;
         made.map_err(|error| refused("making a PodDisruptionBudget", error))?;
-        let counted = async {
-            let mut look = tokio::time::interval(LOOK_AGAIN);
-            loop {
-                look.tick().await;
-                let allowed = budgets.get(BUDGET).await.ok();
-                let allowed = allowed.and_then(|budget| budget.data["status"]["disruptionsAllowed"].as_i64());
-                if allowed.is_some_and(|allowed| allowed > 0) {
-                    return;
-                }
-            }
-        };
+        let counted = await_condition(budgets, BUDGET, |budget: Option<&DynamicObject>| {
+            budget.is_some_and(|budget| allows_eviction(budget.metadata.generation, &budget.data["status"]))
+        });
         let counted = tokio::time::timeout(SEEN, counted).await;
-        counted.map_err(|_| no_budgets("does not count the pods of a PodDisruptionBudget"))
+        counted
+            .map_err(|_| no_budgets("does not count the pods of a PodDisruptionBudget"))?
+            .map(drop)
+            .map_err(FaultError::refused)
     }
 
     /// Keeps the cell's new pods off a node; those that run there stay.
@@ -80,7 +80,7 @@ impl Kubernetes {
         pod.metadata.labels.get_or_insert_default().insert(KEEPS_OFF.to_owned(), String::new());
         pod.spec.get_or_insert_default().node_name = Some(node.to_owned());
         self.recorder.record(What::Fault(Fault::Cordon { node: node.to_owned() }));
-        let made = self.objects.api::<Pod>().create(&PostParams::default(), &pod).await;
+        let made = self.objects.api::<Pod>().create(&relays::made_by_us(), &pod).await;
         made.map(drop).map_err(|error| refused("taking a place on a node", error))
     }
 
@@ -106,20 +106,42 @@ impl Kubernetes {
             let view = self.view.borrow();
             view.pod(replica).ok_or_else(|| FaultError::NoReplica(replica.to_owned()))?.grace_s
         };
+        let version = self.site.evictions().ok_or_else(|| no_budgets("serves no evictions"))?;
+        // kube's own has no version, and fields that no version knows.
+        let eviction = json!({
+            "apiVersion": version,
+            "kind": "Eviction",
+            "metadata": { "name": replica, "namespace": self.leave.name() },
+        });
         self.recorder.record(What::Fault(Fault::Evict { replica: replica.to_owned(), grace_s }));
         let pods: Api<Pod> = Api::namespaced(self.site.once().clone(), self.leave.name());
-        match pods.evict(replica, &EvictParams::default()).await {
+        let params = PostParams::default();
+        match pods.create_subresource::<_, Value>("eviction", replica, &params, &eviction).await {
             Ok(_) => {
                 self.seen(|view| view.pod(replica).is_none_or(|pod| pod.is_terminating())).await;
                 Ok(None)
             }
-            Err(kube::Error::Api(status)) if Symptom::Budget.reasons().contains(&&*status.reason) => {
+            Err(kube::Error::Api(status)) if is_by_budget(&status) => {
                 let pod = Some(replica.to_owned());
                 Ok(Some(Told { pod, reason: status.reason.clone(), message: status.message.clone() }))
             }
             Err(error) => Err(refused("evicting a pod", error)),
         }
     }
+}
+
+// === helpers ===
+
+/// Whether the cluster has counted the pods of this budget, as it is now, and lets one go.
+fn allows_eviction(generation: Option<i64>, status: &Value) -> bool {
+    status["observedGeneration"].as_i64() >= generation
+        && status["disruptionsAllowed"].as_i64().is_some_and(|allowed| allowed > 0)
+}
+
+fn is_by_budget(refused: &Status) -> bool {
+    let causes = refused.details.iter().flat_map(|details| &details.causes);
+    Symptom::Budget.reasons().contains(&&*refused.reason)
+        && causes.into_iter().any(|cause| cause.reason == BY_BUDGET)
 }
 
 fn no_budgets(why: &str) -> FaultError {

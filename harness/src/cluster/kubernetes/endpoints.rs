@@ -1,10 +1,51 @@
 //! Which pods a Service gives connections to: of EndpointSlices where they are served (from 1.21), else of Endpoints.
 //! Pure.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use k8s_openapi::api::core::v1::Endpoints;
 use k8s_openapi::api::discovery::v1::{Endpoint, EndpointSlice};
+
+/// The ready pods by the objects that name them: a Service has several slices when it has many pods, and one of each
+/// kind of address that it has.
+#[derive(Debug, Default)]
+pub(super) struct Ready {
+    known: BTreeMap<String, BTreeSet<String>>,
+    /// What a listing has named so far. It replaces what is known only when it is complete: that a watch is made anew says
+    /// nothing about the pods.
+    listed: Option<BTreeMap<String, BTreeSet<String>>>,
+}
+
+// === impl Ready ===
+
+impl Ready {
+    /// The names of all of them, sorted.
+    pub(super) fn pods(&self) -> Vec<String> {
+        self.known.values().flatten().collect::<BTreeSet<_>>().into_iter().cloned().collect()
+    }
+
+    pub(super) fn says(&mut self, object: String, ready: BTreeSet<String>) {
+        self.known.insert(object, ready);
+    }
+
+    pub(super) fn forget(&mut self, object: &str) {
+        self.known.remove(object);
+    }
+
+    pub(super) fn listing_begins(&mut self) {
+        self.listed = Some(BTreeMap::new());
+    }
+
+    pub(super) fn lists(&mut self, object: String, ready: BTreeSet<String>) {
+        self.listed.get_or_insert_default().insert(object, ready);
+    }
+
+    pub(super) fn listing_ends(&mut self) {
+        self.known = self.listed.take().unwrap_or_default();
+    }
+}
+
+// === helpers ===
 
 /// The names of the ready pods of an Endpoints object.
 pub(super) fn ready_of(endpoints: &Endpoints) -> BTreeSet<String> {
@@ -76,6 +117,42 @@ mod tests {
     fn slices_name_their_ready_pods() {
         let slice: EndpointSlice = serde_json::from_str(SLICE).unwrap();
         assert_eq!(names(&ready_of_slice(&slice)), ["mcp-hub-a", "mcp-hub-d"]);
+    }
+
+    #[test]
+    fn a_slice_without_endpoints_names_none() {
+        // So a Service without pods has it, in the words of Go's JSON.
+        let empty = r#"{ "apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", "addressType": "IPv6",
+            "metadata": { "name": "mcp-hub-service-6" }, "endpoints": null, "ports": null }"#;
+        let slice: EndpointSlice = serde_json::from_str(empty).unwrap();
+        assert!(ready_of_slice(&slice).is_empty());
+    }
+
+    #[test]
+    fn slices_of_one_service_are_read_together() {
+        let pods = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<BTreeSet<_>>();
+        let mut ready = Ready::default();
+        ready.says("v4-1".to_owned(), pods(&["b"]));
+        ready.says("v4-2".to_owned(), pods(&["a"]));
+        ready.says("v6-1".to_owned(), pods(&["b"]));
+        assert_eq!(ready.pods(), ["a", "b"], "each once, whatever its addresses");
+        ready.says("v4-1".to_owned(), pods(&[]));
+        assert_eq!(ready.pods(), ["a", "b"]);
+        ready.forget("v6-1");
+        assert_eq!(ready.pods(), ["a"]);
+    }
+
+    #[test]
+    fn a_new_listing_counts_when_it_is_complete() {
+        let pods = |name: &str| BTreeSet::from([name.to_owned()]);
+        let mut ready = Ready::default();
+        ready.says("1".to_owned(), pods("a"));
+        ready.listing_begins();
+        assert_eq!(ready.pods(), ["a"]);
+        ready.lists("2".to_owned(), pods("b"));
+        assert_eq!(ready.pods(), ["a"]);
+        ready.listing_ends();
+        assert_eq!(ready.pods(), ["b"]);
     }
 
     #[test]

@@ -46,19 +46,22 @@ impl Logs {
         Self { pods, recorder, state: Mutex::default() }
     }
 
-    /// Follows the container that runs now; its end ends it.
-    pub(super) fn follow(self: &Arc<Self>, pod: &str, restarts: u32) {
+    /// Follows the container that runs now; its end ends it. It is named: where there are others beside it, whoever names
+    /// none is told nothing.
+    pub(super) fn follow(self: &Arc<Self>, pod: &str, container: Option<&str>, restarts: u32) {
         self.lock().lines.entry(pod.to_owned()).or_default().followed = Some(restarts);
-        self.read(pod, LogParams { follow: true, ..LogParams::default() });
+        let container = container.map(str::to_owned);
+        self.read(pod, LogParams { container, follow: true, ..LogParams::default() });
     }
 
     /// Reads what a container printed that ended before it could be followed.
-    pub(super) fn ended(self: &Arc<Self>, pod: &str, restarts: u32) {
+    pub(super) fn ended(self: &Arc<Self>, pod: &str, container: Option<&str>, restarts: u32) {
         let followed = self.lock().lines.get(pod).and_then(|lines| lines.followed);
         // The count may have been raised for the container that follows.
         if followed.is_none_or(|followed| followed + 1 < restarts) {
             self.lock().lines.entry(pod.to_owned()).or_default().followed = Some(restarts);
-            self.read(pod, LogParams { previous: restarts > 0, ..LogParams::default() });
+            let container = container.map(str::to_owned);
+            self.read(pod, LogParams { container, previous: restarts > 0, ..LogParams::default() });
         }
     }
 

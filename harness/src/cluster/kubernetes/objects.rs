@@ -10,11 +10,12 @@ use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{Secret, Service, ServiceAccount};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::{Api, DeleteParams, Patch, PatchParams};
-use kube::runtime::watcher;
+use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Client, Resource};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use super::watching::unheard;
 use super::{MANAGER, SEEN, UpError, deployment_name, service_name};
 use crate::cluster::manifest::Manifests;
 
@@ -82,16 +83,19 @@ impl Objects {
     /// Waits until pods can be made: without the namespace's service account their creation fails at first.
     pub(super) async fn service_account(&self) -> Result<(), UpError> {
         let only = watcher::Config::default().fields("metadata.name=default");
-        let mut events = watcher(self.api::<ServiceAccount>(), only).boxed();
+        let mut events = watcher(self.api::<ServiceAccount>(), only).default_backoff().boxed();
+        let mut heard = String::new();
         let there = async {
             while let Some(event) = events.next().await {
-                if let Ok(watcher::Event::Apply(_) | watcher::Event::InitApply(_)) = event {
-                    return;
+                match event {
+                    Ok(watcher::Event::Apply(_) | watcher::Event::InitApply(_)) => return,
+                    Ok(_) => {}
+                    Err(error) => heard = format!(": {}", unheard(&error)),
                 }
             }
         };
         let waited = tokio::time::timeout(SEEN, there).await;
-        waited.map_err(|_| UpError::NoServiceAccount(self.namespace.clone()))
+        waited.map_err(|_| UpError::NoServiceAccount { namespace: self.namespace.clone(), heard })
     }
 
     /// Applies everything, and deletes what was there before and is no longer; where the Service is.

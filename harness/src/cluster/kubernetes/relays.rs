@@ -110,7 +110,7 @@ impl RelayPods {
         let _permit = self.permits.acquire().await;
         let name = format!("relay-{number}");
         let pod = pod(&name, &self.image).map_err(|error| error.to_string())?;
-        match self.pods().create(&PostParams::default(), &pod).await {
+        match self.pods().create(&made_by_us(), &pod).await {
             Ok(_) => {}
             // Made before, and then it was not waited for to the end.
             Err(kube::Error::Api(status)) if status.code == 409 => {}
@@ -162,6 +162,11 @@ impl RelayPods {
 
 fn lock<T>(shared: &Mutex<T>) -> MutexGuard<'_, T> {
     shared.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// What is made is noted as ours, as what is applied is.
+pub(super) fn made_by_us() -> PostParams {
+    PostParams { field_manager: Some(MANAGER.to_owned()), ..PostParams::default() }
 }
 
 /// A pod that runs the relay.

@@ -31,6 +31,10 @@ pub(super) struct Seen {
     pub(super) ip: Option<IpAddr>,
 }
 
+/// The annotation that names the container meant by whoever names none: beside it there may be those that the cluster
+/// adds to every pod, also as the first.
+const DEFAULT_CONTAINER: &str = "kubectl.kubernetes.io/default-container";
+
 /// How a container ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Ended {
@@ -42,13 +46,12 @@ pub(super) struct Ended {
 // === impl Seen ===
 
 impl Seen {
-    /// Reads the pod; its first container is the one that counts.
+    /// Reads the pod, of whose containers one counts.
     pub(super) fn of(pod: &Pod) -> Self {
-        let name =
-            pod.spec.as_ref().and_then(|spec| spec.containers.first()).map(|container| &container.name);
+        let name = container(pod);
         let status = pod.status.as_ref();
         let containers = status.and_then(|status| status.container_statuses.as_deref()).unwrap_or_default();
-        let container = containers.iter().find(|container| Some(&container.name) == name);
+        let container = containers.iter().find(|container| Some(container.name.as_str()) == name);
         let unmet = |condition: &str| {
             let conditions = status?.conditions.as_deref()?;
             let unmet =
@@ -58,6 +61,9 @@ impl Seen {
         let mut seen = container.map(Self::of_container).unwrap_or_default();
         seen.waiting = seen.waiting.or_else(|| unmet("PodScheduled"));
         seen.unready = seen.running.as_ref().and_then(|_| unmet("Ready"));
+        // A container may pass its probe in a pod that gets no connections: beside a sidecar that is not ready, behind a
+        // readiness gate, or on a node that is lost.
+        seen.is_ready &= !is_unready(pod);
         seen.is_terminating = pod.metadata.deletion_timestamp.is_some();
         seen.ip = status.and_then(|status| status.pod_ip.as_ref()?.parse().ok());
         seen
@@ -151,6 +157,20 @@ impl Seen {
 
 // === helpers ===
 
+/// The name of the container that counts: the one that the pod names, else its first.
+pub(super) fn container(pod: &Pod) -> Option<&str> {
+    let containers = &pod.spec.as_ref()?.containers;
+    let named = pod.metadata.annotations.as_ref().and_then(|known| known.get(DEFAULT_CONTAINER));
+    let found = containers.iter().find(|container| Some(&container.name) == named);
+    found.or_else(|| containers.first()).map(|container| container.name.as_str())
+}
+
+/// Whether the pod as a whole is said not to be ready.
+fn is_unready(pod: &Pod) -> bool {
+    let conditions = pod.status.as_ref().and_then(|status| status.conditions.as_deref()).unwrap_or_default();
+    conditions.iter().any(|condition| condition.type_ == "Ready" && condition.status != "True")
+}
+
 fn ended(state: &ContainerState) -> Option<Ended> {
     let ContainerStateTerminated { container_id, reason, exit_code, .. } = state.terminated.as_ref()?;
     Some(Ended {
@@ -216,5 +236,53 @@ mod tests {
     fn a_container_on_its_way_does_not_wait() {
         let waiting = Some(("ContainerCreating".to_owned(), String::new()));
         assert_eq!(Seen { waiting, ..Seen::default() }.changes_since(None), [PodChange::Created]);
+    }
+
+    /// As a newest cluster tells it: a sidecar that the cluster added as the first container, one that is native, and
+    /// fields of a resize in place.
+    fn beside_sidecars(ready: &str) -> Pod {
+        serde_json::from_value(serde_json::json!({
+            "metadata": { "name": "mcp-hub-a", "annotations": { DEFAULT_CONTAINER: "mcp-hub" } },
+            "spec": {
+                "initContainers": [{ "name": "native", "restartPolicy": "Always" }],
+                "containers": [
+                    { "name": "proxy" },
+                    { "name": "mcp-hub", "resizePolicy": [{ "resourceName": "memory", "restartPolicy": "RestartContainer" }] },
+                ],
+            },
+            "status": {
+                "podIP": "10.244.1.5",
+                "podIPs": [{ "ip": "10.244.1.5" }, { "ip": "fd00::5" }],
+                "conditions": [
+                    { "type": "Ready", "status": ready, "reason": "ReadinessGatesNotReady" },
+                    { "type": "PodResizePending", "status": "True" },
+                ],
+                "initContainerStatuses": [{ "name": "native", "image": "", "imageID": "", "ready": true,
+                    "restartCount": 7, "started": true, "state": { "running": {} }, "containerID": "containerd://n" }],
+                "containerStatuses": [
+                    { "name": "mcp-hub", "image": "", "imageID": "", "ready": true, "restartCount": 1,
+                      "allocatedResources": { "memory": "256Mi" }, "resources": {},
+                      "state": { "running": {} }, "containerID": "containerd://h" },
+                    { "name": "proxy", "image": "", "imageID": "", "ready": true, "restartCount": 9,
+                      "state": { "running": {} }, "containerID": "containerd://p" },
+                ],
+            },
+        }))
+        .unwrap()
+    }
+
+    #[test]
+    fn the_container_that_the_pod_names_counts_not_those_beside_it() {
+        let pod = beside_sidecars("True");
+        assert_eq!(container(&pod), Some("mcp-hub"));
+        let seen = Seen::of(&pod);
+        assert_eq!((seen.running.as_deref(), seen.restarts, seen.is_ready), (Some("h"), 1, true));
+        assert_eq!(seen.ip, Some("10.244.1.5".parse().unwrap()));
+    }
+
+    #[test]
+    fn a_pod_that_waits_for_more_than_its_container_is_not_ready() {
+        assert!(!Seen::of(&beside_sidecars("False")).is_ready);
+        assert!(!Seen::of(&beside_sidecars("Unknown")).is_ready, "so its node's controller says when the node is lost");
     }
 }

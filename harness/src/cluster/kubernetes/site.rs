@@ -12,7 +12,7 @@ use k8s_openapi::api::core::v1::{Namespace, Pod};
 use kube::Client;
 use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams};
 use kube::config::Kubeconfig;
-use kube::runtime::watcher;
+use kube::runtime::{WatchStreamExt, watcher};
 use serde_json::json;
 use tokio::sync::OnceCell;
 
@@ -53,8 +53,10 @@ pub struct Site {
     home: String,
     /// Whether `discovery.k8s.io/v1` is served.
     has_slices: bool,
-    /// The version of `policy` that is served: it has evictions and PodDisruptionBudgets.
+    /// The version of `policy` that has PodDisruptionBudgets here.
     budgets: Option<&'static str>,
+    /// The `apiVersion` of an eviction here.
+    evictions: Option<String>,
     namespaces: AtomicUsize,
     made: Made,
 }
@@ -106,6 +108,7 @@ impl Site {
         let has_slices = reached.serves("discovery.k8s.io", "v1");
         // From 1.21; before, and until 1.24 beside it, there is v1beta1.
         let budgets = ["v1", "v1beta1"].into_iter().find(|version| reached.serves("policy", version));
+        let evictions = reached.evictions();
         let (namespaces, made, home) = (AtomicUsize::new(0), Made::default(), home()?);
         let pods = OnceCell::new();
         Ok(Self {
@@ -117,6 +120,7 @@ impl Site {
             home,
             has_slices,
             budgets,
+            evictions,
             namespaces,
             made,
         })
@@ -215,6 +219,10 @@ impl Site {
 
     pub(super) fn budgets(&self) -> Option<&'static str> {
         self.budgets
+    }
+
+    pub(super) fn evictions(&self) -> Option<&str> {
+        self.evictions.as_deref()
     }
 
     pub(super) fn has_slices(&self) -> bool {
@@ -351,7 +359,7 @@ async fn delete(namespaces: &Api<Namespace>, name: &str) {
 /// Returns when the namespace does not exist.
 async fn gone(namespaces: Api<Namespace>, name: &str) {
     let only = watcher::Config::default().fields(&format!("metadata.name={name}"));
-    let mut events = watcher(namespaces, only).boxed();
+    let mut events = watcher(namespaces, only).default_backoff().boxed();
     let mut there = false;
     while let Some(event) = events.next().await {
         match event {

@@ -1,5 +1,6 @@
 //! The cell as our watches last saw it, and whether a condition holds in it.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 
@@ -15,6 +16,8 @@ pub(super) struct View {
     /// The names of the ready endpoints, sorted.
     pub(super) endpoints: Vec<String>,
     pub(super) rollout: Rollout,
+    /// What the API does not let us hear, in its words.
+    pub(super) unheard: BTreeSet<String>,
 }
 
 /// How far the Deployment is.
@@ -138,6 +141,9 @@ impl Seen {
 
 impl fmt::Display for View {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for refused in &self.unheard {
+            write!(f, "the API does not tell: {refused}; ")?;
+        }
         if self.pods.is_empty() {
             return write!(f, "no pods, {} wanted", self.rollout.desired);
         }

@@ -9,17 +9,19 @@ use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{Endpoints, Event as Told, Pod};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
+use kube::Resource;
 use kube::api::{Api, ListParams};
 use kube::runtime::WatchStreamExt;
 use kube::runtime::watcher::{self, Event, watcher};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use super::endpoints::{ready_of, ready_of_slice};
+use super::context::said;
+use super::endpoints::{Ready, ready_of, ready_of_slice};
 use super::forward::{Forward, Way};
 use super::logs::Logs;
 use super::objects::Objects;
-use super::seen::Seen;
+use super::seen::{Seen, container};
 use super::site::Site;
 use super::view::{PodView, Rollout, View};
 use crate::cluster::manifest::KEEPS_OFF;
@@ -55,8 +57,8 @@ struct Watching {
     listed: Option<BTreeSet<String>>,
     /// Events that were recorded, with their messages.
     told: BTreeMap<String, String>,
-    /// The ready pods of each slice.
-    slices: BTreeMap<String, BTreeSet<String>>,
+    /// What the Service's objects say of its pods.
+    ready: Ready,
     view: watch::Sender<Arc<View>>,
 }
 
@@ -95,7 +97,7 @@ pub(super) fn start(
         forwards: BTreeMap::new(),
         listed: None,
         told: BTreeMap::new(),
-        slices: BTreeMap::new(),
+        ready: Ready::default(),
         view,
     };
     (seen, tokio::spawn(watching.run(select_all(streams))))
@@ -133,22 +135,16 @@ impl Watching {
             match news {
                 News::Pod(event) => self.pod_event(event),
                 News::Told(Event::Apply(told) | Event::InitApply(told)) => self.told(&told),
-                News::Slice(event) => self.slice_event(event),
-                News::Endpoints(Event::Apply(endpoints) | Event::InitApply(endpoints)) => {
-                    self.slices.insert(String::new(), ready_of(&endpoints));
-                    self.endpoints_changed();
-                }
-                News::Endpoints(Event::Delete(_)) => {
-                    self.slices.clear();
-                    self.endpoints_changed();
-                }
+                News::Slice(event) => self.endpoints_event(event, ready_of_slice),
+                News::Endpoints(event) => self.endpoints_event(event, ready_of),
                 News::Deployment(Event::Apply(deployment) | Event::InitApply(deployment)) => {
                     self.known.rollout = rollout(&deployment);
                 }
-                News::Told(_) | News::Endpoints(_) | News::Deployment(_) => continue,
+                News::Told(_) | News::Deployment(_) => continue,
                 News::Broken(error) => {
                     tracing::debug!("a watch broke: {error}");
-                    continue;
+                    let Some(refused) = refused(&error) else { continue };
+                    self.known.unheard.insert(refused);
                 }
             }
             self.view.send_replace(Arc::new(self.known.clone()));
@@ -229,7 +225,7 @@ impl Watching {
             let has_ended = matches!(change, PodChange::Terminated { .. });
             if has_ended {
                 // It may have been too short-lived to be seen running.
-                self.logs.ended(&name, restarts);
+                self.logs.ended(&name, container(pod), restarts);
             }
             self.recorder.record(What::Pod { pod: name.clone(), change });
             if has_ended && let Some(exited) = &exited {
@@ -237,7 +233,7 @@ impl Watching {
             }
         }
         if ran {
-            self.logs.follow(&name, restarts);
+            self.logs.follow(&name, container(pod), restarts);
         }
     }
 
@@ -274,24 +270,16 @@ impl Watching {
         }
     }
 
-    fn slice_event(&mut self, event: Event<EndpointSlice>) {
+    fn endpoints_event<K: Resource>(&mut self, event: Event<K>, ready_of: impl Fn(&K) -> BTreeSet<String>) {
+        let name = |object: &K| object.meta().name.clone().unwrap_or_default();
         match event {
-            Event::Apply(slice) | Event::InitApply(slice) => {
-                let name = slice.metadata.name.clone().unwrap_or_default();
-                self.slices.insert(name, ready_of_slice(&slice));
-            }
-            Event::Delete(slice) => {
-                self.slices.remove(&slice.metadata.name.unwrap_or_default());
-            }
-            Event::Init => self.slices.clear(),
-            Event::InitDone => {}
+            Event::Apply(object) => self.ready.says(name(&object), ready_of(&object)),
+            Event::Delete(object) => self.ready.forget(&name(&object)),
+            Event::Init => self.ready.listing_begins(),
+            Event::InitApply(object) => self.ready.lists(name(&object), ready_of(&object)),
+            Event::InitDone => self.ready.listing_ends(),
         }
-        self.endpoints_changed();
-    }
-
-    fn endpoints_changed(&mut self) {
-        let ready: BTreeSet<String> = self.slices.values().flatten().cloned().collect();
-        let ready: Vec<String> = ready.into_iter().collect();
+        let ready = self.ready.pods();
         if ready != self.known.endpoints {
             self.recorder.record(What::Endpoints { ready: ready.clone() });
             self.known.endpoints = ready;
@@ -307,10 +295,29 @@ fn news<K>(
     wrap: impl Fn(Event<K>) -> News + Send + 'static,
 ) -> BoxStream<'static, News>
 where
-    K: kube::Resource + Clone + serde::de::DeserializeOwned + std::fmt::Debug + Send + 'static,
+    K: Resource + Clone + serde::de::DeserializeOwned + std::fmt::Debug + Send + 'static,
 {
     let events = watcher(api, config).default_backoff();
     events.map(move |event| event.map_or_else(News::Broken, &wrap)).boxed()
+}
+
+/// Why nothing is told, where we may not hear it: only then does it not help to ask again.
+fn refused(error: &watcher::Error) -> Option<String> {
+    let (watcher::Error::InitialListFailed(cause) | watcher::Error::WatchStartFailed(cause)) = error else {
+        return None;
+    };
+    matches!(cause, kube::Error::Api(status) if [401, 403].contains(&status.code)).then(|| said(cause))
+}
+
+/// What the API said in place of what was to be watched.
+pub(super) fn unheard(error: &watcher::Error) -> String {
+    match error {
+        watcher::Error::InitialListFailed(cause)
+        | watcher::Error::WatchStartFailed(cause)
+        | watcher::Error::WatchFailed(cause) => said(cause),
+        watcher::Error::WatchError(status) => status.message.clone(),
+        watcher::Error::NoResourceVersion => error.to_string(),
+    }
 }
 
 fn words(event: &Told) -> (String, String, String) {
