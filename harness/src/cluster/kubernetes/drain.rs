@@ -147,3 +147,17 @@ fn is_by_budget(refused: &Status) -> bool {
 fn no_budgets(why: &str) -> FaultError {
     FaultError::Refused(format!("the cluster {why}"))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_budget_counts_when_it_was_counted_as_it_is_now() {
+        let status = |observed: i64, allowed: i64| json!({ "observedGeneration": observed, "disruptionsAllowed": allowed });
+        assert!(allows_eviction(Some(2), &status(2, 1)));
+        assert!(!allows_eviction(Some(2), &status(2, 0)));
+        assert!(!allows_eviction(Some(2), &status(1, 1)), "this was counted for the budget as it was before");
+        assert!(!allows_eviction(Some(1), &Value::Null));
+    }
+}

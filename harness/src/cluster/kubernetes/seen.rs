@@ -283,6 +283,9 @@ mod tests {
     #[test]
     fn a_pod_that_waits_for_more_than_its_container_is_not_ready() {
         assert!(!Seen::of(&beside_sidecars("False")).is_ready);
-        assert!(!Seen::of(&beside_sidecars("Unknown")).is_ready, "so its node's controller says when the node is lost");
+        assert!(
+            !Seen::of(&beside_sidecars("Unknown")).is_ready,
+            "so its node's controller says when the node is lost"
+        );
     }
 }

@@ -1,6 +1,7 @@
 //! The cell as our watches last saw it, and whether a condition holds in it.
 
-use std::collections::BTreeSet;
+use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 
@@ -16,8 +17,8 @@ pub(super) struct View {
     /// The names of the ready endpoints, sorted.
     pub(super) endpoints: Vec<String>,
     pub(super) rollout: Rollout,
-    /// What the API does not let us hear, in its words.
-    pub(super) unheard: BTreeSet<String>,
+    /// What the API says in place of the objects of a kind, where it does not let us hear of them.
+    pub(super) unheard: BTreeMap<Cow<'static, str>, String>,
 }
 
 /// How far the Deployment is.
@@ -141,7 +142,7 @@ impl Seen {
 
 impl fmt::Display for View {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for refused in &self.unheard {
+        for refused in self.unheard.values() {
             write!(f, "the API does not tell: {refused}; ")?;
         }
         if self.pods.is_empty() {

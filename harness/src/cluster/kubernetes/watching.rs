@@ -1,5 +1,6 @@
 //! The one task of a cell that hears what the API tells, records it, and keeps the view.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -41,8 +42,8 @@ enum News {
     Slice(Event<EndpointSlice>),
     Endpoints(Event<Endpoints>),
     Deployment(Event<Deployment>),
-    /// A watch broke; it is made again.
-    Broken(watcher::Error),
+    /// The watch of this kind of object broke; it is made again.
+    Broken(Cow<'static, str>, watcher::Error),
 }
 
 struct Watching {
@@ -132,6 +133,9 @@ pub(super) async fn last_events(objects: &Objects, recorder: &Recorder) {
 impl Watching {
     async fn run(mut self, mut news: impl futures_util::Stream<Item = News> + Unpin) {
         while let Some(news) = news.next().await {
+            if let Some(kind) = listed(&news) {
+                self.known.unheard.remove(&kind);
+            }
             match news {
                 News::Pod(event) => self.pod_event(event),
                 News::Told(Event::Apply(told) | Event::InitApply(told)) => self.told(&told),
@@ -141,10 +145,10 @@ impl Watching {
                     self.known.rollout = rollout(&deployment);
                 }
                 News::Told(_) | News::Deployment(_) => continue,
-                News::Broken(error) => {
+                News::Broken(kind, error) => {
                     tracing::debug!("a watch broke: {error}");
                     let Some(refused) = refused(&error) else { continue };
-                    self.known.unheard.insert(refused);
+                    self.known.unheard.insert(kind, refused);
                 }
             }
             self.view.send_replace(Arc::new(self.known.clone()));
@@ -295,10 +299,22 @@ fn news<K>(
     wrap: impl Fn(Event<K>) -> News + Send + 'static,
 ) -> BoxStream<'static, News>
 where
-    K: Resource + Clone + serde::de::DeserializeOwned + std::fmt::Debug + Send + 'static,
+    K: Resource<DynamicType = ()> + Clone + serde::de::DeserializeOwned + std::fmt::Debug + Send + 'static,
 {
     let events = watcher(api, config).default_backoff();
-    events.map(move |event| event.map_or_else(News::Broken, &wrap)).boxed()
+    events.map(move |event| event.map_or_else(|error| News::Broken(K::kind(&()), error), &wrap)).boxed()
+}
+
+/// The kind of object of which everything was told.
+fn listed(news: &News) -> Option<Cow<'static, str>> {
+    match news {
+        News::Pod(Event::InitDone) => Some(Pod::kind(&())),
+        News::Told(Event::InitDone) => Some(Told::kind(&())),
+        News::Slice(Event::InitDone) => Some(EndpointSlice::kind(&())),
+        News::Endpoints(Event::InitDone) => Some(Endpoints::kind(&())),
+        News::Deployment(Event::InitDone) => Some(Deployment::kind(&())),
+        _ => None,
+    }
 }
 
 /// Why nothing is told, where we may not hear it: only then does it not help to ask again.
