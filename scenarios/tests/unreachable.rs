@@ -82,6 +82,18 @@ fn credentials_that_are_refused_are_told() {
 }
 
 #[test]
+fn a_server_on_this_machine_is_reached_past_a_proxy() {
+    let addr = server(|mut client| {
+        let _ = client.read(&mut [0; 4096]);
+        let _ = client.write_all(b"HTTP/1.1 500 Oh\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
+    });
+    let folder = with_kubeconfig(&format!("http://{addr}"), "");
+    let args = [&["run", "--backend", "kube", "--image", "hub:1"], DEV.as_slice()].concat();
+    let told = run(folder.path(), &args, &[("HTTPS_PROXY", "http://192.0.2.1:3128")]).replace(&addr, "ADDR");
+    assert!(told.contains("(http://ADDR/) cannot be used: it answers 500"), "{told}");
+}
+
+#[test]
 fn credentials_that_cannot_be_had_are_told() {
     let addr = server(drop);
     let exec = "exec: {apiVersion: client.authentication.k8s.io/v1beta1, command: no-such-login, interactiveMode: Never}";
@@ -190,6 +202,8 @@ fn run(folder: &Path, args: &[&str], env: &[(&str, &str)]) -> String {
         .env_remove("HUBCHECK_BACKEND")
         .env_remove("HUBCHECK_CONTEXT")
         .env_remove("KUBECONFIG")
+        .env_remove("HTTPS_PROXY")
+        .env_remove("https_proxy")
         .env("HOME", folder)
         .env("XDG_STATE_HOME", folder)
         .envs(env.iter().copied())
