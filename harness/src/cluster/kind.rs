@@ -276,9 +276,9 @@ impl Kind {
     /// [`KindError`].
     pub async fn load(&self, image: &Image) -> Result<Loaded, KindError> {
         self.lock.uses(&image.reference).await?;
-        let loaded = load::into_nodes(&self.docker, &self.nodes_for_pods(), image).await?;
+        let (loaded, looked) = load::into_nodes(&self.docker, &self.nodes_for_pods(), image).await?;
         let _turn = Turn::take(Matter::Images).await?;
-        load::forget_unused(&self.nodes_for_pods(), &in_use()).await;
+        load::forget_unused(looked, &in_use()).await;
         Ok(loaded)
     }
 

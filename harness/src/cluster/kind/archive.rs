@@ -2,8 +2,13 @@
 
 use std::collections::BTreeSet;
 
+use bytes::Bytes;
+
 /// Tar's unit.
 pub(super) const BLOCK: usize = 512;
+
+/// The kinds of entries that an image has: files, as they are written today and were once, and folders.
+const KINDS: [u8; 3] = [b'0', 0, b'5'];
 
 /// A file of an archive.
 pub(super) struct File<'a> {
@@ -44,61 +49,66 @@ fn header(file: &File<'_>) -> [u8; BLOCK] {
 
 /// Leaves the blobs out of an OCI layout that are known where it goes; the rest passes through as it is.
 #[derive(Debug)]
-pub(super) struct Without<'k> {
-    known: &'k BTreeSet<String>,
+pub(super) struct Without {
+    known: BTreeSet<String>,
     /// What has come and could not be decided on yet.
     pending: Vec<u8>,
     /// So many bytes of the present entry are still to come, and whether they pass.
     rest: (usize, bool),
+    /// How many blocks of nothing have come one after the other.
+    empty: usize,
+    /// An entry came that says more than these: from then on everything passes.
+    is_opaque: bool,
 }
 
-impl<'k> Without<'k> {
-    pub(super) fn new(known: &'k BTreeSet<String>) -> Self {
-        Self { known, pending: Vec::new(), rest: (0, true) }
+impl Without {
+    pub(super) fn new(known: BTreeSet<String>) -> Self {
+        Self { known, pending: Vec::new(), rest: (0, true), empty: 0, is_opaque: false }
+    }
+
+    /// Whether the archive has come to its end, which two blocks of nothing mark.
+    pub(super) fn is_over(&self) -> bool {
+        self.empty >= 2
     }
 
     /// Takes a piece of the archive; what of it passes.
-    pub(super) fn take(&mut self, chunk: &[u8]) -> Vec<u8> {
-        let mut out = Vec::with_capacity(chunk.len());
-        let mut chunk = chunk;
-        loop {
+    pub(super) fn take(&mut self, mut chunk: Bytes) -> Vec<Bytes> {
+        let mut out = Vec::new();
+        while !chunk.is_empty() {
             let (left, passes) = self.rest;
-            if left > 0 {
-                let length = left.min(chunk.len());
-                if passes {
-                    out.extend_from_slice(&chunk[..length]);
-                }
-                chunk = &chunk[length..];
-                self.rest.0 -= length;
-                if self.rest.0 > 0 {
-                    return out;
+            if self.is_opaque {
+                out.push(std::mem::take(&mut chunk));
+            } else if left > 0 {
+                let piece = chunk.split_to(left.min(chunk.len()));
+                self.rest.0 -= piece.len();
+                out.extend(passes.then_some(piece));
+            } else {
+                let missing = chunk.len().min(BLOCK - self.pending.len());
+                self.pending.extend_from_slice(&chunk.split_to(missing));
+                if self.pending.len() == BLOCK {
+                    let header = std::mem::take(&mut self.pending);
+                    out.extend(self.decide(&header).then(|| Bytes::from(header)));
                 }
             }
-            let missing = BLOCK - self.pending.len();
-            if chunk.len() < missing {
-                self.pending.extend_from_slice(chunk);
-                return out;
-            }
-            self.pending.extend_from_slice(&chunk[..missing]);
-            chunk = &chunk[missing..];
-            let header = std::mem::take(&mut self.pending);
-            self.decide(&header, &mut out);
         }
+        out
     }
 
-    fn decide(&mut self, header: &[u8], out: &mut Vec<u8>) {
+    /// Whether the entry that begins so passes.
+    fn decide(&mut self, header: &[u8]) -> bool {
+        self.empty = if header.iter().all(|byte| *byte == 0) { self.empty + 1 } else { 0 };
         let text = |from: usize, to: usize| {
             let field = &header[from..to];
             let end = field.iter().position(|byte| *byte == 0).unwrap_or(field.len());
             String::from_utf8_lossy(&field[..end]).into_owned()
         };
-        let size = usize::from_str_radix(text(124, 136).trim(), 8).unwrap_or(0).next_multiple_of(BLOCK);
+        let size = usize::from_str_radix(text(124, 136).trim(), 8);
+        // What stands before an entry to say more about it, and a size that eleven digits cannot say.
+        self.is_opaque = !KINDS.contains(&header[156]) || (size.is_err() && self.empty == 0);
         let digest = text(0, 100).strip_prefix("blobs/sha256/").map(str::to_owned);
-        let passes = digest.is_none_or(|digest| !self.known.contains(&digest));
-        if passes {
-            out.extend_from_slice(header);
-        }
-        self.rest = (size, passes);
+        let passes = self.is_opaque || digest.is_none_or(|digest| !self.known.contains(&digest));
+        self.rest = (size.unwrap_or(0).next_multiple_of(BLOCK), passes);
+        passes
     }
 }
 
@@ -116,9 +126,36 @@ mod tests {
         let expected = archive(&[index(), new()]);
         let known = BTreeSet::from(["aa".to_owned()]);
         for size in [1, 7, 511, 512, 513, 4096, whole.len()] {
-            let mut without = Without::new(&known);
-            let left: Vec<u8> = whole.chunks(size).flat_map(|chunk| without.take(chunk)).collect();
+            let mut without = Without::new(known.clone());
+            let left = passed(&mut without, &whole, size);
             assert!(left == expected, "cut into pieces of {size}");
+            assert!(without.is_over(), "cut into pieces of {size}");
+        }
+    }
+
+    fn passed(without: &mut Without, whole: &[u8], size: usize) -> Vec<u8> {
+        whole.chunks(size).flat_map(|chunk| without.take(Bytes::copy_from_slice(chunk))).flatten().collect()
+    }
+
+    #[test]
+    fn the_end_is_known_when_it_has_come_and_not_before() {
+        let whole = archive(&[File { name: "index.json", is_executable: false, content: &[0; 2 * BLOCK] }]);
+        let mut without = Without::new(BTreeSet::new());
+        passed(&mut without, &whole[..whole.len() - BLOCK], 100);
+        assert!(!without.is_over(), "a file of nothing is no end, and half of one is none");
+        passed(&mut without, &whole[whole.len() - BLOCK..], 100);
+        assert!(without.is_over());
+    }
+
+    #[test]
+    fn what_is_not_understood_passes_with_all_that_follows() {
+        let blob = |name| File { name, is_executable: false, content: [1; 700].as_slice() };
+        let known = BTreeSet::from(["aa".to_owned()]);
+        for (at, byte) in [(156, b'x'), (124, 0x80)] {
+            let mut whole = archive(&[blob("index.json"), blob("blobs/sha256/aa")]);
+            whole[at] = byte;
+            let mut without = Without::new(known.clone());
+            assert!(passed(&mut without, &whole, 333) == whole);
         }
     }
 

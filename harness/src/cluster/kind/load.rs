@@ -2,6 +2,7 @@
 //! layers that a node does not have.
 
 use std::collections::BTreeSet;
+use std::pin::pin;
 use std::sync::Arc;
 
 use bollard::Docker;
@@ -16,28 +17,22 @@ use super::image::{LATE, NAME};
 use super::node::{Node, Running};
 use super::{Image, KindError};
 
-/// How many chunks may wait for a node that is slower than the others.
-const AHEAD: usize = 64;
+/// How many chunks may wait for a node that is slower than Docker or than the others: some tens of MB.
+const AHEAD: usize = 256;
 
-/// What stands between a node's images and the digests of its content.
-const BLOBS: &str = "--blobs--";
-
-/// What a node has.
-enum Content {
-    /// The image.
-    TheImage,
-    /// These digests, of other images.
-    Blobs(BTreeSet<String>),
+/// A node and its images, as they are listed.
+pub(super) struct Looked {
+    node: Arc<Node>,
+    images: String,
 }
 
-impl Content {
-    /// What there is of other images, where the image itself is lacking.
-    fn lacking(self) -> Option<BTreeSet<String>> {
-        match self {
-            Content::TheImage => None,
-            Content::Blobs(blobs) => Some(blobs),
-        }
-    }
+/// What is asked of nodes before an image is sent to them.
+#[derive(Clone, Copy)]
+enum Ask {
+    /// What they have of other images, to leave that out.
+    WhatTheyHave,
+    /// Nothing: they get everything.
+    Nothing,
 }
 
 /// What loading came to.
@@ -49,12 +44,12 @@ pub struct Loaded {
     pub of: usize,
 }
 
-/// Brings the image into the nodes that lack it.
+/// Brings the image into the nodes that lack it; the images that each had before.
 pub(super) async fn into_nodes(
     docker: &Docker,
     nodes: &[Arc<Node>],
     image: &Image,
-) -> Result<Loaded, KindError> {
+) -> Result<(Loaded, Vec<Looked>), KindError> {
     let inspected = docker.inspect_image(&image.reference).await.map_err(|error| match error {
         bollard::errors::Error::DockerResponseServerError { status_code: 404, .. } => {
             KindError::NoImage(image.reference.clone())
@@ -63,69 +58,86 @@ pub(super) async fn into_nodes(
     })?;
     let id = inspected.id.unwrap_or_default();
     let name = full_name(&image.reference);
-    let looked = nodes.iter().map(|node| {
-        let (name, id) = (&name, &id);
-        async move { Ok::<_, KindError>((node, node.content(name, id).await?)) }
-    });
-    let looked: Result<Vec<_>, _> = join_all(looked).await.into_iter().collect();
-    let (lacking, known): (Vec<&Arc<Node>>, Vec<BTreeSet<String>>) =
-        looked?.into_iter().filter_map(|(node, content)| Some((node, content.lacking()?))).unzip();
+    let looked = look(nodes).await?;
+    let lacks = |looked: &&Looked| !is_listed(&looked.images, &name, &id);
+    let lacking: Vec<&Arc<Node>> = looked.iter().filter(lacks).map(|looked| &looked.node).collect();
     let loaded = Loaded { into: lacking.len(), of: nodes.len() };
     if lacking.is_empty() {
-        return Ok(loaded);
+        return Ok((loaded, looked));
     }
-    if spread(docker, &lacking, image, &known).await.is_err() {
+    if spread(docker, &lacking, image, Ask::WhatTheyHave).await.is_err() {
         // A node that lost a layer which it still names, or a Docker that writes archives of the older kind.
-        let nothing = vec![BTreeSet::new(); lacking.len()];
-        spread(docker, &lacking, image, &nothing).await?;
+        spread(docker, &lacking, image, Ask::Nothing).await?;
     }
-    Ok(loaded)
+    Ok((loaded, looked))
+}
+
+/// Lists the images of all nodes.
+async fn look(nodes: &[Arc<Node>]) -> Result<Vec<Looked>, KindError> {
+    let looked = nodes.iter().map(|node| async move {
+        let images = node.sh("ctr --namespace=k8s.io images ls").await?;
+        Ok(Looked { node: Arc::clone(node), images })
+    });
+    join_all(looked).await.into_iter().collect()
 }
 
 /// Removes from the nodes the images of ours that are not among those in use.
-pub(super) async fn forget_unused(nodes: &[Arc<Node>], used: &[String]) {
+pub(super) async fn forget_unused(looked: Vec<Looked>, used: &[String]) {
     let used: Vec<String> = used.iter().map(|reference| full_name(reference)).collect();
-    forget(nodes, &|name| !used.iter().any(|used| used == name)).await;
+    forget(looked, &|name| !used.iter().any(|used| used == name)).await;
 }
 
 /// Removes from the nodes the images with those tags that came late.
 pub(super) async fn forget_late(nodes: &[Arc<Node>], goes: &impl Fn(&str) -> bool) {
     let late = full_name(&format!("{LATE}:"));
-    forget(nodes, &|name| name.strip_prefix(&late).is_some_and(goes)).await;
+    match look(nodes).await {
+        Ok(looked) => forget(looked, &|name| name.strip_prefix(&late).is_some_and(goes)).await,
+        Err(error) => tracing::debug!("listing the images of nodes: {error}"),
+    }
 }
 
 /// Removes from the nodes those of our own images.
-async fn forget(nodes: &[Arc<Node>], goes: &impl Fn(&str) -> bool) {
-    let forgotten = join_all(nodes.iter().map(|node| node.forget(goes))).await;
-    for error in forgotten.into_iter().filter_map(Result::err) {
+async fn forget(looked: Vec<Looked>, goes: &impl Fn(&str) -> bool) {
+    let forgotten =
+        looked.iter().map(|looked| looked.node.forget(ours(&looked.images).filter(|name| goes(name))));
+    for error in join_all(forgotten).await.into_iter().filter_map(Result::err) {
         tracing::debug!("removing images from a node: {error}");
     }
 }
 
-/// Reads the image once, and writes to each node what it does not know.
-async fn spread(
-    docker: &Docker,
-    nodes: &[&Arc<Node>],
-    image: &Image,
-    known: &[BTreeSet<String>],
-) -> Result<(), KindError> {
-    let (mut senders, mut imports) = (Vec::new(), Vec::new());
-    for (node, known) in nodes.iter().zip(known) {
+/// Reads the image once, and writes to each node what it does not have.
+async fn spread(docker: &Docker, nodes: &[&Arc<Node>], image: &Image, ask: Ask) -> Result<(), KindError> {
+    let ways = nodes.iter().map(|node| {
         let (sender, chunks) = mpsc::channel(AHEAD);
-        senders.push(sender);
-        imports.push(node.import(chunks, known));
-    }
+        (sender, node.import(chunks))
+    });
+    let (senders, imports): (Vec<_>, Vec<_>) = ways.unzip();
     let export = async {
-        let mut exported = docker.export_image(&image.reference);
+        let mut exported = pin!(docker.export_image(&image.reference).peekable());
+        let known = async {
+            match ask {
+                Ask::WhatTheyHave => join_all(nodes.iter().map(|node| node.blobs())).await,
+                Ask::Nothing => vec![BTreeSet::new(); nodes.len()],
+            }
+        };
+        // Docker writes the whole image to files before it gives any of it: time enough for the nodes to say that.
+        let (known, _) = tokio::join!(known, exported.as_mut().peek());
+        let mut ways: Vec<_> = senders.into_iter().zip(known.into_iter().map(Without::new)).collect();
         while let Some(chunk) = exported.next().await {
             let chunk =
                 chunk.map_err(KindError::docker(format!("reading image {} from Docker", image.reference)))?;
-            for sender in &senders {
-                // A node that stopped reading says why when its import ends.
-                let _ = sender.send(chunk.clone()).await;
+            for (sender, without) in &mut ways {
+                // What a node has takes no place in its queue: Docker need not wait while the node writes what it has not.
+                for piece in without.take(chunk.clone()) {
+                    // A node that stopped reading says why when its import ends.
+                    let _ = sender.send(piece).await;
+                }
+            }
+            if ways.iter().all(|(_, without)| without.is_over()) {
+                // Docker removes its files before it ends its answer.
+                break;
             }
         }
-        drop(senders);
         Ok::<_, KindError>(())
     };
     let (exported, imported) = tokio::join!(export, join_all(imports));
@@ -136,42 +148,27 @@ async fn spread(
 // === impl Node ===
 
 impl Node {
-    /// Whether the node has this image under this name, or what it has of any.
-    async fn content(&self, name: &str, id: &str) -> Result<Content, KindError> {
-        let command = format!(
-            "ctr --namespace=k8s.io images ls && echo {BLOBS} && ctr --namespace=k8s.io content ls -q"
-        );
-        let listed = self.sh(&command).await?;
-        let (images, blobs) = listed.split_once(BLOBS).unwrap_or((&listed, ""));
-        if is_listed(images, name, id) {
-            return Ok(Content::TheImage);
-        }
-        let digests = blobs.lines().filter_map(|line| line.trim().strip_prefix("sha256:"));
-        Ok(Content::Blobs(digests.map(str::to_owned).collect()))
+    /// The digests of what the node has of any image; none where it does not say.
+    async fn blobs(&self) -> BTreeSet<String> {
+        let listed = self.sh("ctr --namespace=k8s.io content ls -q").await.unwrap_or_default();
+        listed.lines().filter_map(|line| line.trim().strip_prefix("sha256:")).map(str::to_owned).collect()
     }
 
-    /// Removes those of our own images.
-    async fn forget(&self, goes: impl Fn(&str) -> bool) -> Result<(), KindError> {
-        let ours = format!("ctr --namespace=k8s.io images ls -q | grep -E '/({NAME}|{LATE}):'; true");
-        let listed = self.sh(&ours).await?;
-        let go: Vec<&str> = listed.lines().filter(|name| goes(name)).collect();
-        if go.is_empty() {
+    /// Removes these images.
+    async fn forget(&self, names: impl Iterator<Item = &str>) -> Result<(), KindError> {
+        let names: Vec<&str> = names.collect();
+        if names.is_empty() {
             return Ok(());
         }
-        self.sh(&format!("ctr --namespace=k8s.io images rm {}", go.join(" "))).await.map(drop)
+        self.sh(&format!("ctr --namespace=k8s.io images rm {}", names.join(" "))).await.map(drop)
     }
 
-    async fn import(
-        &self,
-        mut chunks: mpsc::Receiver<Bytes>,
-        known: &BTreeSet<String>,
-    ) -> Result<(), KindError> {
+    async fn import(&self, mut chunks: mpsc::Receiver<Bytes>) -> Result<(), KindError> {
         let command = ["ctr", "--namespace=k8s.io", "images", "import", "-"];
         let Running { id, mut output, mut input } = self.start(&command, true).await?;
         let feed = async move {
-            let mut without = Without::new(known);
             while let Some(chunk) = chunks.recv().await {
-                if input.write_all(&without.take(&chunk)).await.is_err() {
+                if input.write_all(&chunk).await.is_err() {
                     return;
                 }
             }
@@ -210,6 +207,15 @@ fn full_name(reference: &str) -> String {
     }
 }
 
+/// The names of our own images in a listing.
+fn ours(listed: &str) -> impl Iterator<Item = &str> {
+    let names = listed.lines().filter_map(|line| line.split_whitespace().next());
+    names.filter(|name| {
+        let named = name.rsplit('/').next().and_then(|last| last.split_once(':'));
+        name.contains('/') && named.is_some_and(|(name, _)| [NAME, LATE].contains(&name))
+    })
+}
+
 /// Whether the listing has both the name and the id that the runtime made of the same content.
 fn is_listed(listed: &str, name: &str, id: &str) -> bool {
     let digest = |reference: &str| {
@@ -238,6 +244,20 @@ mod tests {
         ] {
             assert_eq!(full_name(given), full);
         }
+    }
+
+    #[test]
+    fn only_our_own_images_are_ours_to_remove() {
+        let listed = "\
+REF                                  TYPE        DIGEST      SIZE
+docker.io/library/hubcheck-hub:1     application sha256:aaaa 3 MiB
+docker.io/library/hubcheck-late:7-0  application sha256:aaaa 3 MiB
+docker.io/library/hubcheck-hub-2:1   application sha256:bbbb 3 MiB
+docker.io/me/hub:1                   application sha256:bbbb 3 MiB
+sha256:1111                          application sha256:aaaa 3 MiB
+";
+        let expected = ["docker.io/library/hubcheck-hub:1", "docker.io/library/hubcheck-late:7-0"];
+        assert_eq!(ours(listed).collect::<Vec<_>>(), expected);
     }
 
     #[test]
