@@ -169,8 +169,10 @@ impl Api {
         let token = token.unwrap_or_default().to_owned();
         let mut asked = Asked { method, path, query, token, body: Value::Null };
         if asked.path.ends_with("/portforward") {
-            self.note(asked.clone());
-            return forwarded::upgraded(request);
+            return match self.note(asked) {
+                Some((code, body)) => answer(code, &body),
+                None => forwarded::upgraded(request),
+            };
         }
         let body = request.into_body().collect().await.map(|body| body.to_bytes()).unwrap_or_default();
         asked.body = serde_json::from_slice(&body).unwrap_or_default();

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::ages::V1_37;
 use super::api::{Api, Asked, failure};
-use super::cell::{USER, core, site, up, up_on};
+use super::cell::{USER, core, of, site, up, up_on};
 use super::objects::{ended, pod};
 
 fn unauthorized() -> Value {
@@ -66,6 +66,32 @@ async fn whoever_may_not_make_namespaces() {
         error,
         "making namespace hubcheck-run-clients: namespaces \"hubcheck-run-clients\" is forbidden: User \"me\" cannot patch it (403)"
     );
+}
+
+#[tokio::test]
+async fn whoever_may_not_forward_to_pods() {
+    let api = Api::start(V1_37).await;
+    let refused = "pods \"relay-0\" is forbidden: User \"me\" cannot create resource \"pods/portforward\"";
+    let path = "/api/v1/namespaces/hubcheck-run-clients/pods/relay-0/portforward";
+    api.answer(Method::GET, path, 403, forbidden(refused));
+    let error = up_on(api).await.map(drop).unwrap_err().to_string();
+    assert_eq!(error, format!("image hub:1 does not run as a relay: forwarding to relay-0: {refused} (403)"));
+}
+
+#[tokio::test]
+async fn a_cluster_that_lets_no_such_pod_run() {
+    let cell = up(V1_37).await;
+    let mut deployment = cell.api.object(&of("apps/v1", "deployments"), "mcp-hub").unwrap();
+    let refused = "pods \"mcp-hub-1-a\" is forbidden: violates PodSecurity \"restricted:latest\"";
+    // None are wanted any more, so that there is something to wait for.
+    deployment["spec"]["replicas"] = json!(0);
+    let conditions =
+        json!([{ "type": "ReplicaFailure", "status": "True", "reason": "FailedCreate", "message": refused }]);
+    deployment["status"] = json!({ "observedGeneration": 1, "conditions": conditions });
+    cell.api.put(&of("apps/v1", "deployments"), deployment);
+    cell.wait(Condition::RolledOut).await;
+    let seen = cell.cell.wait(&Condition::Ready(2), Duration::ZERO).await.unwrap_err().last_seen;
+    assert_eq!(seen, format!("no more pods: FailedCreate ({refused}); no pods, 0 wanted"));
 }
 
 #[tokio::test]

@@ -14,6 +14,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::task::AbortOnDropHandle;
 
+use super::context::said;
 use crate::cluster::kind::Kind;
 
 /// The listener of one replica. Dropping it closes every connection.
@@ -91,7 +92,7 @@ impl Way {
 
 async fn port_forward(client: &mut TcpStream, pods: &Api<Pod>, pod: &str, port: u16) -> Result<(), String> {
     let forwarded = pods.portforward(pod, &[port]).await;
-    let mut forwarded = forwarded.map_err(|error| format!("forwarding to {pod}: {error}"))?;
+    let mut forwarded = forwarded.map_err(|error| format!("forwarding to {pod}: {}", said(&error)))?;
     let (Some(mut replica), Some(refused)) = (forwarded.take_stream(port), forwarded.take_error(port)) else {
         return Ok(());
     };

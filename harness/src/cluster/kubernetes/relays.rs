@@ -15,6 +15,7 @@ use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, DuplexStream};
 use tokio::sync::{OnceCell, Semaphore};
 use tokio::task::JoinSet;
 
+use super::context::said;
 use super::{LABEL_MANAGED_BY, MANAGER, UpError};
 
 /// Where a relay listens.
@@ -54,6 +55,13 @@ pub(in crate::cluster) struct RelayPods {
     permits: Semaphore,
 }
 
+/// Why a pod is not reached.
+struct NoWay {
+    why: String,
+    /// Whether we may not, so that it does not help to ask again.
+    is_refused: bool,
+}
+
 // === impl RelayPods ===
 
 impl RelayPods {
@@ -91,7 +99,7 @@ impl RelayPods {
     /// A way to the relay of the client of this number, which is started when it is not yet there.
     pub(in crate::cluster) async fn pipe(&self, number: usize) -> Result<DuplexStream, String> {
         let name = self.name(number).await?;
-        self.forwarded(&name).await
+        self.forwarded(&name).await.map_err(|no_way| no_way.why)
     }
 
     async fn name(&self, number: usize) -> Result<String, String> {
@@ -114,17 +122,14 @@ impl RelayPods {
             Ok(_) => {}
             // Made before, and then it was not waited for to the end.
             Err(kube::Error::Api(status)) if status.code == 409 => {}
-            Err(error) => return Err(error.to_string()),
+            Err(error) => return Err(said(&error)),
         }
         let listens = async {
             let started = await_condition(self.pods(), &name, |pod: Option<&Pod>| state(pod).is_some());
             let pod = started.await.map_err(|error| error.to_string())?;
             match state(pod.as_ref()) {
                 Some(Err(why)) => Err(why),
-                _ => {
-                    self.listens(&name).await;
-                    Ok(())
-                }
+                _ => self.listens(&name).await,
             }
         };
         match tokio::time::timeout(LISTENS, listens).await {
@@ -133,24 +138,33 @@ impl RelayPods {
         }
     }
 
-    /// Returns when the relay answers: to a line that names no address, it says that it does not.
-    async fn listens(&self, name: &str) {
+    /// Returns when the relay answers: to a line that names no address, it says that it does not. Or when we may not
+    /// forward to it: from 1.35 on that takes the verb `create`, as it always did for `kubectl`.
+    async fn listens(&self, name: &str) -> Result<(), String> {
         let mut again = tokio::time::interval(TRY_AGAIN);
         loop {
             again.tick().await;
-            let Ok(mut stream) = self.forwarded(name).await.map(BufReader::new) else { continue };
+            let stream = match self.forwarded(name).await {
+                Ok(stream) => stream,
+                Err(NoWay { why, is_refused: true }) => return Err(why),
+                Err(_) => continue,
+            };
+            let mut stream = BufReader::new(stream);
             let mut said = String::new();
             let asked = stream.write_all(b"\n").await.is_ok() && stream.read_line(&mut said).await.is_ok();
             if asked && said.starts_with('-') {
-                return;
+                return Ok(());
             }
         }
     }
 
-    async fn forwarded(&self, name: &str) -> Result<DuplexStream, String> {
-        let forwarded = self.pods().portforward(name, &[PORT]).await;
-        let mut forwarded = forwarded.map_err(|error| format!("forwarding to {name}: {error}"))?;
-        forwarded.take_stream(PORT).ok_or_else(|| format!("forwarding to {name}: no stream"))
+    async fn forwarded(&self, name: &str) -> Result<DuplexStream, NoWay> {
+        let mut forwarded = self.pods().portforward(name, &[PORT]).await.map_err(|error| NoWay {
+            why: format!("forwarding to {name}: {}", said(&error)),
+            is_refused: matches!(error, kube::Error::Api(status) if [401, 403].contains(&status.code)),
+        })?;
+        let stream = forwarded.take_stream(PORT);
+        stream.ok_or_else(|| NoWay { why: format!("forwarding to {name}: no stream"), is_refused: false })
     }
 
     fn pods(&self) -> Api<Pod> {

@@ -32,6 +32,8 @@ pub(super) struct Rollout {
     pub(super) is_complete: bool,
     /// Why it does not go on, and the message.
     pub(super) halted: Option<(String, String)>,
+    /// Why a pod cannot even be made, and the message: a quota, or what the cluster lets no pod do.
+    pub(super) refused: Option<(String, String)>,
 }
 
 /// One pod at that moment.
@@ -144,6 +146,9 @@ impl fmt::Display for View {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for refused in self.unheard.values() {
             write!(f, "the API does not tell: {refused}; ")?;
+        }
+        if let Some((reason, message)) = &self.rollout.refused {
+            write!(f, "no more pods: {reason} ({message}); ")?;
         }
         if self.pods.is_empty() {
             return write!(f, "no pods, {} wanted", self.rollout.desired);

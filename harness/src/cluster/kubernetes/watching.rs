@@ -355,11 +355,13 @@ fn rollout(deployment: &Deployment) -> Rollout {
         && all(status.replicas)
         && all(status.updated_replicas)
         && all(status.available_replicas);
-    let halted = status.conditions.into_iter().flatten().find_map(|condition| {
-        let is_halted = condition.type_ == "Progressing" && condition.status == "False";
-        is_halted.then(|| (condition.reason.unwrap_or_default(), condition.message.unwrap_or_default()))
-    });
-    Rollout { generation, desired: usize::try_from(desired).unwrap_or(0), is_complete, halted }
+    let conditions = status.conditions.unwrap_or_default();
+    let told = |kind: &str, status: &str| {
+        let found = conditions.iter().find(|known| known.type_ == kind && known.status == status)?;
+        Some((found.reason.clone().unwrap_or_default(), found.message.clone().unwrap_or_default()))
+    };
+    let (halted, refused) = (told("Progressing", "False"), told("ReplicaFailure", "True"));
+    Rollout { generation, desired: usize::try_from(desired).unwrap_or(0), is_complete, halted, refused }
 }
 
 /// The port at which the replica listens.
