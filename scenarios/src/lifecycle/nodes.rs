@@ -26,8 +26,9 @@ pub const SERVICE_REACHABLE: Scenario = Scenario {
           and at every node's NodePort, the fault is before the cluster: in the proxy, in DNS, in a firewall. If it refuses \
           everywhere although every pod is ready, the Service selects none of them.",
     spec: &[HUB_CONTRACT],
-    remedy: "`kubectl get endpoints SERVICE` lists the ready pods: where there are none, the Service's `selector` must be the \
-             pods' labels, and its `targetPort` their port; hub: listen on 0.0.0.0, and accept the `Host` that clients send",
+    remedy: "`kubectl get endpointslices -l kubernetes.io/service-name=SERVICE` lists the pods: where there are none, the Service's \
+             `selector` must be the pods' labels, and its `targetPort` their port; hub: listen on 0.0.0.0, and accept the `Host` that \
+             clients send",
     guide: Some(NOT_ACCESSIBLE),
     // Whether a session works on every path is what `routing` is about.
     setup: Setup {
