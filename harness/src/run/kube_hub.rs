@@ -7,7 +7,7 @@ use tokio::sync::OnceCell;
 
 use super::Setup;
 use super::kind_hub::{Hurry, for_pods};
-use super::rig::RigError;
+use super::rig::{RigError, secret_env};
 use crate::cluster::kind::RunLock;
 use crate::cluster::kubernetes::{Context, Kubernetes, Site, UpError};
 use crate::cluster::manifest::Manifests;
@@ -34,6 +34,8 @@ pub struct KubeGiven {
 pub struct KubeHub {
     pub(super) name: String,
     pub(super) manifests: Manifests,
+    /// Variables given with `--env` that must not be recorded.
+    pub(super) secret_env: Vec<Secret>,
     /// Whether the readiness probe asks the hub itself.
     pub(super) asks: bool,
     /// Whether it is known to be the reference hub.
@@ -73,12 +75,17 @@ impl KubeHub {
             // With our manifests the image is the reference hub's, whatever it is called; else its relay says so.
             None => name.clone(),
         };
-        Ok(Self { name, manifests, asks, is_reference, relay_image, context, run, up: OnceCell::new() })
-    }
-
-    /// What must not be recorded.
-    pub(super) fn secret_values(&self) -> Vec<Secret> {
-        self.manifests.secret_values()
+        Ok(Self {
+            name,
+            manifests,
+            secret_env: secret_env(&env),
+            asks,
+            is_reference,
+            relay_image,
+            context,
+            run,
+            up: OnceCell::new(),
+        })
     }
 
     /// A cell's own namespace with so many replicas.
@@ -131,7 +138,7 @@ impl KubeHub {
 // === helpers ===
 
 /// Whether an image has the name that `hubcheck up` gives the reference hub's, whatever registry it was pushed to.
-fn is_ours(image: &str) -> bool {
+pub(super) fn is_ours(image: &str) -> bool {
     let name = image.rsplit('/').next().unwrap_or_default();
     name.split([':', '@']).next() == Some("hubcheck-hub")
 }

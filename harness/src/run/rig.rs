@@ -1,7 +1,8 @@
 //! What a run has to work with: the hub, where its replicas run, and what both offer.
 
-mod error;
+pub(crate) mod error;
 mod offers;
+pub(crate) mod secrets;
 mod serving;
 mod survey;
 mod url;
@@ -25,6 +26,8 @@ use crate::transcript::{FORMAT, Header, Path, Recorder, Secret};
 use crate::wire::{Dialect, Target};
 
 pub use error::RigError;
+pub(super) use secrets::secret_env;
+pub use url::RunningHub;
 
 /// The image of the reference hub in the manifests of `kind/`.
 pub const REFERENCE_IMAGE: &str = "mcp-hub:dev";
@@ -36,16 +39,6 @@ const PROBES: ProbeNumbers =
 const LIVENESS_FAILURES: u32 = 10;
 const GRACE: Duration = Duration::from_secs(3);
 
-/// Variables whose names say that their values are secrets.
-pub(super) fn secret_env(env: &[(String, String)]) -> impl Iterator<Item = Secret> {
-    let telling = |name: &str| {
-        let name = name.to_ascii_uppercase();
-        ["KEY", "TOKEN", "SECRET", "PASSWORD"].iter().any(|word| name.contains(word))
-    };
-    let given = env.iter().filter(move |(name, _)| telling(name)).cloned();
-    given.map(|(name, value)| Secret { name, value })
-}
-
 /// The hub under test.
 pub enum Hub {
     /// Replicas that we run as processes.
@@ -55,7 +48,7 @@ pub enum Hub {
     /// Replicas that are pods of a cluster that is not ours.
     Kube(Box<KubeHub>),
     /// A hub that is already running.
-    Url(String),
+    Url(Box<RunningHub>),
 }
 
 /// A hub whose replicas we run as processes.
@@ -98,7 +91,7 @@ enum Place {
     Local(Box<LocalHub>),
     Kind(Box<KindHub>),
     Kube(Box<KubeHub>),
-    Url(Address),
+    Url { address: Address, secrets: Vec<Secret> },
 }
 
 // === impl LocalHub ===
@@ -210,7 +203,10 @@ impl Rig {
             Hub::Local(local) => (local.name.clone(), Place::Local(local)),
             Hub::Kind(hub) => (hub.name.clone(), Place::Kind(hub)),
             Hub::Kube(hub) => (hub.name.clone(), Place::Kube(hub)),
-            Hub::Url(url) => (url.clone(), Place::Url(url::address(&url)?)),
+            Hub::Url(hub) => {
+                let address = hub.address(timeouts.connect)?;
+                (hub.origin(), Place::Url { address, secrets: hub.secrets() })
+            }
         };
         let offers = Offers { replicas, has: place.offers() };
         Ok(Self {
@@ -239,25 +235,28 @@ impl Rig {
     /// How many replicas a cell begins with.
     pub(super) fn replicas_of(&self, setup: &Setup) -> usize {
         match &self.place {
-            Place::Url(_) => self.replicas,
+            Place::Url { .. } => self.replicas,
             Place::Local(_) | Place::Kind(_) | Place::Kube(_) => setup.replicas.unwrap_or(self.replicas),
         }
     }
 
     /// What must not be recorded.
     pub fn secrets(&self) -> Vec<Secret> {
-        let headers = self.dialect.headers.iter().cloned();
+        let headers = self.dialect.headers.iter();
         let mut secrets: Vec<Secret> =
-            headers.map(|(name, value)| Secret { name: format!("header {name}"), value }).collect();
-        if let Place::Local(local) = &self.place {
-            secrets.extend(local.manifests.secret_values());
-            secrets.extend(secret_env(&local.env));
-        }
-        match &self.place {
-            Place::Kind(hub) => secrets.extend(hub.secret_values()),
-            Place::Kube(hub) => secrets.extend(hub.secret_values()),
-            Place::Local(_) | Place::Url(_) => {}
-        }
+            headers.flat_map(|(name, value)| secrets::of_header(name, value)).collect();
+        secrets.extend(
+            [&self.dialect.sse_path, &self.dialect.mcp_path]
+                .into_iter()
+                .flat_map(|path| secrets::of_path(path)),
+        );
+        secrets.extend(self.manifests().into_iter().flat_map(Manifests::secret_values));
+        secrets.extend(match &self.place {
+            Place::Local(hub) => secret_env(&hub.env),
+            Place::Kind(hub) => hub.secret_env.clone(),
+            Place::Kube(hub) => hub.secret_env.clone(),
+            Place::Url { secrets, .. } => secrets.clone(),
+        });
         secrets
     }
 
@@ -288,7 +287,7 @@ impl Rig {
             Place::Local(hub) => Some(&hub.manifests),
             Place::Kind(hub) => Some(&hub.manifests),
             Place::Kube(hub) => Some(&hub.manifests),
-            Place::Url(_) => None,
+            Place::Url { .. } => None,
         }
     }
 
@@ -305,7 +304,7 @@ impl Rig {
             Place::Local(_) => "local",
             Place::Kind(_) => "kind",
             Place::Kube(_) => "kube",
-            Place::Url(_) => "url",
+            Place::Url { .. } => "url",
         }
     }
 
@@ -313,7 +312,7 @@ impl Rig {
     pub fn phases(&self) -> Vec<Phase> {
         match &self.place {
             Place::Kind(hub) => hub.phases(),
-            Place::Local(_) | Place::Kube(_) | Place::Url(_) => Vec::new(),
+            Place::Local(_) | Place::Kube(_) | Place::Url { .. } => Vec::new(),
         }
     }
 
@@ -329,7 +328,16 @@ impl Rig {
                 hub.finish(hurry).await;
                 Ok(())
             }
-            Place::Local(_) | Place::Url(_) => Ok(()),
+            Place::Local(_) | Place::Url { .. } => Ok(()),
+        }
+    }
+
+    /// With what that goes which [`Rig::finish`] did not end, for people.
+    pub fn goes_with(&self) -> &'static str {
+        match &self.place {
+            Place::Kind(_) => "what is left in Docker goes with the next run, or with `hubcheck down`",
+            Place::Kube(_) => "namespaces that are left go with the next run on that cluster",
+            Place::Local(_) | Place::Url { .. } => "replicas end with this process",
         }
     }
 
@@ -338,7 +346,7 @@ impl Rig {
         let local = match &self.place {
             Place::Local(local) => Some(local),
             Place::Kind(_) | Place::Kube(_) => None,
-            Place::Url(_) => return Vec::new(),
+            Place::Url { .. } => return Vec::new(),
         };
         let mut notes = vec![format!(
             "edits for short cells: probes every {} s, {} s each, not ready after {} failures, restarted after \
@@ -375,7 +383,7 @@ impl Rig {
                 let cell = hub.cell(replicas, timeout, setup, recorder.clone()).await?;
                 return Ok(Cluster::Kubernetes(Box::new(cell)));
             }
-            Place::Url(address) => return Ok(Cluster::Fixed(address.clone())),
+            Place::Url { address, .. } => return Ok(Cluster::Fixed(address.clone())),
         };
         let spec = Self::spec(local, replicas, affinity.unwrap_or(Affinity::Off), setup);
         recorder.mask_also(spec.manifests.secret_values());

@@ -6,6 +6,9 @@ use std::time::{Duration, Instant, SystemTime};
 
 use super::{Entry, ExchangeId, What};
 
+/// The shortest value that is looked for, in bytes.
+const SHORTEST: usize = 4;
+
 /// Appends to the transcript of one cell; cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Recorder {
@@ -36,7 +39,7 @@ struct Recording {
 impl Recorder {
     /// Begins a recording in which each secret's value is replaced by its name.
     ///
-    /// Values shorter than four characters are not looked for: they would be found everywhere.
+    /// Values shorter than four bytes are not looked for: they would be found everywhere. Others are, also in JSON text.
     pub fn new(secrets: impl IntoIterator<Item = Secret>) -> Self {
         let recorder = Self { shared: Arc::default(), began: Instant::now(), secrets: Arc::default() };
         recorder.mask_also(secrets);
@@ -46,9 +49,11 @@ impl Recorder {
     /// From now on replaces these too: values that a scenario makes up while it runs.
     pub fn mask_also(&self, secrets: impl IntoIterator<Item = Secret>) {
         let mut known = self.secrets.write().unwrap_or_else(PoisonError::into_inner);
-        for secret in secrets {
-            if secret.value.len() >= 4 && !known.iter().any(|other| other.value == secret.value) {
-                known.push(secret);
+        for secret in secrets.into_iter().filter(|secret| secret.value.len() >= SHORTEST) {
+            for value in forms(&secret.value) {
+                if !known.iter().any(|other| other.value == value) {
+                    known.push(Secret { name: secret.name.clone(), value });
+                }
             }
         }
         // The longest first, so that a secret inside another does not leave the rest in clear.
@@ -150,6 +155,37 @@ impl fmt::Debug for Secret {
 
 // === helpers ===
 
+/// A value as it stands in text, in JSON text (frames and log lines hold that), and in JSON text that is a string of
+/// JSON text (what a tool returns); the last two also as encoders write them that keep to ASCII.
+fn forms(value: &str) -> Vec<String> {
+    let mut forms = vec![value.to_owned()];
+    for escape in [escaped, |text: &str| in_ascii(&escaped(text))] {
+        let once = escape(value);
+        forms.extend([escape(&once), once]);
+    }
+    forms
+}
+
+/// The inside of the JSON string of a text.
+fn escaped(text: &str) -> String {
+    let quoted = serde_json::Value::from(text).to_string();
+    quoted[1..quoted.len() - 1].to_owned()
+}
+
+/// A JSON string's inside without characters beyond ASCII.
+fn in_ascii(escaped: &str) -> String {
+    let mut ascii = String::with_capacity(escaped.len());
+    for character in escaped.chars() {
+        if character.is_ascii() {
+            ascii.push(character);
+        } else {
+            let mut units = [0; 2];
+            ascii.extend(character.encode_utf16(&mut units).iter().map(|unit| format!("\\u{unit:04x}")));
+        }
+    }
+    ascii
+}
+
 fn mask_value(value: &mut serde_json::Value, mask: &impl Fn(&str) -> String) -> bool {
     match value {
         serde_json::Value::String(text) => {
@@ -198,6 +234,21 @@ mod tests {
         assert_eq!(text.matches("hush").count(), 1, "{text}");
         assert!(text.contains("key=<secret:KEY> key=<secret:LONG>"), "{text}");
         assert_eq!(text.matches("<secret:KEY>").count(), 4, "{text}");
+    }
+
+    #[test]
+    fn a_secret_is_found_in_json_text_however_deep_it_stands() {
+        let value = "pa\"ss\\wo\nrd \u{fc}\u{1f511}";
+        let recorder = Recorder::new([secret("KEY", value)]);
+        let inner = json!({ "key": value }).to_string();
+        let outer = json!({ "content": [{ "text": inner }] }).to_string();
+        // As Python's `json.dumps` writes it.
+        let ascii = r#"{"key": "pa\"ss\\wo\nrd \u00fc\ud83d\udd11"}"#;
+        for text in [value, inner.as_str(), outer.as_str(), ascii] {
+            let masked = recorder.mask(text);
+            assert!(masked.contains("<secret:KEY>") && !masked.contains("ss"), "{masked}");
+        }
+        assert_eq!(recorder.mask(&inner), r#"{"key":"<secret:KEY>"}"#);
     }
 
     #[test]

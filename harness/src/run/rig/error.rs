@@ -1,6 +1,7 @@
 //! Why a hub cannot be run, and what mends that.
 
 use crate::cluster::Unmet;
+use crate::cluster::kind::KindError;
 use crate::cluster::kubernetes;
 use crate::cluster::local::UpError;
 use crate::cluster::manifest::ManifestError;
@@ -104,8 +105,24 @@ impl RigError {
                     .to_owned(),
             ),
             RigError::Url { .. } => Some("write it as http://HOST:PORT".to_owned()),
+            RigError::Kubernetes(kubernetes::UpError::Kind(error)) => kind_hint(error),
             RigError::Up(_) | RigError::Kubernetes(_) | RigError::Manifests(_) => None,
         }
+    }
+}
+
+/// How to mend what KIND or Docker said.
+pub(crate) fn kind_hint(error: &KindError) -> Option<String> {
+    match error {
+        KindError::Docker { .. } => Some(
+            "`docker info` says whether there is a Docker that you may use; DOCKER_HOST names another one"
+                .to_owned(),
+        ),
+        KindError::InUse { .. } => Some("interrupt that run first; it cleans up by itself".to_owned()),
+        KindError::NotOurs(_) => {
+            Some("give `--cluster NAME`, one that hubcheck made or a new one".to_owned())
+        }
+        _ => None,
     }
 }
 

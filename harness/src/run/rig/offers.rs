@@ -33,7 +33,7 @@ impl Place {
             Place::Local(hub) => (&hub.manifests, hub.asks, hub.is_reference),
             Place::Kind(hub) => (&hub.manifests, hub.asks, hub.is_reference),
             Place::Kube(hub) => (&hub.manifests, hub.asks, hub.is_reference),
-            Place::Url(_) => return BTreeSet::new(),
+            Place::Url { .. } => return BTreeSet::new(),
         };
         let mut has = BTreeSet::from(CLUSTER);
         match self {
@@ -42,7 +42,7 @@ impl Place {
                 has.extend(NODES.into_iter().chain(KUBERNETES).chain([Need::Nodes, Need::Images]))
             }
             Place::Kube(_) => has.extend(KUBERNETES),
-            Place::Url(_) => {}
+            Place::Url { .. } => {}
         }
         has.extend(asks.then_some(Need::ReadinessAsks));
         has.extend(is_reference.then_some(Need::ReferenceHub));
