@@ -1,14 +1,15 @@
 //! Runs a Deployment, a Service and Secrets, and does to them what happens to pods.
 //!
-//! Manifests are ordinary Kubernetes YAML ([`manifest`]). The backend here is [`local`]: an embedded controller that
-//! runs every replica as a process on this machine, with probes, restarts, memory limits, endpoints, rolling updates
-//! and a balancer with kube-proxy's rules. It does only what really exists there: images, scheduler and nodes are
-//! never imitated. Nothing here knows MCP.
+//! Manifests are ordinary Kubernetes YAML ([`manifest`]); [`backend`] is a cluster of whichever kind. [`local`] is an
+//! embedded controller that runs every replica as a process on this machine, with probes, restarts, memory limits,
+//! endpoints, rolling updates and a balancer with kube-proxy's rules; images, scheduler and nodes are never imitated.
+//! [`kubernetes`] is a namespace of a real cluster: one of ours ([`kind`]), or any other. Nothing here knows MCP.
 
 use std::fmt;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+mod accept;
 pub mod backend;
 mod balancer;
 mod environment;

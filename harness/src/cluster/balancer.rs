@@ -15,8 +15,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
-use tokio::time::sleep_until;
 
+use super::accept;
 use super::lease::random;
 use super::reach::Reach;
 use crate::transcript::{Recorder, What};
@@ -29,9 +29,6 @@ const CHUNK: usize = 16 * 1024;
 
 /// How many connections may wait to be accepted.
 const BACKLOG: u32 = 1024;
-
-/// The pause after a connection that could not be accepted.
-const ACCEPT_AGAIN: Duration = Duration::from_millis(10);
 
 /// A pod that receives new connections.
 #[derive(Clone, Debug)]
@@ -92,6 +89,8 @@ impl Balancer {
         let reserved = TcpSocket::new_v4()?;
         reserved.set_reuseaddr(true)?;
         reserved.bind(addr)?;
+        // With port 0 it is chosen here, once: it must not be another one whenever there are endpoints again.
+        let addr = reserved.local_addr()?;
         let (service, changed) = watch::channel(Service::default());
         let history = Arc::default();
         let task = tokio::spawn(serve(reserved, changed, recorder, Arc::clone(&history)));
@@ -185,12 +184,7 @@ async fn serve(
             biased;
             gone = changed.changed() => if gone.is_err() { return },
             Some(_) = connections.join_next() => {}
-            accepted = accept(listener.as_deref()) => {
-                let Ok((client, from)) = accepted else {
-                    // No file descriptor left: what has ended since may give one back.
-                    sleep_until((Instant::now() + ACCEPT_AGAIN).into()).await;
-                    continue;
-                };
+            (client, from) = accepted(listener.as_deref()) => {
                 // The freshest routes: they may have changed while the connection waited.
                 let routes = changed.borrow().routes.clone();
                 stickiness.forget_gone(&routes);
@@ -213,9 +207,9 @@ fn listen(addr: SocketAddr) -> io::Result<TcpListener> {
     socket.listen(BACKLOG)
 }
 
-async fn accept(listener: Option<&TcpListener>) -> io::Result<(TcpStream, SocketAddr)> {
+async fn accepted(listener: Option<&TcpListener>) -> (TcpStream, SocketAddr) {
     match listener {
-        Some(listener) => listener.accept().await,
+        Some(listener) => accept::next(listener).await,
         None => std::future::pending().await,
     }
 }

@@ -13,6 +13,7 @@ use tokio::task::JoinSet;
 use tokio_util::either::Either;
 use tokio_util::task::AbortOnDropHandle;
 
+use super::accept;
 use super::kind::{RelayContainers, Tracker};
 use super::kubernetes::RelayPods;
 use crate::transcript::{Recorder, What};
@@ -166,13 +167,10 @@ async fn serve(listener: TcpListener, ways: Arc<Ways>) {
     let mut connections = JoinSet::new();
     loop {
         tokio::select! {
-            accepted = listener.accept() => match accepted {
-                Ok((client, from)) => {
-                    let ways = Arc::clone(&ways);
-                    connections.spawn(async move { ways.serve(client, from).await });
-                }
-                Err(error) => tracing::debug!("accepting a wire client: {error}"),
-            },
+            (client, from) = accept::next(&listener) => {
+                let ways = Arc::clone(&ways);
+                connections.spawn(async move { ways.serve(client, from).await });
+            }
             Some(_) = connections.join_next() => {}
         }
     }

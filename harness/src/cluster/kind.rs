@@ -209,7 +209,8 @@ impl Kind {
     ///
     /// # Errors
     ///
-    /// [`KindError`]; [`KindError::InUse`] when another run than the one with this lock uses the cluster.
+    /// [`KindError`]; [`KindError::InUse`] when another run than the one with this lock uses the cluster,
+    /// [`KindError::NotOurs`] when somebody else made it.
     pub async fn remove(cluster: &str, own: Option<&RunLock>) -> Result<(), KindError> {
         let docker = connect().await?;
         let cli = Cli::new(cluster)?;
@@ -218,7 +219,10 @@ impl Kind {
             return Err(KindError::InUse { cluster: cluster.to_owned(), run, unfit: None });
         }
         let nodes = nodes(&docker, &cli).await?;
-        if !nodes.is_empty() && nodes.iter().all(|node| node.is_ours) {
+        if !nodes.iter().all(|node| node.is_ours) {
+            return Err(KindError::NotOurs(cluster.to_owned()));
+        }
+        if !nodes.is_empty() {
             cli.delete().await?;
         }
         let own_run = own.map(RunLock::run);

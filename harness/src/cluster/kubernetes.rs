@@ -431,7 +431,7 @@ impl Kubernetes {
         }
         let applied = self.objects.apply(&manifests, Some(&current)).await;
         applied.map_err(FaultError::refused)?;
-        let generation = self.objects.generation().await.unwrap_or_default();
+        let generation = self.objects.generation().await.map_err(FaultError::refused)?;
         *current = manifests;
         self.seen(|view| view.rollout.generation >= generation).await;
         Ok(())

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::OnceCell;
 
 use super::Setup;
+use super::kube_hub::is_ours;
 use super::rig::{REFERENCE_IMAGE, RigError, secret_env, shorten};
 use crate::cluster::kind::{Binaries, CLUSTER, Goes, Image, Kind, KindError, RunLock};
 use crate::cluster::kubernetes::{Kubernetes, Site, UpError};
@@ -35,7 +36,8 @@ pub enum Hurry {
 pub struct KindHub {
     pub(super) name: String,
     pub(super) manifests: Manifests,
-    secret_env: Vec<Secret>,
+    /// Variables given with `--env` that must not be recorded.
+    pub(super) secret_env: Vec<Secret>,
     /// Whether the readiness probe asks the hub itself.
     pub(super) asks: bool,
     /// Whether it is the reference hub.
@@ -100,7 +102,7 @@ impl KindHub {
         Ok(Self {
             name,
             manifests,
-            secret_env: secret_env(&env).collect(),
+            secret_env: secret_env(&env),
             asks,
             is_reference: image.is_none(),
             image,
@@ -137,11 +139,6 @@ impl KindHub {
     fn took(&self, name: &'static str, since: Instant) {
         let phase = Phase { name, took: since.elapsed() };
         self.phases.lock().unwrap_or_else(PoisonError::into_inner).push(phase);
-    }
-
-    /// What must not be recorded.
-    pub(super) fn secret_values(&self) -> Vec<Secret> {
-        self.manifests.secret_values().into_iter().chain(self.secret_env.iter().cloned()).collect()
     }
 
     /// A cell's own namespace with so many replicas.
@@ -247,18 +244,13 @@ impl KindHub {
                 self.took("image", since);
                 say(&format!("image built after {}", after()));
                 kind.reap().await?;
-                if let Ok(ours) = &ours {
-                    kind.open_relays(ours);
-                }
-                let image = match (&self.image, ours) {
-                    (None, ours) => ours?,
-                    (Some(theirs), Ok(_)) => Image { reference: theirs.clone() },
-                    (Some(theirs), Err(_)) => {
-                        let theirs = Image { reference: theirs.clone() };
-                        kind.open_relays(&theirs);
-                        theirs
-                    }
+                let relays = match (&self.image, ours) {
+                    // Whatever registry it comes from: it has a relay too.
+                    (Some(given), Err(_)) if is_ours(given) => Image { reference: given.clone() },
+                    (_, ours) => ours?,
                 };
+                kind.open_relays(&relays);
+                let image = self.image.clone().map_or(relays, |reference| Image { reference });
                 let since = Instant::now();
                 let loaded = kind.load(&image).await?;
                 self.took("load", since);

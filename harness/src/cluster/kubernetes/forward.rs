@@ -15,6 +15,7 @@ use tokio::task::JoinSet;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::context::said;
+use crate::cluster::accept;
 use crate::cluster::kind::Kind;
 
 /// The listener of one replica. Dropping it closes every connection.
@@ -60,14 +61,11 @@ async fn serve(listener: TcpListener, way: Way, pod: watch::Receiver<Option<IpAd
     let mut connections = JoinSet::new();
     loop {
         tokio::select! {
-            accepted = listener.accept() => match accepted {
-                Ok((client, _)) => {
-                    let ip = *pod.borrow();
-                    let way = way.clone();
-                    connections.spawn(async move { way.pass(client, ip, port).await });
-                }
-                Err(error) => tracing::debug!("accepting for {:?}: {error}", *pod.borrow()),
-            },
+            (client, _) = accept::next(&listener) => {
+                let ip = *pod.borrow();
+                let way = way.clone();
+                connections.spawn(async move { way.pass(client, ip, port).await });
+            }
             Some(_) = connections.join_next() => {}
         }
     }

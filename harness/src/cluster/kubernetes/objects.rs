@@ -120,8 +120,14 @@ impl Objects {
     }
 
     /// The Deployment's generation: what was applied last.
-    pub(super) async fn generation(&self) -> Option<i64> {
-        self.api::<Deployment>().get_metadata(&self.deployment).await.ok()?.metadata.generation
+    ///
+    /// # Errors
+    ///
+    /// [`UpError::Api`]: taken for 0, it would let a wait be met by what was before.
+    pub(super) async fn generation(&self) -> Result<i64, UpError> {
+        let deployment = self.api::<Deployment>().get_metadata(&self.deployment).await;
+        let deployment = deployment.map_err(UpError::api("asking for the Deployment's generation"))?;
+        Ok(deployment.metadata.generation.unwrap_or_default())
     }
 
     async fn put<K>(&self, mut object: K) -> Result<K, UpError>
