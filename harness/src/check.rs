@@ -42,7 +42,8 @@ pub const NO_LUCK: f64 = 1e-6;
 pub const HUB_CONTRACT: &str = "hub contract";
 
 /// How much a breach weighs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Level {
     /// A MUST of the specification: a breach fails.
     Must,
@@ -92,6 +93,8 @@ pub struct Finding {
     pub check: String,
     /// What it does to the verdict.
     pub verdict: Verdict,
+    /// How much the rule weighs; nothing where no rule was judged.
+    pub level: Option<Level>,
     /// The rule's sentence.
     pub requirement: String,
     /// Where it stands.
@@ -180,6 +183,7 @@ impl Check {
         Finding {
             check: self.id.to_owned(),
             verdict,
+            level: Some(self.level),
             requirement: self.sentence.to_owned(),
             source: self.source.to_owned(),
             expected: breach.expected,
@@ -283,6 +287,7 @@ fn could_not_tell(seq: u32, actual: String) -> Finding {
     Finding {
         check: "could-not-tell".to_owned(),
         verdict: Verdict::Inconclusive,
+        level: None,
         requirement: String::new(),
         source: "harness".to_owned(),
         expected: String::new(),

@@ -3,10 +3,15 @@
 //! One enum of events; every reporter matches each of them by name, so that a new event does not compile until
 //! each reporter has decided what to do with it.
 
+pub mod console;
 pub mod json;
+pub mod junit;
 pub mod terminal;
 pub mod words;
 
+use std::io;
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use crate::plan::{Cell, Planned};
@@ -70,6 +75,30 @@ pub struct Summary {
     pub phases: Vec<Phase>,
     /// How long all cells that ran took together, from the first one's begin to the last one's end.
     pub cells_took: Duration,
+}
+
+impl Summary {
+    /// Why a cell was expected to fail, when it did.
+    pub fn why_expected(&self, cell: &str) -> Option<&str> {
+        self.expected.iter().find(|(listed, _)| listed == cell).map(|(_, reason)| reason.as_str())
+    }
+}
+
+/// What went wrong in writing reports; all of them add to the same.
+#[derive(Clone, Debug, Default)]
+pub struct WriteErrors(Arc<Mutex<Vec<String>>>);
+
+impl WriteErrors {
+    /// Notes that a report could not be written.
+    pub fn add(&self, path: &Path, error: &io::Error) {
+        let told = format!("writing the report `{}`: {error}", path.display());
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(told);
+    }
+
+    /// What has gone wrong so far.
+    pub fn take(&self) -> Vec<String> {
+        std::mem::take(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
 }
 
 /// Someone who listens to a run.

@@ -4,8 +4,9 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
-use super::{About, RunEvent, Sink, Summary};
+use super::{About, RunEvent, Sink, Summary, WriteErrors};
 use crate::check::{Finding, Verdict};
+use crate::plan::Need;
 use crate::run::CellReport;
 
 /// The version of the document. It rises when a field changes its meaning or goes.
@@ -54,8 +55,12 @@ pub struct CellRow {
     pub verdict: Verdict,
     /// Whether the failure was listed as expected.
     pub expected: bool,
+    /// The reason that the list gives.
+    pub expected_reason: Option<String>,
     /// The need that is missing, when it does not apply.
     pub needs: Option<String>,
+    /// The checks that could not be applied: the verdict does not rest on them.
+    pub not_judged: Vec<NotJudged>,
     /// What the verdict rests on.
     pub findings: Vec<Finding>,
     /// What is worth telling whatever the verdict is, such as what the cluster said.
@@ -68,18 +73,26 @@ pub struct CellRow {
     pub evidence: Option<PathBuf>,
 }
 
+/// A check that could not be applied.
+#[derive(Debug, Serialize)]
+pub struct NotJudged {
+    /// The check's id.
+    pub check: &'static str,
+    /// The need that is missing.
+    pub needs: String,
+}
+
 /// Writes the document to a file.
 pub struct Json {
     path: PathBuf,
     about: Option<About>,
-    failed: std::sync::Arc<std::sync::Mutex<Option<String>>>,
+    errors: WriteErrors,
 }
 
 impl Json {
-    /// A reporter that writes to this path. What goes wrong in writing is left in the second value.
-    pub fn new(path: PathBuf) -> (Self, std::sync::Arc<std::sync::Mutex<Option<String>>>) {
-        let failed = std::sync::Arc::default();
-        (Self { path, about: None, failed: std::sync::Arc::clone(&failed) }, failed)
+    /// A reporter that writes to this path.
+    pub fn new(path: PathBuf, errors: WriteErrors) -> Self {
+        Self { path, about: None, errors }
     }
 
     fn write(&self, summary: &Summary) {
@@ -87,10 +100,8 @@ impl Json {
         let written = serde_json::to_string_pretty(&document(about, summary))
             .map_err(std::io::Error::other)
             .and_then(|text| std::fs::write(&self.path, text + "\n"));
-        if let Err(error) = written
-            && let Ok(mut failed) = self.failed.lock()
-        {
-            *failed = Some(format!("writing the report `{}`: {error}", self.path.display()));
+        if let Err(error) = written {
+            self.errors.add(&self.path, &error);
         }
     }
 }
@@ -125,13 +136,17 @@ fn document(about: &About, summary: &Summary) -> Document {
 
 fn row(report: &CellReport, summary: &Summary) -> CellRow {
     let cell = report.cell.to_string();
+    let reason = summary.why_expected(&cell).map(str::to_owned);
+    let not_judged = |(check, need): &(&'static str, Need)| NotJudged { check, needs: need.to_string() };
     CellRow {
         scenario: report.cell.scenario.to_owned(),
         affinity: report.cell.affinity.map(|affinity| affinity.to_string()),
         transport: report.cell.transport.map(|transport| transport.to_string()),
         verdict: report.verdict,
-        expected: summary.expected.iter().any(|(expected, _)| *expected == cell),
+        expected: reason.is_some(),
+        expected_reason: reason,
         needs: report.lacks.map(|need| need.to_string()),
+        not_judged: report.not_judged.iter().map(not_judged).collect(),
         findings: report.findings.clone(),
         notes: report.notes.clone(),
         duration_s: report.took.as_secs_f64(),

@@ -4,12 +4,13 @@
 //! without colour.
 
 use std::collections::BTreeMap;
-use std::io::{IsTerminal, Write};
+use std::io::Write;
 use std::time::Duration;
 
-use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
-use super::words::{count, seconds};
+use super::console::Console;
+use super::words::{count, finding_lines, not_judged_line, seconds};
 use super::{About, RunEvent, Sink, Summary};
 use crate::check::{Finding, Verdict};
 use crate::plan::{Cell, Planned};
@@ -35,12 +36,10 @@ pub struct Terminal {
 impl Terminal {
     /// A reporter on standard error: with progress lines on a terminal, plain otherwise; coloured unless `NO_COLOR` is
     /// set.
-    pub fn on_stderr() -> Self {
-        let terminal = std::io::stderr().is_terminal();
-        let colour = terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-        let progress =
-            terminal.then(|| MultiProgress::with_draw_target(ProgressDrawTarget::stderr_with_hz(10)));
-        Self { progress, colour, ..Self::on(Box::new(std::io::stderr())) }
+    pub fn on_stderr(console: &Console) -> Self {
+        let progress = console.progress().cloned();
+        let colour = progress.is_some() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+        Self { progress, colour, ..Self::on(Box::new(console.clone())) }
     }
 
     /// A plain reporter on this writer.
@@ -142,8 +141,8 @@ impl Terminal {
         for note in &report.notes {
             self.line(&format!("             told: {note}"));
         }
-        for (check, need) in &report.not_judged {
-            self.line(&format!("             not judged: {check} needs {need}"));
+        for not_judged in &report.not_judged {
+            self.line(&format!("             {}", not_judged_line(not_judged)));
         }
         for finding in report.findings.iter().take(FINDINGS_TOLD) {
             self.finding(finding);
@@ -176,19 +175,9 @@ impl Terminal {
     }
 
     fn finding(&mut self, finding: &Finding) {
-        let word = match finding.verdict {
-            Verdict::Fail => "must",
-            Verdict::Warn => "should",
-            Verdict::Inconclusive => "unsure",
-            Verdict::Pass | Verdict::NotApplicable => "note",
-        };
-        self.line(&format!(
-            "             {word}: {} ({}, {})",
-            finding.requirement, finding.check, finding.source
-        ));
-        self.line(&format!("             expected: {}", finding.expected));
-        let at = finding.at.map(|at| format!(" at #{at}")).unwrap_or_default();
-        self.line(&format!("               actual: {}{at}", finding.actual));
+        for line in finding_lines(finding) {
+            self.line(&format!("             {line}"));
+        }
     }
 
     fn finished(&mut self, summary: &Summary) {

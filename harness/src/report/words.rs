@@ -1,6 +1,9 @@
-//! Plurals and durations, in one place.
+//! Plurals, durations and findings, in one place.
 
 use std::time::Duration;
+
+use crate::check::{Finding, Level, Verdict};
+use crate::plan::Need;
 
 /// `1 cell`, `2 cells`.
 pub fn count(n: usize, noun: &str) -> String {
@@ -10,6 +13,33 @@ pub fn count(n: usize, noun: &str) -> String {
 /// Seconds with three decimals, right-aligned to eight characters.
 pub fn seconds(duration: Duration) -> String {
     format!("{:8.3}s", duration.as_secs_f64())
+}
+
+/// How much a rule weighs whose breach was found.
+pub fn weight(finding: &Finding) -> &'static str {
+    match (finding.verdict, finding.level) {
+        (Verdict::Fail, _) => "must",
+        (Verdict::Warn, Some(Level::IgnoredMust)) => "must (most servers ignore it)",
+        (Verdict::Warn, _) => "should",
+        (Verdict::Inconclusive, _) => "unsure",
+        (Verdict::Pass | Verdict::NotApplicable, _) => "note",
+    }
+}
+
+/// A finding without its remedy: the rule, what had to be, and what was.
+pub fn finding_lines(finding: &Finding) -> [String; 3] {
+    let Finding { check, requirement, source, expected, actual, .. } = finding;
+    let at = finding.at.map(|at| format!(" at #{at}")).unwrap_or_default();
+    [
+        format!("{}: {requirement} ({check}, {source})", weight(finding)),
+        format!("expected: {expected}"),
+        format!("  actual: {actual}{at}"),
+    ]
+}
+
+/// A check that could not be applied.
+pub fn not_judged_line((check, need): &(&'static str, Need)) -> String {
+    format!("not judged: {check} needs {need}")
 }
 
 fn plural(noun: &str) -> String {

@@ -1,0 +1,39 @@
+//! Standard error, shared by the lines of a run, its progress lines, and the program's warnings.
+
+use std::io::{self, IsTerminal, Write};
+
+use indicatif::{MultiProgress, ProgressDrawTarget};
+
+/// Writes to standard error: on a terminal above the progress lines, which stay at the end.
+#[derive(Clone, Debug)]
+pub struct Console {
+    progress: Option<MultiProgress>,
+}
+
+impl Console {
+    /// Standard error, with progress lines when it is a terminal.
+    pub fn stderr() -> Self {
+        let is_terminal = io::stderr().is_terminal();
+        let progress =
+            is_terminal.then(|| MultiProgress::with_draw_target(ProgressDrawTarget::stderr_with_hz(10)));
+        Self { progress }
+    }
+
+    /// The progress lines, where there are any.
+    pub(super) fn progress(&self) -> Option<&MultiProgress> {
+        self.progress.as_ref()
+    }
+}
+
+impl Write for Console {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match &self.progress {
+            Some(progress) => progress.suspend(|| io::stderr().write(bytes)),
+            None => io::stderr().write(bytes),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        io::stderr().flush()
+    }
+}
