@@ -4,10 +4,13 @@ pub mod bad_input;
 mod catalogue;
 mod expected;
 mod explain;
+mod help;
+mod interrupt;
 mod kind;
 mod parity;
 mod run;
 mod serve;
+mod warnings;
 
 use std::net::SocketAddrV4;
 use std::path::PathBuf;
@@ -18,8 +21,10 @@ use clap::{Args, Parser, Subcommand};
 use crate::check::Strictness;
 use crate::cluster::supervisor;
 use crate::plan::{Affinity, Transport};
+use crate::report::console::Console;
 use crate::run::Scenario;
 
+use bad_input::CommandError;
 pub use expected::{Expected, ExpectedFailure};
 
 /// Exit codes: part of the interface.
@@ -28,7 +33,7 @@ pub mod exit {
     pub const CONFORMS: u8 = 0;
     /// The hub does not conform, or an expected failure is stale.
     pub const DOES_NOT_CONFORM: u8 = 1;
-    /// The command line, a file that it names or the hub's command cannot be used.
+    /// The command line, a file that it names or the hub's command cannot be used, or a report cannot be written.
     pub const USAGE: u8 = 2;
     /// The harness or the cluster could not tell.
     pub const INCONCLUSIVE: u8 = 3;
@@ -38,10 +43,16 @@ pub mod exit {
     pub const INTERRUPTED: u8 = 130;
 }
 
+/// Where transcripts are written, unless said otherwise.
+const EVIDENCE: &str = "target/hubcheck";
+
+/// How many seconds replicas have to become ready, unless said otherwise.
+const READY_TIMEOUT: u64 = 60;
+
 /// Does this MCP hub still work as several replicas behind a load balancer, when its pods are killed, starved,
 /// misconfigured or rolled?
 #[derive(Debug, Parser)]
-#[command(name = "hubcheck", version, max_term_width = 100)]
+#[command(name = "hubcheck", version, max_term_width = 100, after_help = help::COMMANDS)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -50,6 +61,7 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Run cells: start replicas, drive them, inject faults, judge
+    #[command(after_help = help::RUN)]
     Run(Box<RunArgs>),
     /// Run replicas behind the embedded balancer until Ctrl-C, to try a client of your own
     Serve(Box<ServeArgs>),
@@ -138,7 +150,9 @@ pub(crate) struct RunArgs {
     /// Where the replicas run
     #[arg(long, value_enum, default_value_t = BackendArg::Local, env = "HUBCHECK_BACKEND", help_heading = "Where")]
     pub(crate) backend: BackendArg,
-    /// A hub that is already running; only cells that need no control of its cluster apply
+    /// A hub that is already running; only cells that need no control of its cluster apply. Its path may be that of one
+    /// transport (`/sse`, else it is taken for Streamable HTTP). User, password and the values of a query are sent, and
+    /// shown nowhere
     #[arg(long, conflicts_with_all = ["command", "manifests", "image_command"], help_heading = "Where")]
     pub(crate) url: Option<String>,
     /// Leave the KIND cluster that the run made
@@ -158,10 +172,10 @@ pub(crate) struct RunArgs {
     /// The image that wire clients run as on `--backend kube`: it must have `/relay`, as the reference hub's has
     #[arg(long, value_name = "IMAGE", help_heading = "Where")]
     pub(crate) relay_image: Option<String>,
-    /// How many replicas a cell begins with; with `--url`, how many stand behind it
+    /// How many replicas a cell begins with; with `--url`, how many stand behind it [default: 2]
     #[arg(long, help_heading = "Where")]
     pub(crate) replicas: Option<usize>,
-    /// How many cells run at once
+    /// How many cells run at once [default: 16 with the reference hub, 2 per core with another one, 4 on `kube`]
     #[arg(long, help_heading = "Where")]
     pub(crate) jobs: Option<usize>,
 
@@ -193,18 +207,18 @@ pub(crate) struct RunArgs {
     /// Fail also for a MUST that the servers in the field ignore with their defaults; without it that is a warning
     #[arg(long, help_heading = "What")]
     pub(crate) strict: bool,
-    /// The hub's tool that plays a part: whoami, echo, count, tally, work, allocate or sleep
+    /// The hub's tool that plays a part: whoami, echo, count, tally, work, allocate, sleep or ask
     #[arg(long, value_name = "NEED=NAME", help_heading = "What")]
     pub(crate) tool: Vec<String>,
 
-    /// Write a report, `json=FILE`
+    /// Write a report, `json=FILE` or `junit=FILE` (repeatable)
     #[arg(long, value_name = "FORMAT=FILE", help_heading = "Reports")]
     pub(crate) report: Vec<String>,
-    /// A TOML file of expected failures; a listed cell that does not fail is an error
+    /// A TOML file of expected failures (see below); a listed cell that does not fail is an error
     #[arg(long, value_name = "FILE", help_heading = "Reports")]
     pub(crate) expected: Option<PathBuf>,
     /// Where transcripts are written, in a folder per run
-    #[arg(long, value_name = "DIR", default_value = "target/hubcheck", help_heading = "Reports")]
+    #[arg(long, value_name = "DIR", default_value = EVIDENCE, help_heading = "Reports")]
     pub(crate) evidence: PathBuf,
 }
 
@@ -223,14 +237,16 @@ pub(crate) struct HubArgs {
     /// What to run for an image of the manifests, `IMAGE=COMMAND`
     #[arg(long, value_name = "IMAGE=COMMAND", help_heading = "The hub")]
     pub(crate) image_command: Vec<String>,
-    /// An environment variable for every replica
+    /// An environment variable for every replica (repeatable). Its value is shown nowhere when the name holds KEY, TOKEN,
+    /// SECRET, PASSWORD, PASSWD, PASSPHRASE, CREDENTIAL or CONNECTION_STRING, or ends with _PASS, _PWD, _DSN, _AUTH or
+    /// _PAT; nor is the password of a value that is a URL
     #[arg(long, value_name = "NAME=VALUE", help_heading = "The hub")]
     pub(crate) env: Vec<String>,
     /// A replica is ready when a GET of this path answers 2xx; without it, when its port accepts connections
     #[arg(long, value_name = "PATH", help_heading = "The hub")]
     pub(crate) ready_path: Option<String>,
     /// How many seconds the replicas have to become ready
-    #[arg(long, value_name = "SECONDS", default_value_t = 60, help_heading = "The hub")]
+    #[arg(long, value_name = "SECONDS", default_value_t = READY_TIMEOUT, help_heading = "The hub")]
     pub(crate) ready_timeout: u64,
 }
 
@@ -275,9 +291,7 @@ pub fn main(catalog: &'static [&'static Scenario]) -> ExitCode {
     if args.next().is_some_and(|command| command == "supervise") {
         return supervisor::main(args);
     }
-    if let Ok(filter) = tracing_subscriber::EnvFilter::try_from_env("HUBCHECK_LOG") {
-        tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
-    }
+    let console = Console::stderr();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {
@@ -287,8 +301,22 @@ pub fn main(catalog: &'static [&'static Scenario]) -> ExitCode {
             return ExitCode::from(code);
         }
     };
-    let result = match cli.command {
-        Command::Run(args) => run::run(catalog, &args),
+    match warnings::show(console.clone()).and_then(|()| execute(cli.command, catalog, &console)) {
+        Ok(code) => ExitCode::from(code),
+        Err(error) => {
+            bad_input::print(&error);
+            ExitCode::from(error.code)
+        }
+    }
+}
+
+fn execute(
+    command: Command,
+    catalog: &'static [&'static Scenario],
+    console: &Console,
+) -> Result<u8, CommandError> {
+    match command {
+        Command::Run(args) => run::run(catalog, &args, console),
         Command::Serve(args) => serve::serve(&args),
         Command::Up(args) => kind::up(&args),
         Command::Down(place) => kind::down(&place),
@@ -297,13 +325,6 @@ pub fn main(catalog: &'static [&'static Scenario]) -> ExitCode {
         Command::Explain { scenario } => explain::explain(catalog, &scenario),
         Command::Check { transcript, strict } => explain::check(catalog, &transcript, strictness(strict)),
         Command::Parity(args) => parity::parity(catalog, &args),
-    };
-    match result {
-        Ok(code) => ExitCode::from(code),
-        Err(error) => {
-            bad_input::print(&error);
-            ExitCode::from(error.code)
-        }
     }
 }
 

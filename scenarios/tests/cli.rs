@@ -2,17 +2,19 @@
 
 #[path = "cli/catalogue.rs"]
 mod catalogue;
+#[path = "cli/processes.rs"]
+mod processes;
+#[path = "cli/secrets.rs"]
+mod secrets;
+#[path = "cli/support.rs"]
+mod support;
 
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpListener;
 use std::path::Path;
-use std::process::{Command, Output, Stdio};
-use std::time::{Duration, Instant};
 
 use insta::assert_snapshot;
 
-/// How long a command that cannot work may take to say so.
-const SOON: Duration = Duration::from_secs(20);
+use self::support::{RunningHub, hubcheck, soon, told, told_in};
 
 #[test]
 fn an_unknown_filter_names_the_nearest() {
@@ -44,10 +46,57 @@ fn too_many_replicas_are_refused() {
     exit code: 2
     ----- stdout -----
     ----- stderr -----
-    error: `--replicas 99` is more than the embedded cluster has addresses for
+    error: `--replicas 99` takes more clients than a cell has addresses for
 
     hint: give 8 or fewer
     ");
+}
+
+#[test]
+fn a_real_cluster_takes_more_replicas() {
+    let told = told(&["run", "--backend", "kube", "--context", "dev", "--replicas", "15"]);
+    assert!(told.contains("hint: give 14 or fewer"), "{told}");
+}
+
+#[test]
+fn help_names_every_tool_and_exit_code() {
+    let told = told(&["run", "--help"]);
+    assert!(told.starts_with("exit code: 0"), "{told}");
+    for tool in harness::plan::Tool::ALL {
+        assert!(told.contains(&tool.to_string()), "{tool} in {told}");
+    }
+    use harness::cli::exit;
+    let codes = [exit::CONFORMS, exit::DOES_NOT_CONFORM, exit::USAGE, exit::INCONCLUSIVE];
+    for code in codes.into_iter().chain([exit::NOTHING_SELECTED, exit::INTERRUPTED]) {
+        assert!(told.contains(&format!("\n  {code:<3}  ")), "{code} in {told}");
+    }
+    for variable in ["HUBCHECK_LOG", "HUBCHECK_CONTEXT", "[[failure]]", "[default: 2]"] {
+        assert!(told.contains(variable), "{variable} in {told}");
+    }
+}
+
+#[test]
+fn a_filter_of_the_log_that_is_none_is_refused() {
+    let output =
+        hubcheck(Path::new(env!("CARGO_TARGET_TMPDIR")), &["list"]).env("HUBCHECK_LOG", "a=b=c").output();
+    let output = output.expect("hubcheck starts");
+    assert_eq!(output.status.code(), Some(2));
+    let told = String::from_utf8_lossy(&output.stderr);
+    assert!(told.starts_with("error: HUBCHECK_LOG=`a=b=c`: "), "{told}");
+}
+
+#[test]
+fn a_report_that_cannot_be_written_hides_no_other_and_no_verdict() {
+    let folder = tempfile::tempdir().expect("a folder");
+    std::fs::create_dir(folder.path().join("taken")).expect("a folder");
+    let reports = ["--report", "json=taken", "--report", "junit=taken"];
+    let run =
+        |cell| told_in(folder.path(), &[&["run", "--env", "SESSIONS=memory", cell][..], &reports].concat());
+    let conforms = run("routing/stateless-any-replica@stateless");
+    assert!(conforms.starts_with("exit code: 2"), "{conforms}");
+    assert_eq!(conforms.matches("error: writing the report `taken`: ").count(), 2, "{conforms}");
+    let does_not = run("routing/session-survives-any-replica@off-sse");
+    assert!(does_not.starts_with("exit code: 1") && does_not.contains("error: writing"), "{does_not}");
 }
 
 #[test]
@@ -59,18 +108,6 @@ fn a_command_line_is_no_image() {
     error: `--backend kind` runs images, not command lines
 
     hint: give `--image IMAGE`, or leave out `--backend kind`
-    ");
-}
-
-#[test]
-fn a_header_without_a_value_is_not_repeated() {
-    assert_snapshot!(told(&["run", "--header", "Authorization: hush"]), @"
-    exit code: 2
-    ----- stdout -----
-    ----- stderr -----
-    error: `--header` needs NAME=VALUE
-
-    hint: such as `--header NAME=VALUE`
     ");
 }
 
@@ -92,7 +129,7 @@ fn an_unknown_report_is_refused() {
     ----- stderr -----
     error: `--report xml=out.xml` is not known
 
-    hint: write `--report json=FILE`
+    hint: write `--report json=FILE` or `--report junit=FILE`
     ");
 }
 
@@ -209,22 +246,10 @@ fn a_hub_that_is_not_there_is_told() {
 
 #[test]
 fn a_hub_that_is_already_running_is_checked_as_it_is() {
-    let hub = harness::run::reference::build(harness::run::reference::Messages::Quiet)
-        .expect("the reference hub builds");
-    let taken = TcpListener::bind("127.0.0.1:0").expect("some port is free");
-    let port = taken.local_addr().expect("it has an address").port().to_string();
-    drop(taken);
-    let mut running = Command::new(hub)
-        .args(["--ephemeral-key", "--host", "127.0.0.1", "--port", &port])
-        .stderr(Stdio::null())
-        .spawn()
-        .expect("the hub starts");
-    let url = format!("http://127.0.0.1:{port}");
-    until("the hub answers", SOON, || TcpStream::connect(&url[7..]).is_ok());
+    let running = RunningHub::started();
+    let url = format!("http://{}", running.addr);
     let whole = told(&["run", "--url", &url, "@stateless", "@streamable"]);
     let one_path = told(&["run", "--url", &format!("{url}/sse"), "--transport", "sse", "unknown-session"]);
-    running.kill().expect("the hub can be killed");
-    running.wait().expect("the hub ends");
     assert!(whole.starts_with("exit code: 0"), "{whole}");
     for transport in ["streamable", "stateless"] {
         let cell = ["routing/reconnecting-client", "-", transport];
@@ -353,129 +378,4 @@ fn nothing_that_applies_is_its_own_exit_code() {
     let told = told(&["run", "--replicas", "1", "wrong-replica-answers-fast"]);
     assert!(told.starts_with("exit code: 4"), "{told}");
     assert!(told.contains("needs 2 replicas"), "{told}");
-}
-
-#[test]
-fn a_secret_header_appears_nowhere() {
-    let folder = tempfile::tempdir().expect("a folder");
-    let secret = "s3cr3t-value-of-this-test";
-    let told = told_in(
-        folder.path(),
-        &[
-            "run",
-            "--env",
-            "SESSIONS=memory",
-            "--evidence",
-            "evidence",
-            "--header",
-            &format!("Authorization=Bearer {secret}"),
-            "session-survives-any-replica@off-streamable",
-        ],
-    );
-    assert!(told.starts_with("exit code: 1") && !told.contains(secret), "{told}");
-    let grep = Command::new("grep").args(["-r", secret, "evidence"]).current_dir(folder.path()).output();
-    assert_eq!(grep.expect("grep runs").status.code(), Some(1), "no transcript holds the header's value");
-    let grep =
-        Command::new("grep").args(["-rl", "<redacted>", "evidence"]).current_dir(folder.path()).output();
-    assert_eq!(grep.expect("grep runs").status.code(), Some(0), "but the header was sent");
-}
-
-#[cfg(target_os = "linux")]
-#[test]
-fn ctrl_c_ends_every_replica_and_keeps_what_is_known() {
-    let mark = format!("CTRL_C_{}", std::process::id());
-    let folder = tempfile::tempdir().expect("a folder");
-    let run = Command::new(env!("CARGO_BIN_EXE_hubcheck"))
-        .args(["run", "--env", &format!("MARK={mark}"), "--jobs", "1"])
-        .args(["stateless-any-replica", "owner-stopped@off-sse"])
-        .current_dir(folder.path())
-        .stdin(Stdio::null())
-        .stderr(Stdio::piped())
-        .spawn()
-        .expect("hubcheck starts");
-    until("replicas run", Duration::from_secs(300), || marked(&mark) >= 4);
-    let kill = Command::new("kill").args(["-INT", &run.id().to_string()]).status();
-    assert!(kill.expect("kill runs").success());
-    let output = run.wait_with_output().expect("hubcheck ends");
-    let told = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert_eq!(output.status.code(), Some(130), "{told}");
-    assert!(told.contains("warning: interrupted; every replica was ended"), "{told}");
-    until("no replica is left", Duration::from_secs(2), || marked(&mark) == 0);
-}
-
-#[cfg(target_os = "linux")]
-#[test]
-fn a_served_hub_answers_until_ctrl_c() {
-    let mark = format!("SERVE_{}", std::process::id());
-    let listen = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a port");
-    let mut serve = Command::new(env!("CARGO_BIN_EXE_hubcheck"))
-        .args(["serve", "--listen", &listen.to_string(), "--env", &format!("MARK={mark}")])
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .expect("hubcheck starts");
-    let mut urls = BufReader::new(serve.stdout.take().expect("its output")).lines().map_while(Result::ok);
-    for path in ["/sse", "/mcp"] {
-        assert_eq!(urls.next(), Some(format!("http://{listen}{path}")));
-    }
-    let mut ready = TcpStream::connect(listen).expect("it listens");
-    ready.write_all(b"GET /readyz HTTP/1.0\r\n\r\n").expect("it reads");
-    let mut answer = String::new();
-    ready.read_to_string(&mut answer).expect("it answers");
-    assert!(answer.starts_with("HTTP/1.0 200"), "{answer}");
-    assert_eq!(told(&["serve", "--listen", &listen.to_string()]).lines().next(), Some("exit code: 2"));
-    let kill = Command::new("kill").args(["-INT", &serve.id().to_string()]).status();
-    assert!(kill.expect("kill runs").success());
-    let output = serve.wait_with_output().expect("hubcheck ends");
-    let told = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert_eq!(output.status.code(), Some(0), "{told}");
-    let connections =
-        told.lines().rev().take(2).filter_map(|line| line.rsplit(' ').next()?.parse::<u32>().ok());
-    assert_eq!(connections.sum::<u32>(), 1, "{told}");
-    until("no replica is left", Duration::from_secs(2), || marked(&mark) == 0);
-}
-
-/// Runs `hubcheck`, and shows code and both streams.
-fn told(args: &[&str]) -> String {
-    told_in(Path::new(env!("CARGO_TARGET_TMPDIR")), args)
-}
-
-fn told_in(folder: &Path, args: &[&str]) -> String {
-    let output: Output = Command::new(env!("CARGO_BIN_EXE_hubcheck"))
-        .args(args)
-        .env_remove("HUBCHECK_BACKEND")
-        .env_remove("HUBCHECK_HEADER")
-        .current_dir(folder)
-        .stdin(Stdio::null())
-        .output()
-        .expect("hubcheck starts");
-    let code = output.status.code().map_or("none".to_owned(), |code| code.to_string());
-    let (stdout, stderr) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    format!("exit code: {code}\n----- stdout -----\n{stdout}----- stderr -----\n{stderr}")
-}
-
-/// The same, and it must not take long.
-fn soon(args: &[&str]) -> String {
-    let began = Instant::now();
-    let told = told(args);
-    assert!(began.elapsed() < SOON, "it took {:?}: {told}", began.elapsed());
-    told
-}
-
-/// How many processes have this value in their environment.
-fn marked(mark: &str) -> usize {
-    let processes = std::fs::read_dir("/proc").into_iter().flatten().flatten();
-    let environs = processes.filter_map(|process| std::fs::read(process.path().join("environ")).ok());
-    let wanted = format!("MARK={mark}").into_bytes();
-    environs.filter(|environ| environ.split(|byte| *byte == 0).any(|entry| entry == wanted)).count()
-}
-
-fn until(what: &str, limit: Duration, mut holds: impl FnMut() -> bool) {
-    let began = Instant::now();
-    while !holds() {
-        assert!(began.elapsed() < limit, "{what}: not within {limit:?}");
-        // Nothing tells when a process of somebody else ends: look again soon.
-        std::thread::park_timeout(Duration::from_millis(10));
-    }
 }

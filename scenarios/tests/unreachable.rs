@@ -152,7 +152,34 @@ fn a_docker_that_is_not_there_is_told() {
     let docker = format!("unix://{}/no-docker.sock", folder.path().display());
     let told = run(folder.path(), &["run", "--backend", "kind"], &[("DOCKER_HOST", &docker)]);
     assert!(told.starts_with("exit code: 3\nerror: "), "{told}");
-    assert!(told.contains("Docker") && told.lines().count() == 2, "{told}");
+    assert!(told.contains("\n\nhint: `docker info` says") && told.lines().count() == 4, "{told}");
+}
+
+#[test]
+fn a_cluster_that_somebody_else_made_is_left_alone_and_that_is_told() {
+    let addr = server(|mut client| {
+        let mut request = [0; 4096];
+        // One request a connection: what is asked for says what is answered.
+        let length = client.read(&mut request).unwrap_or_default();
+        let asked = String::from_utf8_lossy(&request[..length]).into_owned();
+        let body = match asked.split(' ').nth(1).unwrap_or_default() {
+            path if path.contains("/containers/json") => r#"[{"Id":"n1","Labels":{}}]"#,
+            path if path.contains("/containers/n1/json") => r#"{"Id":"n1","Name":"/theirs-control-plane"}"#,
+            path if path.contains("/version") => r#"{"Version":"25.0.0","ApiVersion":"1.44"}"#,
+            path => panic!("nothing else may be asked of Docker, and nothing changed: {path}"),
+        };
+        let head = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\nconnection: close";
+        let _ = write!(client, "{head}\r\ncontent-length: {}\r\n\r\n{body}", body.len());
+    });
+    let folder = tempfile::tempdir().expect("a folder");
+    let docker = format!("tcp://{addr}");
+    let told = run(folder.path(), &["down", "--cluster", "theirs"], &[("DOCKER_HOST", &docker)]);
+    assert_snapshot!(told, @"
+    exit code: 2
+    error: there is a KIND cluster `theirs` that hubcheck did not make, which is not touched
+
+    hint: give `--cluster NAME`, one that hubcheck made or a new one
+    ");
 }
 
 const DEV: [&str; 4] = ["--kubeconfig", "config", "--context", "dev"];

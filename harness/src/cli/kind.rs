@@ -3,9 +3,12 @@
 use std::io::{self, Write};
 
 use super::bad_input::CommandError;
+use super::interrupt::Interrupts;
 use super::{KindArgs, Place, exit};
 use crate::cluster::kind::{Kind, KindError};
 use crate::run::kind_hub::{Hurry, Keep, KindHub};
+use crate::run::rig::RigError;
+use crate::run::rig::error::kind_hint;
 
 /// Makes the cluster and brings the hub's image into it.
 pub(super) fn up(args: &KindArgs) -> Result<u8, CommandError> {
@@ -13,12 +16,16 @@ pub(super) fn up(args: &KindArgs) -> Result<u8, CommandError> {
     let hub = KindHub::new(None, args.image.clone(), None, Vec::new(), run, Keep::Cluster);
     let hub = hub.map_err(|error| CommandError::usage(error.to_string()))?.on(&args.place.cluster);
     block_on(async {
+        let mut interrupts = Interrupts::heard()?;
         let prepared = tokio::select! {
-            prepared = hub.prepare(&say) => prepared.map_err(|error| CommandError::inconclusive(error.to_string())),
-            () = super::run::interrupted() => Err(interrupted()),
+            prepared = hub.prepare(&say) => prepared.map_err(|error| super::run::rig_error(RigError::from(error))),
+            () = interrupts.next() => Err(interrupted()),
         };
         // Relays are of a run; a cluster that is half made is of no use.
-        let finished = hub.finish(Hurry::No).await;
+        let finished = tokio::select! {
+            finished = hub.finish(Hurry::No) => finished,
+            () = interrupts.next() => return Err(interrupted().hint("`hubcheck down` removes what is left")),
+        };
         prepared?;
         finished.map_err(failed)?;
         let kubeconfig = Kind::kubeconfig_path(&args.place.cluster).map_err(failed)?;
@@ -30,15 +37,12 @@ pub(super) fn up(args: &KindArgs) -> Result<u8, CommandError> {
 /// Removes the cluster, and everything else of ours that nobody uses.
 pub(super) fn down(place: &Place) -> Result<u8, CommandError> {
     block_on(async {
+        let mut interrupts = Interrupts::heard()?;
         let removed = tokio::select! {
             removed = Kind::remove(&place.cluster, None) => removed,
-            () = super::run::interrupted() => return Err(interrupted()),
+            () = interrupts.next() => return Err(interrupted()),
         };
-        removed.map_err(|error| match &error {
-            KindError::InUse { .. } => CommandError::usage(error.to_string())
-                .hint("interrupt that run first; it cleans up by itself"),
-            _ => failed(error),
-        })?;
+        removed.map_err(failed)?;
         say(&format!("cluster {} and everything else of ours is gone", place.cluster));
         Ok(exit::CONFORMS)
     })
@@ -66,7 +70,11 @@ fn interrupted() -> CommandError {
 }
 
 fn failed(error: KindError) -> CommandError {
-    CommandError::inconclusive(error.to_string())
+    let code = match &error {
+        KindError::InUse { .. } | KindError::NotOurs(_) => exit::USAGE,
+        _ => exit::INCONCLUSIVE,
+    };
+    CommandError { message: error.to_string(), hint: kind_hint(&error), code }
 }
 
 fn say(line: &str) {

@@ -1,24 +1,28 @@
 //! The command `run`: from the command line to a rig, a plan, and a summary.
 
-use std::path::Path;
+mod ending;
+mod reports;
+mod rerun;
+
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use clap::ValueEnum;
 
+use self::ending::CleanedUp;
 use super::bad_input::CommandError;
+use super::interrupt::Interrupts;
 use super::{BackendArg, Expected, HubArgs, RunArgs, exit, strictness};
 use crate::check::Verdict;
 use crate::cluster::kubernetes::Context;
 use crate::cluster::local::Launch;
 use crate::cluster::manifest::Manifests;
 use crate::plan::{self, Selection, Tool, Transport};
-use crate::report::json::Json;
-use crate::report::terminal::Terminal;
-use crate::report::{About, Fan, RunEvent, Sink, Summary};
+use crate::report::console::Console;
+use crate::report::{About, RunEvent, Sink, Summary};
 use crate::run::kind_hub::{Hurry, Keep, KindHub};
 use crate::run::kube_hub::{KubeGiven, KubeHub};
-use crate::run::rig::{Hub, LocalHub, Rig, RigError};
+use crate::run::rig::{Hub, LocalHub, Rig, RigError, RunningHub};
 use crate::run::{Scenario, reference, run_cells};
 use crate::timeouts::Timeouts;
 use crate::wire::Dialect;
@@ -32,11 +36,18 @@ const JOBS_PER_CORE: usize = 2;
 /// How many cells run at once on a cluster that is not ours: others may use it.
 const JOBS_ELSEWHERE: usize = 4;
 
-/// Beyond this a cell needs more clients than an embedded cluster has addresses for: their number grows with it.
-const MOST_REPLICAS: usize = 8;
+/// Beyond this a cell that scales up needs more clients than an embedded cluster has addresses for.
+pub(super) const MOST_REPLICAS_LOCAL: usize = 8;
+
+/// Beyond this a cell that scales up needs more clients than have a relay of their own on a real cluster.
+const MOST_REPLICAS_OF_PODS: usize = 14;
 
 /// Runs cells and returns the exit code.
-pub(super) fn run(catalog: &'static [&'static Scenario], args: &RunArgs) -> Result<u8, CommandError> {
+pub(super) fn run(
+    catalog: &'static [&'static Scenario],
+    args: &RunArgs,
+    console: &Console,
+) -> Result<u8, CommandError> {
     let outlines: Vec<_> = catalog.iter().map(|scenario| scenario.outline).collect();
     let selection = Selection {
         filters: args.filters.clone(),
@@ -48,7 +59,7 @@ pub(super) fn run(catalog: &'static [&'static Scenario], args: &RunArgs) -> Resu
         .map_err(|error| CommandError::usage(error.to_string()).hint("`hubcheck list` names them all"))?;
     let expected = args.expected.as_deref().map(Expected::read).transpose()?.unwrap_or_default();
     expected.names_cells(&outlines)?;
-    let (mut sink, report_failed) = sinks(&args.report)?;
+    let (mut sink, write_errors) = reports::sinks(&args.report, console)?;
     let run_name = run_name();
     let mut rig = rig(args, &run_name)?;
     rig.strictness = strictness(args.strict);
@@ -60,7 +71,7 @@ pub(super) fn run(catalog: &'static [&'static Scenario], args: &RunArgs) -> Resu
         replicas: rig.replicas,
         run: run_name,
         notes: rig.notes(),
-        rerun: rerun(),
+        rerun: rerun::rerun(args),
     };
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
@@ -71,13 +82,14 @@ pub(super) fn run(catalog: &'static [&'static Scenario], args: &RunArgs) -> Resu
     let mut phases = Vec::new();
     let mut cells_took = Duration::ZERO;
     let finished = runtime.block_on(async {
+        let mut interrupts = Interrupts::heard()?;
         // Surveyed by itself first: what it made must be there to be ended when the run is interrupted.
         sink.event(&RunEvent::Surveying { hub: &about.hub });
         let explicit = !args.transport.is_empty();
         let wanted = if explicit { args.transport.clone() } else { Transport::ALL.to_vec() };
         let surveyed = tokio::select! {
             done = rig.survey(&wanted, explicit) => Some(done),
-            () = interrupted() => None,
+            () = interrupts.next() => None,
         };
         let rig = Arc::new(rig);
         let work = async {
@@ -92,22 +104,24 @@ pub(super) fn run(catalog: &'static [&'static Scenario], args: &RunArgs) -> Resu
         let worked = match surveyed {
             Some(Ok(())) => tokio::select! {
                 done = work => Some(done),
-                () = interrupted() => None,
+                () = interrupts.next() => None,
             },
             Some(Err(error)) => Some(Err(rig_error(error))),
             None => None,
         };
         let hurry = if worked.is_some() { Hurry::No } else { Hurry::Yes };
-        if let Err(error) = rig.finish(hurry).await {
-            tracing::warn!("cleaning up: {error}");
+        let finish = async |hurry| rig.finish(hurry).await;
+        let cleaned_up = ending::clean_up(hurry, finish, async || interrupts.next().await).await;
+        if cleaned_up == CleanedUp::Not {
+            tracing::warn!("not everything is cleaned up: {}", rig.goes_with());
         }
         phases = rig.phases();
-        worked
+        let interrupted = ending::why_interrupted(worked.is_some(), cleaned_up);
+        worked.transpose().map(|_| interrupted.map(str::to_owned))
     });
     // Whatever is still up ends with its supervisors, which see their pipes close.
     runtime.shutdown_timeout(Duration::from_millis(500));
-    let interrupted = finished.is_none().then(|| "interrupted; every replica was ended".to_owned());
-    finished.transpose()?;
+    let interrupted = finished?;
     let compared = expected.compare(&reports);
     let summary = Summary {
         reports,
@@ -119,10 +133,8 @@ pub(super) fn run(catalog: &'static [&'static Scenario], args: &RunArgs) -> Resu
         cells_took,
     };
     sink.event(&RunEvent::Finished(&summary));
-    if let Some(failed) = report_failed.and_then(|failed| failed.lock().ok()?.take()) {
-        return Err(CommandError::usage(failed));
-    }
-    Ok(if summary.interrupted.is_some() { exit::INTERRUPTED } else { exit_code(&summary) })
+    let code = if summary.interrupted.is_some() { exit::INTERRUPTED } else { exit_code(&summary) };
+    Ok(reports::code_with(code, &write_errors))
 }
 
 /// The exit code that a summary comes to.
@@ -148,13 +160,17 @@ fn exit_code(summary: &Summary) -> u8 {
 
 fn rig(args: &RunArgs, run_name: &str) -> Result<Rig, CommandError> {
     flags_fit(args)?;
-    let replicas = replica_count(args.replicas.unwrap_or(2))?;
+    let replicas = replica_count(args.replicas.unwrap_or(2), most_replicas(args))?;
     if args.jobs == Some(0) {
         return Err(CommandError::usage("`--jobs 0` runs nothing").hint("give 1 or more"));
     }
     let headers = args.header.iter().filter(|header| !header.trim().is_empty());
-    let headers = headers.map(|header| name_value("--header", header)).collect::<Result<Vec<_>, _>>()?;
-    let (url, sse_path, mcp_path) = url_and_paths(args);
+    let mut headers = headers.map(|header| name_value("--header", header)).collect::<Result<Vec<_>, _>>()?;
+    let running = args.url.as_deref().map(RunningHub::parse).transpose().map_err(rig_error)?;
+    let (sse_path, mcp_path) = paths(args, running.as_ref());
+    if !headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("authorization")) {
+        headers.extend(running.as_ref().and_then(RunningHub::authorization));
+    }
     let dialect = Dialect {
         sse_path: path_arg("--sse-path", &sse_path)?,
         mcp_path: path_arg("--mcp-path", &mcp_path)?,
@@ -163,8 +179,8 @@ fn rig(args: &RunArgs, run_name: &str) -> Result<Rig, CommandError> {
     let timeouts = Timeouts { ready: Duration::from_secs(args.hub.ready_timeout), ..Timeouts::default() };
     let tools = args.tool.iter().map(|tool| tool_name(tool)).collect::<Result<Vec<_>, _>>()?;
     let evidence = args.evidence.join(run_name);
-    let hub = match url {
-        Some(url) => Hub::Url(url),
+    let hub = match running {
+        Some(running) => Hub::Url(Box::new(running)),
         None if args.backend == BackendArg::Kind => Hub::Kind(Box::new(kind_hub(args, run_name)?)),
         None if args.backend == BackendArg::Kube => Hub::Kube(Box::new(kube_hub(args, run_name)?)),
         None => Hub::Local(Box::new(local_hub(&args.hub)?)),
@@ -205,33 +221,37 @@ fn flags_fit(args: &RunArgs) -> Result<(), CommandError> {
     }
 }
 
+/// The largest number of replicas whose clients a cell has addresses for; a hub that is running already is as it is.
+fn most_replicas(args: &RunArgs) -> Option<usize> {
+    match args.backend {
+        _ if args.url.is_some() => None,
+        BackendArg::Local => Some(MOST_REPLICAS_LOCAL),
+        BackendArg::Kind | BackendArg::Kube => Some(MOST_REPLICAS_OF_PODS),
+    }
+}
+
 /// How many replicas, if it is a number that can be run.
-pub(super) fn replica_count(replicas: usize) -> Result<usize, CommandError> {
+pub(super) fn replica_count(replicas: usize, most: Option<usize>) -> Result<usize, CommandError> {
     if replicas == 0 {
         return Err(CommandError::usage("`--replicas 0` leaves no hub to check").hint("give 1 or more"));
     }
-    if replicas > MOST_REPLICAS {
-        return Err(CommandError::usage(format!(
-            "`--replicas {replicas}` is more than the embedded cluster has addresses for"
+    match most.filter(|most| replicas > *most) {
+        Some(most) => Err(CommandError::usage(format!(
+            "`--replicas {replicas}` takes more clients than a cell has addresses for"
         ))
-        .hint(format!("give {MOST_REPLICAS} or fewer")));
+        .hint(format!("give {most} or fewer"))),
+        None => Ok(replicas),
     }
-    Ok(replicas)
 }
 
-/// A URL as users copy it leads to one transport; its path takes the place of that transport's.
-fn url_and_paths(args: &RunArgs) -> (Option<String>, String, String) {
+/// The paths of HTTP+SSE and of Streamable HTTP. A URL as users copy it leads to one transport: its path takes the place
+/// of that transport's.
+fn paths(args: &RunArgs, running: Option<&RunningHub>) -> (String, String) {
     let (sse, mcp) = (args.sse_path.clone(), args.mcp_path.clone());
-    let Some(url) = &args.url else { return (None, sse, mcp) };
-    let begin = url.find("://").map_or(0, |scheme| scheme + 3);
-    let Some(slash) = url[begin..].find('/').map(|slash| begin + slash) else {
-        return (Some(url.clone()), sse, mcp);
-    };
-    let (origin, path) = (url[..slash].to_owned(), url[slash..].to_owned());
-    match path.as_str() {
-        "/" => (Some(origin), sse, mcp),
-        path if path.trim_end_matches('/').ends_with("/sse") => (Some(origin), path.to_owned(), mcp),
-        path => (Some(origin), sse, path.to_owned()),
+    match running.and_then(RunningHub::path) {
+        Some((Transport::Sse, path)) => (path, mcp),
+        Some((Transport::Streamable | Transport::Stateless, path)) => (sse, path),
+        None => (sse, mcp),
     }
 }
 
@@ -370,88 +390,8 @@ pub(super) fn rig_error(error: RigError) -> CommandError {
 
 // === around the run ===
 
-type Failed = Arc<std::sync::Mutex<Option<String>>>;
-
-fn sinks(reports: &[String]) -> Result<(Fan, Option<Failed>), CommandError> {
-    let mut sinks: Vec<Box<dyn Sink + Send>> = vec![Box::new(Terminal::on_stderr())];
-    let mut failed = None;
-    for report in reports {
-        match report.split_once('=') {
-            Some(("json", path)) if !path.is_empty() => {
-                let folder = Path::new(path).parent().filter(|folder| !folder.as_os_str().is_empty());
-                if folder.is_some_and(|folder| !folder.is_dir()) {
-                    return Err(CommandError::usage(format!(
-                        "`--report json={path}`: its folder does not exist"
-                    )));
-                }
-                let (json, lost) = Json::new(path.into());
-                sinks.push(Box::new(json));
-                failed = Some(lost);
-            }
-            _ => {
-                return Err(CommandError::usage(format!("`--report {report}` is not known"))
-                    .hint("write `--report json=FILE`"));
-            }
-        }
-    }
-    Ok((Fan(sinks), failed))
-}
-
 /// A short name that no other run is likely to have.
 pub(super) fn run_name() -> String {
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
     format!("{:08x}", (since.as_millis() as u64 ^ (u64::from(std::process::id()) << 20)) & 0xffff_ffff)
-}
-
-/// What a rerun line begins with: this command line without its filters and without the values of headers.
-fn rerun() -> String {
-    let mut words = Vec::new();
-    let mut args = std::env::args().skip(1);
-    let from_cargo = std::env::var_os("CARGO").is_some();
-    words.push(if from_cargo { "cargo run --release --".to_owned() } else { "hubcheck".to_owned() });
-    words.extend(args.next());
-    let mut args = args.peekable();
-    while let Some(arg) = args.next() {
-        let Some(flag) = arg.strip_prefix("--") else { continue };
-        let (name, inline) =
-            flag.split_once('=').map_or((flag, None), |(name, value)| (name, Some(value.to_owned())));
-        let takes_value = !matches!(name, "shell" | "strict" | "keep");
-        let value = if takes_value { inline.or_else(|| args.next()) } else { None };
-        match (name, value) {
-            // A new run writes its own report, and runs one cell.
-            ("report" | "expected" | "transport" | "affinity", _) => {}
-            ("header", Some(value)) => {
-                let name = value.split('=').next().unwrap_or_default();
-                words.push(format!("--header {name}=<redacted>"));
-            }
-            ("env", Some(value)) => {
-                let name = value.split('=').next().unwrap_or_default();
-                words.push(format!("--env {name}=<redacted>"));
-            }
-            (_, Some(value)) => words.push(format!("--{name} {}", shell_words::quote(&value))),
-            (_, None) => words.push(format!("--{name}")),
-        }
-    }
-    words.join(" ")
-}
-
-pub(super) async fn interrupted() {
-    let ctrl_c = async {
-        if tokio::signal::ctrl_c().await.is_err() {
-            std::future::pending::<()>().await;
-        }
-    };
-    #[cfg(unix)]
-    {
-        let mut term = match tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) {
-            Ok(term) => term,
-            Err(_) => return ctrl_c.await,
-        };
-        tokio::select! {
-            () = ctrl_c => {}
-            _ = term.recv() => {}
-        }
-    }
-    #[cfg(not(unix))]
-    ctrl_c.await;
 }

@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::bad_input::CommandError;
+use super::interrupt::Interrupts;
 use super::{ServeArgs, exit, run};
 use crate::cluster::backend::Cluster;
 use crate::cluster::local::UpError;
@@ -24,8 +25,8 @@ const TELL: Duration = Duration::from_millis(100);
 
 /// Serves until it is interrupted, which is its ordinary end.
 pub(super) fn serve(args: &ServeArgs) -> Result<u8, CommandError> {
-    let replicas = run::replica_count(args.replicas)?;
-    // Tried before anything is built; the port is told again should somebody take it meanwhile.
+    let replicas = run::replica_count(args.replicas, Some(run::MOST_REPLICAS_LOCAL))?;
+    // Tried before anything is built: the balancer says so too, should somebody take the port meanwhile.
     TcpListener::bind(args.listen).map_err(|error| cannot_listen(args, &error))?;
     let dialect = Dialect {
         sse_path: run::path_arg("--sse-path", &args.sse_path)?,
@@ -40,19 +41,21 @@ pub(super) fn serve(args: &ServeArgs) -> Result<u8, CommandError> {
         .enable_all()
         .build()
         .map_err(|error| CommandError::inconclusive(format!("starting the runtime: {error}")))?;
-    let served = runtime.block_on(async {
+    let code = runtime.block_on(async {
+        let mut interrupts = Interrupts::heard()?;
+        let (cluster, recorder) = tokio::select! {
+            served = up(&mut rig, args) => served?,
+            () = interrupts.next() => return Ok(exit::INTERRUPTED),
+        };
+        told(&cluster, &recorder, &mut interrupts).await;
         tokio::select! {
-            served = up(&mut rig, args) => served.map(Some),
-            () = run::interrupted() => Ok(None),
+            () = cluster.down() => Ok(exit::CONFORMS),
+            () = interrupts.next() => Ok(exit::INTERRUPTED),
         }
     });
-    if let Ok(Some((cluster, recorder))) = served {
-        runtime.block_on(told(&cluster, &recorder, args));
-        return Ok(exit::CONFORMS);
-    }
-    // What had begun to start ends with its supervisors, which see their pipes close.
+    // What is still up ends with its supervisors, which see their pipes close.
     runtime.shutdown_timeout(Duration::from_millis(500));
-    served.map(|_| exit::INTERRUPTED)
+    code
 }
 
 /// Starts the cluster and says where it is.
@@ -74,14 +77,14 @@ async fn up(rig: &mut Rig, args: &ServeArgs) -> Result<(Cluster, Recorder), Comm
     ];
     for (_, path) in paths.iter().filter(|(is_spoken, _)| *is_spoken) {
         // Without a reader there is nobody to tell.
-        let _ = writeln!(stdout, "http://{}{path}", args.listen);
+        let _ = writeln!(stdout, "http://{}{path}", cluster.service().addr);
     }
     let _ = stdout.flush();
     Ok((cluster, recorder))
 }
 
-/// Tells what becomes of the replicas until the interrupt, ends them, and tells which had how many connections.
-async fn told(cluster: &Cluster, recorder: &Recorder, args: &ServeArgs) {
+/// Tells what becomes of the replicas until the interrupt, and then which had how many connections.
+async fn told(cluster: &Cluster, recorder: &Recorder, interrupts: &mut Interrupts) {
     say("Serving until Ctrl-C");
     let mut routed: BTreeMap<String, u64> = BTreeMap::new();
     let names = cluster.ready_replicas();
@@ -95,10 +98,10 @@ async fn told(cluster: &Cluster, recorder: &Recorder, args: &ServeArgs) {
     };
     tokio::select! {
         () = telling => {}
-        () = run::interrupted() => {}
+        () = interrupts.next() => {}
     }
     tell(recorder, &mut routed);
-    say(&format!("connections at {}:", args.listen));
+    say(&format!("connections at {}:", cluster.service().addr));
     for (replica, connections) in &routed {
         say(&format!("  {replica}  {connections}"));
     }

@@ -1,0 +1,42 @@
+//! What `--help` says below the flags.
+
+/// Below the list of commands.
+pub(super) const COMMANDS: &str = "\
+Environment:
+  HUBCHECK_LOG  What is logged, such as `harness=debug`; without it, warnings alone
+  NO_COLOR      No colours
+
+`hubcheck run --help` says what exit codes mean, and has examples.";
+
+/// Below the flags of `run`.
+pub(super) const RUN: &str = "\
+Examples:
+  hubcheck run
+      the reference hub, every cell, on this machine
+  hubcheck run --command 'python server.py --host {host} --port {port}' --transport sse
+      a hub of your own
+  hubcheck run --url https://mcp.example.com/sse --header Authorization=\"Bearer $TOKEN\"
+      a hub that is already running
+  hubcheck run --backend kind --image my-hub:1 --manifests k8s/ --report junit=hubcheck.xml routing
+      the family `routing` on a KIND cluster, with a report for CI
+
+Exit codes:
+  0    the hub conforms (there may be warnings)
+  1    it does not, or an expected failure is stale
+  2    the command line, a file or the hub's command cannot be used; a report could not be written
+  3    inconclusive: the harness or the cluster could not tell
+  4    nothing was selected, or nothing applies
+  130  interrupted
+
+The file of `--expected`:
+  [[failure]]
+  cell = \"routing/session-survives-any-replica@off-sse\"
+  reason = \"sessions are in one process's memory\"
+
+Environment:
+  HUBCHECK_BACKEND, HUBCHECK_CLUSTER, HUBCHECK_CONTEXT, HUBCHECK_HEADER  In place of their flags
+  HUBCHECK_LOG     What is logged, such as `harness=debug`; without it, warnings alone
+  KIND_NODE_IMAGE  The node image of a KIND cluster
+  DOCKER_HOST      The Docker that KIND runs on
+  KUBECONFIG       The kubeconfig of `--backend kube`, without `--kubeconfig`
+  NO_COLOR         No colours";

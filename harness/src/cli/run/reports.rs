@@ -1,0 +1,74 @@
+//! Who listens to a run, and what becomes of its exit code when a report cannot be written.
+
+use std::path::Path;
+
+use super::super::bad_input::{self, CommandError};
+use super::super::exit;
+use crate::report::console::Console;
+use crate::report::json::Json;
+use crate::report::junit::JUnit;
+use crate::report::terminal::Terminal;
+use crate::report::{Fan, Sink, WriteErrors};
+
+/// The terminal, and every report that is wanted. What goes wrong in writing them is found in the second value.
+pub(super) fn sinks(reports: &[String], console: &Console) -> Result<(Fan, WriteErrors), CommandError> {
+    let mut sinks: Vec<Box<dyn Sink + Send>> = vec![Box::new(Terminal::on_stderr(console))];
+    let errors = WriteErrors::default();
+    for report in reports {
+        sinks.push(sink(report, &errors)?);
+    }
+    Ok((Fan(sinks), errors))
+}
+
+/// Tells of every report that was not written. Whoever reads the exit code alone must not take a run for a good one
+/// whose report is missing; but that the hub does not conform, or that the run was interrupted, says more.
+pub(super) fn code_with(code: u8, errors: &WriteErrors) -> u8 {
+    let lost = errors.take();
+    for error in &lost {
+        bad_input::print(&CommandError::usage(error.clone()));
+    }
+    match code {
+        _ if lost.is_empty() => code,
+        exit::DOES_NOT_CONFORM | exit::INTERRUPTED => code,
+        _ => exit::USAGE,
+    }
+}
+
+fn sink(report: &str, errors: &WriteErrors) -> Result<Box<dyn Sink + Send>, CommandError> {
+    let unknown = || {
+        CommandError::usage(format!("`--report {report}` is not known"))
+            .hint("write `--report json=FILE` or `--report junit=FILE`")
+    };
+    let (format, path) = report.split_once('=').filter(|(_, path)| !path.is_empty()).ok_or_else(unknown)?;
+    let path = Path::new(path);
+    let sink: Box<dyn Sink + Send> = match format {
+        "json" => Box::new(Json::new(path.to_owned(), errors.clone())),
+        "junit" => Box::new(JUnit::new(path.to_owned(), errors.clone())),
+        _ => return Err(unknown()),
+    };
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    if folder.is_some_and(|folder| !folder.is_dir()) {
+        return Err(CommandError::usage(format!("`--report {report}`: its folder does not exist")));
+    }
+    Ok(sink)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lost_report_hides_no_verdict_and_is_no_success() {
+        let code = |code| {
+            let errors = WriteErrors::default();
+            errors.add(Path::new("x.json"), &std::io::Error::other("no"));
+            code_with(code, &errors)
+        };
+        assert_eq!(code(exit::CONFORMS), exit::USAGE);
+        assert_eq!(code(exit::INCONCLUSIVE), exit::USAGE);
+        assert_eq!(code(exit::NOTHING_SELECTED), exit::USAGE);
+        assert_eq!(code(exit::DOES_NOT_CONFORM), exit::DOES_NOT_CONFORM);
+        assert_eq!(code(exit::INTERRUPTED), exit::INTERRUPTED);
+        assert_eq!(code_with(exit::INCONCLUSIVE, &WriteErrors::default()), exit::INCONCLUSIVE);
+    }
+}
