@@ -3,6 +3,7 @@
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
@@ -157,7 +158,9 @@ fn a_docker_that_is_not_there_is_told() {
 
 #[test]
 fn a_cluster_that_somebody_else_made_is_left_alone_and_that_is_told() {
-    let addr = server(|mut client| {
+    let folder = tempfile::tempdir().expect("a folder");
+    let socket = folder.path().join("docker.sock");
+    docker(&socket, |mut client| {
         let mut request = [0; 4096];
         // One request a connection: what is asked for says what is answered.
         let length = client.read(&mut request).unwrap_or_default();
@@ -171,8 +174,7 @@ fn a_cluster_that_somebody_else_made_is_left_alone_and_that_is_told() {
         let head = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\nconnection: close";
         let _ = write!(client, "{head}\r\ncontent-length: {}\r\n\r\n{body}", body.len());
     });
-    let folder = tempfile::tempdir().expect("a folder");
-    let docker = format!("tcp://{addr}");
+    let docker = format!("unix://{}", socket.display());
     let told = run(folder.path(), &["down", "--cluster", "theirs"], &[("DOCKER_HOST", &docker)]);
     assert_snapshot!(told, @"
     exit code: 2
@@ -215,6 +217,12 @@ fn server(answer: impl Fn(TcpStream) + Send + Sync + 'static) -> String {
         }
     });
     addr
+}
+
+/// A Docker that does this with every connection, until the test ends.
+fn docker(socket: &Path, answer: impl Fn(UnixStream) + Send + 'static) {
+    let listener = UnixListener::bind(socket).expect("a socket");
+    thread::spawn(move || listener.incoming().flatten().for_each(answer));
 }
 
 fn told(folder: &Path, args: &[&str]) -> String {
