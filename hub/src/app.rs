@@ -84,6 +84,9 @@ async fn admit(State(app): State<Arc<App>>, request: Request<Body>, next: Next) 
     match app.origins.check(request.headers()) {
         Ok(()) => next.run(request).await,
         Err(_) if app.replica.defects.has(Defect::IgnoresOrigin) => next.run(request).await,
+        Err(_) if app.replica.defects.has(Defect::MisanswersOrigin) => {
+            reply::text(StatusCode::BAD_REQUEST, "Bad origin")
+        }
         Err(answer) => answer,
     }
 }

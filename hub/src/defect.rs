@@ -51,6 +51,8 @@ pub enum Defect {
     CrashesOnCall,
     /// `echo` appends the value of the environment variable `POSTGRES_PASSWORD`, if there is one.
     ShowsSecrets,
+    /// The hub does not declare the capability `tools`, and yet lists some.
+    HidesTools,
     /// The first tool of `tools/list` has an empty input schema.
     MisshapesTools,
     /// With each `tools/list` of a session the hub asks its client for its roots, whatever that can do.
@@ -121,6 +123,12 @@ pub enum Defect {
     ResumesAllStreams,
     /// Every stream of a session has the same event ids.
     RepeatsEventIds,
+    /// Streams of a session on `/mcp` begin without an event id.
+    PrimesNothing,
+    /// `tools/list` and `count` on `/mcp` are answered with an event stream that ends before anything came on it.
+    EndsStreamsEarly,
+    /// Progress in a session on `/mcp` goes to the stream that a GET opened.
+    ProgressAside,
     /// Answers of a session on `/mcp` go to the stream that a GET opened, too.
     BroadcastsAnswers,
     // === of 2026-07-28 (`stateless`) ===
@@ -138,6 +146,10 @@ pub enum Defect {
     MintsSessionIds,
     /// A request of 2026-07-28 with an `Mcp-Session-Id` is answered 404.
     RefusesStaleIds,
+    /// A request of 2026-07-28 with a `Last-Event-ID` is answered 400.
+    RefusesEventIds,
+    /// `/mcp` refuses `initialize` as a server of 2026-07-28 alone does, and serves requests without `MCP-Protocol-Version`.
+    ServesWithoutVersion,
     /// Headers of 2026-07-28 that say something else than the body are overlooked.
     IgnoresHeaders,
     /// An `Mcp-Name` in Base64 is compared as it is.
@@ -163,13 +175,19 @@ pub enum Defect {
     IgnoresDisconnect,
     /// A subscription begins with a notification in place of its acknowledgement.
     UnasksFirst,
+    /// A subscription tells of prompts too, whatever was subscribed to.
+    TellsSubscribersAll,
     /// Streams of subscriptions are cut when the process begins to stop.
     CutsSubscriptions,
+    /// `tools/list` of 2026-07-28 lacks a tool when its connection has carried a request before.
+    ListsLessOnReuse,
     /// A request of 2026-07-28 without `_meta` has that of the request before it on the same connection.
     RemembersConnections,
     // === of the rules that all eras share (`session`) ===
     /// A request with any `Origin` is served.
     IgnoresOrigin,
+    /// A request with an `Origin` that is not allowed is answered 400.
+    MisanswersOrigin,
     /// A request without `Origin` is answered 403.
     DemandsOrigin,
     /// A method that does not exist is answered with an empty result.
@@ -180,8 +198,18 @@ pub enum Defect {
     InventsErrorCodes,
     /// A tool that does not exist answers `done`.
     RunsUnknownTools,
+    /// `echo` without its text answers `done`.
+    AcceptsAnyArguments,
+    /// `echo` answers `?` for every character that is not ASCII.
+    AnswersInAscii,
+    /// A ping before `notifications/initialized` is answered 400.
+    DemandsInitialized,
+    /// A ping on `/mcp` is answered with more than nothing.
+    AnswersPong,
     /// A ping is answered with an error.
     FailsPings,
+    /// An `initialize` that asks for an unknown version is answered 2024-11-05.
+    OffersOldestVersion,
     /// Any protocol version that is asked for is agreed to.
     EchoesAnyVersion,
     /// An `initialize` that asks for 2025-11-25 is answered 2025-06-18; one that asks for an unknown version, 2025-11-25 as ever.

@@ -19,6 +19,7 @@ use rmcp::service::{RequestContext, SubscriptionContext};
 use rmcp::{RoleServer, ServerHandler};
 
 use crate::cli::Toolset;
+use crate::defect::Defect;
 use crate::drain::Drain;
 use crate::official::{self, Official};
 use crate::replica::Replica;
@@ -29,6 +30,7 @@ pub struct Handler {
     drain: Arc<Drain>,
     tools: Tools,
     official: Option<official::Session>,
+    hides_tools: bool,
 }
 
 impl Handler {
@@ -39,6 +41,7 @@ impl Handler {
             drain: replica.drain.clone(),
             tools: Tools::new(replica.name.clone(), replica.defects),
             official: official.map(official::Session::new),
+            hides_tools: replica.defects.has(Defect::HidesTools),
         }
     }
 
@@ -48,6 +51,7 @@ impl Handler {
             drain: self.drain.clone(),
             tools: self.tools.for_session(),
             official: self.official.as_ref().map(official::Session::for_session),
+            hides_tools: self.hides_tools,
         }
     }
 
@@ -76,6 +80,9 @@ impl ServerHandler for Handler {
         let mut info = self.tools.get_info();
         if self.official.is_some() {
             info.capabilities = official::capabilities();
+        }
+        if self.hides_tools {
+            info.capabilities.tools = None;
         }
         info
     }

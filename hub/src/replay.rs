@@ -10,7 +10,7 @@ use std::io;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use rmcp::model::ServerJsonRpcMessage;
+use rmcp::model::{ServerJsonRpcMessage, ServerNotification};
 use rmcp::transport::streamable_http_server::session::ServerSseMessage;
 use tokio::sync::Notify;
 use tokio::sync::mpsc::error::TrySendError;
@@ -33,7 +33,7 @@ pub(crate) struct Streams {
     slip: Option<Slip>,
 }
 
-/// What a defect does to a stream that is resumed.
+/// What a defect does to the streams of a session: the first three to one that is resumed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Slip {
     /// It begins one event too late.
@@ -44,6 +44,10 @@ pub(crate) enum Slip {
     Mixed,
     /// Every stream has the same event ids.
     SameIds,
+    /// They begin without an event id.
+    Unprimed,
+    /// Progress goes to the stream that a GET opened.
+    Aside,
 }
 
 #[derive(Default)]
@@ -99,7 +103,7 @@ impl Streams {
         let (sender, receiver) = channel(CHANNEL);
         all.opened += 1;
         let number = all.opened;
-        if opens == Opens::Primed {
+        if opens == Opens::Primed && self.slip != Some(Slip::Unprimed) {
             // There is room in a new channel.
             let _ = sender.try_send(event(self.name(number, 0), None));
         }
@@ -132,6 +136,8 @@ impl Streams {
 
     /// Says something on a stream, and waits until its reader has room for it. What has no reader now is kept for one that resumes.
     pub(crate) async fn say(&self, number: u32, message: ServerJsonRpcMessage, place: Place) {
+        let aside = self.listener().filter(|_| self.slip == Some(Slip::Aside) && is_progress(&message));
+        let number = aside.unwrap_or(number);
         let message = Arc::new(message);
         let Some((told, reader)) = lock(&self.all).note(number, &message, place) else { return };
         let Some(reader) = reader else { return };
@@ -167,7 +173,7 @@ impl Streams {
                 let running = all.lines.iter().rfind(|line| line.answered.is_none()).ok_or(Forgotten)?;
                 number = running.number;
             }
-            Some(Slip::Mixed) | None => {}
+            Some(Slip::Mixed | Slip::Unprimed | Slip::Aside) | None => {}
         }
         let others: Vec<_> = match self.slip {
             Some(Slip::Mixed) => all.after(0, |line| line.number != number),
@@ -313,6 +319,11 @@ impl All {
 }
 
 // === helpers ===
+
+fn is_progress(message: &ServerJsonRpcMessage) -> bool {
+    matches!(message, ServerJsonRpcMessage::Notification(notification)
+        if matches!(notification.notification, ServerNotification::ProgressNotification(_)))
+}
 
 fn event(id: String, message: Option<Arc<ServerJsonRpcMessage>>) -> ServerSseMessage {
     let mut event = ServerSseMessage::default();

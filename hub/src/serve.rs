@@ -47,7 +47,9 @@ pub async fn serve(app: Arc<App>, listener: TcpListener) {
     let router = app.clone().router();
     let connections = TaskTracker::new();
     let garbage = app.replica.defects.has(Defect::SpeaksGarbage).then(Garbage::default).map(Arc::new);
-    let remembers = app.replica.defects.has(Defect::RemembersConnections);
+    let remembers = [Defect::RemembersConnections, Defect::ListsLessOnReuse]
+        .into_iter()
+        .any(|defect| app.replica.defects.has(defect));
     let begin = |stream: TcpStream| {
         let memory = remembers.then(Remembered::default);
         let serving = connection(stream, router.clone(), closing.clone(), garbage.clone(), memory);

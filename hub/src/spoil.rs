@@ -41,6 +41,13 @@ const HERE: &[Defect] = &[
     Defect::BadJsonEndsSession,
     Defect::RefusesBatches,
     Defect::DisconnectEndsSession,
+    Defect::EndsStreamsEarly,
+    Defect::AnswersPong,
+    Defect::OffersOldestVersion,
+    Defect::RefusesEventIds,
+    Defect::ServesWithoutVersion,
+    Defect::TellsSubscribersAll,
+    Defect::ListsLessOnReuse,
     Defect::NoDiscover,
     Defect::DiscoversOtherVersions,
     Defect::NoCachingHints,
@@ -79,6 +86,8 @@ struct Asked {
     message: Option<Value>,
     /// Whether it is of 2026-07-28 or later.
     is_modern: bool,
+    /// Whether its connection has carried a request before, where that is remembered.
+    is_later: bool,
 }
 
 /// Any request on `/mcp`.
@@ -120,6 +129,7 @@ impl Asked {
             method: parts.method.clone(),
             is_modern: stated.is_some() || text(&parts.headers, VERSION).is_some_and(is_modern),
             headers: parts.headers.clone(),
+            is_later: parts.extensions.get::<Remembered>().is_some_and(Remembered::was_used),
             message,
         }
     }
@@ -139,6 +149,11 @@ impl Asked {
     /// Whether it is a request whose id is a string.
     fn has_string_id(&self) -> bool {
         self.is_request() && self.message.as_ref().is_some_and(|message| message["id"].is_string())
+    }
+
+    /// Whether it is an `initialize` that asks for another version than this.
+    fn asks_for_another(&self, version: &str) -> bool {
+        self.rpc() == "initialize" && !self.asks_for(version)
     }
 
     /// Whether it is an `initialize` that asks for this version.

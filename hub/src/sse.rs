@@ -152,6 +152,13 @@ async fn take(app: &App, session: &Arc<Session>, request: Request<Body>) -> Repl
     if is_dropped(replica.defects, which, &message) {
         return accepted();
     }
+    // The first is `initialize`.
+    if replica.defects.has(Defect::DemandsInitialized)
+        && which == 2
+        && matches!(&message, ClientJsonRpcMessage::Request(request) if matches!(request.request, ClientRequest::PingRequest(_)))
+    {
+        return reply::text(StatusCode::BAD_REQUEST, "Not initialized");
+    }
     if replica.defects.has(Defect::EarlyListEndsSession)
         && which <= 2
         && matches!(&message, ClientJsonRpcMessage::Request(request) if matches!(request.request, ClientRequest::ListToolsRequest(_)))

@@ -143,6 +143,12 @@ async fn serve(app: &App, request: Request<Body>, session: Option<Arc<Session>>)
             return answer;
         }
     };
+    if replica.defects.has(Defect::DemandsInitialized)
+        && in_use.as_ref().is_some_and(|(which, _)| *which == 1)
+        && contains(&body, b"\"ping\"")
+    {
+        return reply::text(StatusCode::BAD_REQUEST, "Not initialized");
+    }
     if replica.drain.is_closing() {
         return reply::busy(reply::STOPPING);
     }
@@ -263,6 +269,8 @@ impl SessionManager for Table {
             (Defect::ResumesEarly, Slip::Early),
             (Defect::ResumesAllStreams, Slip::Mixed),
             (Defect::RepeatsEventIds, Slip::SameIds),
+            (Defect::PrimesNothing, Slip::Unprimed),
+            (Defect::ProgressAside, Slip::Aside),
         ];
         let slip = slips.into_iter().find_map(|(defect, slip)| self.0.defects.has(defect).then_some(slip));
         let out = Out::Routes(Streams::new(slip));

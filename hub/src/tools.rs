@@ -136,7 +136,11 @@ impl Tools {
             "whoami" if shared.defects.has(Defect::HoardsConnections) => done("hub-0"),
             "whoami" => done(&*shared.name),
             "echo" => {
-                let Echo { text } = arguments(call)?;
+                let said = arguments(call);
+                if said.is_err() && shared.defects.has(Defect::AcceptsAnyArguments) {
+                    return done("done");
+                }
+                let Echo { text } = said?;
                 done(self.echoed(text))
             }
             "count" => {
@@ -235,6 +239,9 @@ impl Tools {
         if shared.defects.has(Defect::CrossesStreams) {
             let last = lock(&shared.last_echo).replace((self.instance, text.clone()));
             return last.filter(|(instance, _)| *instance != self.instance).map_or(text, |(_, other)| other);
+        }
+        if shared.defects.has(Defect::AnswersInAscii) {
+            return text.replace(|character: char| !character.is_ascii(), "?");
         }
         if shared.defects.has(Defect::ReplicaDependentAnswers) {
             return format!("{text} {}", shared.name);
@@ -390,6 +397,11 @@ impl ServerHandler for Tools {
             && request.protocol_version == ProtocolVersion::V_2025_11_25
         {
             result.protocol_version = ProtocolVersion::V_2025_06_18;
+        }
+        if self.shared.defects.has(Defect::OffersOldestVersion)
+            && result.protocol_version != request.protocol_version
+        {
+            result.protocol_version = ProtocolVersion::V_2024_11_05;
         }
         // The peer speaks the version that was agreed on, not the one it asked for.
         let mut peer = request;

@@ -11,6 +11,7 @@ use crate::app::App;
 use crate::defect::{Defect, Defects};
 use crate::lock;
 use crate::reply::Reply;
+use crate::sse::stream_reply;
 
 /// The answer as a client gets it.
 pub(super) async fn spoiled(app: &App, defects: Defects, asked: &Asked, mut reply: Reply) -> Reply {
@@ -25,6 +26,10 @@ pub(super) async fn spoiled(app: &App, defects: Defects, asked: &Asked, mut repl
         if defects.has(Defect::UnasksFirst) {
             reply = reply.map(body::without_acknowledgement);
         }
+        if defects.has(Defect::TellsSubscribersAll) {
+            let subscription = asked.message.as_ref().map_or(Value::Null, |message| message["id"].clone());
+            reply = reply.map(|inner| body::with_prompts(inner, &subscription));
+        }
         if defects.has(Defect::CutsSubscriptions) {
             reply = reply.map(|inner| body::cut_at(inner, app.replica.drain.draining().clone()));
         }
@@ -36,6 +41,32 @@ pub(super) async fn spoiled(app: &App, defects: Defects, asked: &Asked, mut repl
     if defects.has(Defect::NegotiatesDown) && asked.asks_for("2025-11-25") {
         reply =
             body::edited(reply, |message| message["result"]["protocolVersion"] = json!("2025-06-18")).await;
+    }
+    if defects.has(Defect::OffersOldestVersion) && asked.rpc() == "initialize" {
+        reply = body::edited(reply, |message| {
+            let agreed = message["result"]["protocolVersion"].as_str().unwrap_or_default();
+            if asked.asks_for_another(agreed) {
+                message["result"]["protocolVersion"] = json!("2024-11-05");
+            }
+        })
+        .await;
+    }
+    if defects.has(Defect::AnswersPong) && asked.rpc() == "ping" {
+        reply = body::edited(reply, |message| {
+            if let Some(result) = message.get_mut("result") {
+                result["pong"] = json!(true);
+            }
+        })
+        .await;
+    }
+    if defects.has(Defect::ListsLessOnReuse) && asked.is_later && asked.rpc() == "tools/list" {
+        reply = body::edited(reply, |message| {
+            drop(message.pointer_mut("/result/tools").and_then(Value::as_array_mut).and_then(Vec::pop));
+        })
+        .await;
+    }
+    if is_short && defects.has(Defect::EndsStreamsEarly) {
+        reply = stream_reply(Body::empty());
     }
     if asked.is_modern && defects.has(Defect::ManglesStringIds) && asked.has_string_id() {
         reply = body::edited(reply, |message| message["id"] = json!("another")).await;

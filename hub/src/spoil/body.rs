@@ -9,7 +9,7 @@ use bytes::Bytes;
 use futures_util::stream::{self, Stream, StreamExt};
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use http_body_util::BodyExt;
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
@@ -40,6 +40,19 @@ pub(super) fn without_acknowledgement(inner: Body) -> Body {
         )
     };
     Body::from_stream(inner.into_data_stream().map(move |data| data.map(other)))
+}
+
+/// A subscription's stream that goes on with a notification that nobody asked for.
+pub(super) fn with_prompts(inner: Body, subscription: &Value) -> Body {
+    let meta = json!({ "io.modelcontextprotocol/subscriptionId": subscription });
+    let changed = json!({ "jsonrpc": "2.0", "method": "notifications/prompts/list_changed", "params": { "_meta": meta } });
+    let more = move |data: Bytes| match String::from_utf8_lossy(&data) {
+        text if text.contains("notifications/subscriptions/acknowledged") => {
+            Bytes::from(format!("{text}data: {changed}\n\n"))
+        }
+        _ => data,
+    };
+    Body::from_stream(inner.into_data_stream().map(move |data| data.map(&more)))
 }
 
 /// A whole answer with each of its messages changed.

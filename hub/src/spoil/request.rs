@@ -1,5 +1,8 @@
 //! Requests that a defect answers by itself, or changes before they are handled.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+
 use axum::body::Body;
 use http::header::CONTENT_TYPE;
 use http::request::Parts;
@@ -12,9 +15,19 @@ use crate::defect::{Defect, Defects};
 use crate::lock;
 use crate::reply::{self, Reply};
 
-/// What the requests of one connection left behind (`remembers-connections`).
+/// What the requests of one connection left behind (`remembers-connections`, `lists-less-on-reuse`).
 #[derive(Clone, Default)]
-pub struct Remembered(std::sync::Arc<std::sync::Mutex<Option<Value>>>);
+pub struct Remembered {
+    meta: Arc<Mutex<Option<Value>>>,
+    used: Arc<AtomicBool>,
+}
+
+impl Remembered {
+    /// Whether the connection had carried a request before; it has now.
+    pub(super) fn was_used(&self) -> bool {
+        self.used.swap(true, Ordering::Relaxed)
+    }
+}
 
 /// The answer that a defect gives in place of the hub.
 pub(super) fn answered(app: &App, asked: &Asked) -> Option<Reply> {
@@ -35,6 +48,9 @@ fn answered_modern(has: &impl Fn(Defect) -> bool, asked: &Asked) -> Option<Reply
         |key: &str| asked.message.as_ref().and_then(|message| message["params"]["_meta"].get(key)).is_some();
     if has(Defect::RefusesStaleIds) && asked.header(SESSION).is_some() {
         return Some(reply::no_session());
+    }
+    if has(Defect::RefusesEventIds) && asked.header("last-event-id").is_some() {
+        return Some(reply::text(StatusCode::BAD_REQUEST, "No such event"));
     }
     if has(Defect::NoDiscover) && asked.rpc() == "server/discover" {
         return Some(refused(asked, StatusCode::NOT_FOUND, -32601, "Method not found"));
@@ -59,6 +75,10 @@ fn answered_in_session(app: &App, has: &impl Fn(Defect) -> bool, asked: &Asked) 
             true => Some(refused(asked, StatusCode::BAD_REQUEST, -32022, "Unsupported protocol version")),
             false => without_post(asked),
         };
+    }
+    if has(Defect::ServesWithoutVersion) && is_initialize {
+        let supported = format!("Unsupported protocol version: only {MODERN} is spoken here");
+        return Some(refused(asked, StatusCode::BAD_REQUEST, -32022, &supported));
     }
     if asked.is_modern {
         return None;
@@ -99,9 +119,9 @@ pub(super) fn changed(defects: Defects, asked: &Asked, parts: &mut Parts) -> Opt
     let mut message = asked.message.clone()?;
     let meta = &mut message["params"]["_meta"];
     if defects.has(Defect::RemembersConnections)
-        && let Some(Remembered(memory)) = parts.extensions.get::<Remembered>()
+        && let Some(memory) = parts.extensions.get::<Remembered>()
     {
-        let mut memory = lock(memory);
+        let mut memory = lock(&memory.meta);
         if meta.is_null() {
             *meta = memory.clone().unwrap_or_default();
         } else {
@@ -114,6 +134,9 @@ pub(super) fn changed(defects: Defects, asked: &Asked, parts: &mut Parts) -> Opt
                 meta[key] = value;
             }
         }
+    }
+    if defects.has(Defect::ServesWithoutVersion) && asked.header(VERSION).is_none() {
+        headers.insert(VERSION, HeaderValue::from_static(MODERN));
     }
     if defects.has(Defect::ServesAnyVersion) && meta[META_VERSION].as_str() == asked.header(VERSION) {
         meta[META_VERSION] = json!(MODERN);
