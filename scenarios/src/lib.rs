@@ -75,7 +75,8 @@ pub const CATALOG: &[&Scenario] = &[
     // What all eras share.
     &session::origin::ORIGIN,
     &session::requests::UNKNOWN_NAMES,
-    &session::requests::PINGS,
+    &session::arguments::ARGUMENTS,
+    &session::ping::PINGS,
     &session::requests::VERSIONS,
     &session::requests::STRING_IDS,
     &session::requests::CONCURRENT,

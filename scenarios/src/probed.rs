@@ -1,7 +1,9 @@
-//! What checks that look at probes by their name share.
+//! What scenarios that send probes share, and checks that look at them by their name.
 
 use harness::check::Judgement;
 use harness::transcript::history::History;
+use harness::wire::Raw;
+use serde_json::Value;
 
 use crate::words::reply_text;
 
@@ -15,4 +17,12 @@ pub(crate) fn each_has_result(history: &History<'_>, name: &str, expected: &str)
         }
     }
     judgement
+}
+
+/// The same request with another message.
+pub(crate) fn edited(mut raw: Raw, edit: impl FnOnce(&mut Value)) -> Raw {
+    let mut message = serde_json::from_slice(&raw.body).unwrap_or_default();
+    edit(&mut message);
+    raw.body = message.to_string().into();
+    raw
 }

@@ -1,12 +1,14 @@
 //! Family `session`: the rules that all eras share, written once for every transport.
 
 pub mod answer;
+pub mod arguments;
 pub mod cancel;
 pub mod checks;
 pub mod elsewhere;
 pub mod headers;
 pub mod idle;
 pub mod origin;
+pub mod ping;
 pub mod progress;
 pub mod requests;
 pub mod slash;

@@ -109,7 +109,8 @@ matrix! {
     // What all eras share.
     session_origin => &scenarios::session::origin::ORIGIN, [A::Any] x [Sse, Streamable, Stateless];
     session_unknown_names => &requests::UNKNOWN_NAMES, [A::Any] x [Sse, Streamable, Stateless];
-    session_ping => &requests::PINGS, [A::Any] x [Sse, Streamable];
+    session_arguments => &scenarios::session::arguments::ARGUMENTS, [A::Any] x [Sse, Streamable, Stateless];
+    session_ping => &scenarios::session::ping::PINGS, [A::Any] x [Sse, Streamable];
     session_versions => &requests::VERSIONS, [A::Any] x [Sse, Streamable];
     session_string_ids => &requests::STRING_IDS, [A::Any] x [Sse, Streamable, Stateless];
     session_concurrent => &requests::CONCURRENT, [A::Any] x [Sse, Streamable, Stateless];

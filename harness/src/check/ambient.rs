@@ -23,6 +23,7 @@ pub const CHECKS: &[&Check] = &[
     &NO_SECRET_SHOWN,
     &ASKS_WHAT_IS_DECLARED,
     &QUIET_BEFORE_INITIALIZED,
+    &TOOLS_DECLARED,
 ];
 
 /// "Result responses MUST include the same ID as the request they correspond to.", and one request has one:
@@ -30,7 +31,7 @@ pub const CHECKS: &[&Check] = &[
 pub const ONE_ANSWER: Check = Check {
     id: "one-answer",
     level: Level::Must,
-    sentence: "Result responses MUST include the same ID as the request they correspond to: one request, one answer",
+    sentence: "Result responses MUST include the same ID as the request they correspond to (one request, one answer)",
     source: "https://modelcontextprotocol.io/specification/2025-11-25/basic#responses",
     remedy: "answer a request in one place only; a replica that forwards a request must not also run it",
     transports: &[],
@@ -112,8 +113,9 @@ pub const VALID_HTTP: Check = Check {
 pub const VALID_MESSAGES: Check = Check {
     id: "valid-messages",
     level: Level::Must,
-    sentence: "each message that a server sends is valid against the JSON schema of the negotiated revision",
-    source: "https://modelcontextprotocol.io/specification/2025-11-25/schema",
+    sentence: "The full specification of the protocol is defined as a TypeScript schema. This is the source of truth for all protocol \
+               messages and structures (each message of a server is valid against the schema of the negotiated revision)",
+    source: "https://modelcontextprotocol.io/specification/2025-11-25/basic#schema",
     remedy: "build messages with an SDK of the negotiated revision; `at` names the message, `actual` the place in it",
     transports: &[],
     needs: &[],
@@ -294,8 +296,8 @@ pub const NO_SECRET_SHOWN: Check = Check {
 pub const ASKS_WHAT_IS_DECLARED: Check = Check {
     id: "asks-what-is-declared",
     level: Level::Must,
-    sentence: "Both parties MUST: Only use capabilities that were successfully negotiated: a server asks for sampling, \
-               elicitation or roots only what the client has declared",
+    sentence: "Both parties MUST: .. Only use capabilities that were successfully negotiated (a server asks for sampling, \
+               elicitation or roots only what the client has declared)",
     source: "https://modelcontextprotocol.io/specification/2025-11-25/basic/lifecycle#operation",
     remedy: "look at the capabilities of `initialize` before the client is asked",
     transports: &[Transport::Streamable],
@@ -347,6 +349,36 @@ pub const QUIET_BEFORE_INITIALIZED: Check = Check {
             });
             if !is_initialized {
                 judgement.breach("no request before `notifications/initialized`", method, at);
+            }
+        }
+        judgement
+    },
+};
+
+/// "Servers that support tools MUST declare the tools capability": <https://modelcontextprotocol.io/specification/2025-11-25/server/tools#capabilities>;
+/// every revision says it, and client SDKs do not ask for the tools of a server that does not.
+pub const TOOLS_DECLARED: Check = Check {
+    id: "tools-declared",
+    level: Level::Must,
+    sentence: "Servers that support tools MUST declare the `tools` capability",
+    source: "https://modelcontextprotocol.io/specification/2025-11-25/server/tools#capabilities",
+    remedy: "declare `tools` in the answer to `initialize`, and to `server/discover`",
+    transports: &[],
+    needs: &[],
+    judge: |history| {
+        let mut judgement = Judgement::default();
+        let of = |method: &'static str| history.calls.iter().filter(move |call| call.method == method);
+        let lists = of("tools/list").filter_map(|call| call.result()?["tools"].as_array());
+        if lists.flatten().next().is_none() {
+            return judgement;
+        }
+        for call in of("initialize").chain(of("server/discover")) {
+            let Some(capabilities) = call.result().and_then(|result| result.get("capabilities")) else {
+                continue;
+            };
+            judgement.judged();
+            if capabilities.get("tools").is_none() {
+                judgement.breach("`tools` among the capabilities", capabilities.to_string(), call.sent);
             }
         }
         judgement

@@ -168,7 +168,7 @@ pub const NEVER_ISSUED_IS_404: Check = Check {
     id: "never-issued-is-404",
     level: Level::Should,
     sentence: "When a client receives HTTP 404 in response to a request containing an MCP-Session-Id, it MUST start a \
-               new session: so 404 is what an id that was never issued should get (HTTP+SSE: any 4xx)",
+               new session (so 404 is what an id that was never issued should get; HTTP+SSE: any 4xx)",
     source: super::SPEC_SESSION,
     remedy: "hub: answer 404 instead of another error",
     transports: SESSIONS,
@@ -331,13 +331,13 @@ pub const ACCEPTED_CALLS_KEPT: Check = Check {
     },
 };
 
-/// "The server MUST NOT broadcast", and request ids are unique only within a session: payloads tell whose they are.
+/// "The server MUST send each of its JSON-RPC messages on only one of the connected streams", and request ids are unique only within a session: payloads tell whose they are.
 /// <https://modelcontextprotocol.io/specification/2025-11-25/basic/transports#multiple-connections>.
 pub const ISOLATED: Check = Check {
     id: "isolated",
     level: Level::Must,
-    sentence: "Result responses MUST include the same ID as the request they correspond to: an answer carries what its \
-               own session asked for, nothing crosses",
+    sentence: "The server MUST send each of its JSON-RPC messages on only one of the connected streams (an answer carries what its \
+               own session asked for, nothing crosses)",
     source: "https://modelcontextprotocol.io/specification/2025-11-25/basic/transports#multiple-connections",
     remedy: "hub: key everything that belongs to a request by session and request id",
     transports: &[],

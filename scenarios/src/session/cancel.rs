@@ -7,7 +7,7 @@ use harness::check::{Check, HUB_CONTRACT, Judgement, Level};
 use harness::plan::{Need, Outline, Transport};
 use harness::run::{Scenario, Setup, Stage};
 use harness::transcript::history::Exchange;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::SESSIONS;
 use crate::words::reply_text;
@@ -15,8 +15,11 @@ use crate::words::reply_text;
 /// The name of the cancellation of a call that runs.
 const CANCEL: &str = "cancellation";
 
-/// The name of the cancellation of a call that never was.
+/// The name of cancellations of a call that never was, of one that is over, and of nothing that has an id.
 const NOTHING: &str = "cancellation of nothing";
+
+/// The name of the request that is over.
+const OVER: &str = "answered before";
 
 /// The name of the request after them.
 const AFTER: &str = "after cancellations";
@@ -35,7 +38,7 @@ pub const CANCEL_RUNNING: Scenario = Scenario {
         transports: SESSIONS,
         needs: &[Need::HeldCall],
     },
-    title: "a cancellation of a call that runs, or that never was, is taken, and the session goes on",
+    title: "a cancellation of a call that runs, that is over or that never was is taken, and the session goes on",
     why: "Clients cancel when a user presses stop, and when they have waited long enough. What comes of the call differs from server \
           to server; but the next one must work.",
     spec: &[SPEC, HUB_CONTRACT],
@@ -52,6 +55,9 @@ async fn cancel(stage: &Stage) -> anyhow::Result<()> {
         return Ok(());
     };
     let session = &holder.session;
+    let over = session.raw("tools/list", json!({})).named(OVER);
+    let id_of_over = serde_json::from_slice::<Value>(&over.body).map(|message| message["id"].clone());
+    session.send(&service, over).await;
     let Some(running) = stage.hold(&holder, &service, HOLD).await else {
         return Ok(());
     };
@@ -61,8 +67,12 @@ async fn cancel(stage: &Stage) -> anyhow::Result<()> {
         // With an answer or without one, or not at all: only what comes after it is judged.
         select(running.pending.outcome().boxed(), stage.pause(PATIENCE).boxed()).await;
     }
-    let nothing = json!({ "requestId": 4711 });
-    session.send(&service, session.raw_notification("notifications/cancelled", nothing).named(NOTHING)).await;
+    for nothing in [json!(4711), id_of_over.unwrap_or_default(), json!({ "no": "id" })] {
+        let params = json!({ "requestId": nothing });
+        session
+            .send(&service, session.raw_notification("notifications/cancelled", params).named(NOTHING))
+            .await;
+    }
     stage.ask(&holder, &service, AFTER, "tools/list", json!({})).await;
     session.end(&service).await;
     Ok(())
@@ -101,12 +111,13 @@ pub const CANCEL_TAKEN: Check = Check {
     },
 };
 
-/// "Invalid cancellation notifications SHOULD be ignored: Unknown request IDs; Already completed requests":
+/// "Invalid cancellation notifications SHOULD be ignored: Unknown request IDs; Already completed requests; Malformed notifications":
 /// <https://modelcontextprotocol.io/specification/2025-11-25/basic/utilities/cancellation#error-handling>.
 pub const UNKNOWN_CANCEL_IGNORED: Check = Check {
     id: "unknown-cancel-ignored",
     level: Level::Should,
-    sentence: "Invalid cancellation notifications SHOULD be ignored: Unknown request IDs; Already completed requests",
+    sentence: "Invalid cancellation notifications SHOULD be ignored: Unknown request IDs; Already completed requests; Malformed \
+               notifications",
     source: "https://modelcontextprotocol.io/specification/2025-11-25/basic/utilities/cancellation#error-handling",
     remedy: "hub: answer 202 to the cancellation of a request that it does not know",
     transports: SESSIONS,

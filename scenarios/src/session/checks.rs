@@ -5,24 +5,24 @@ use std::collections::BTreeSet;
 use harness::check::{Check, HUB_CONTRACT, Judgement, Level};
 use harness::plan::Transport;
 use harness::transcript::What;
-use harness::transcript::history::{Call, Outcome};
+use harness::transcript::history::{Call, Exchange, History, Outcome};
 
 use super::SESSIONS;
 use super::origin::{FOREIGN, NONE};
 use super::requests::{
-    AFTER_BIG, AT_ONCE, BIG, IMPOSSIBLE, KNOWN_VERSION, NEVER, PING, SMALL, STRING_ID, UNKNOWN_METHOD,
-    UNKNOWN_TOOL,
+    AFTER_BIG, AT_ONCE, BIG, IMPOSSIBLE, KNOWN_VERSION, NEVER, SMALL, STRING_ID, UNKNOWN_METHOD, UNKNOWN_TOOL,
 };
 use crate::probed::each_has_result;
 use crate::words::reply_text;
 
 /// "Servers MUST validate the Origin header on all incoming connections to prevent DNS rebinding attacks":
-/// <https://modelcontextprotocol.io/specification/2025-11-25/basic/transports#security-warning>; 2024-11-05 says it too.
-/// With the defaults of their SDKs no server that listens on all addresses does.
+/// <https://modelcontextprotocol.io/specification/2025-11-25/basic/transports#security-warning>; 2024-11-05 says it too. Since 2025-11-25
+/// "servers MUST respond with HTTP 403 Forbidden". With the defaults of their SDKs no server that listens on all addresses does.
 pub const ORIGIN_VALIDATED: Check = Check {
     id: "origin-validated",
     level: Level::IgnoredMust,
-    sentence: "Servers MUST validate the `Origin` header on all incoming connections to prevent DNS rebinding attacks",
+    sentence: "Servers MUST validate the `Origin` header on all incoming connections to prevent DNS rebinding attacks; If the \
+               `Origin` header is present and invalid, servers MUST respond with HTTP 403 Forbidden (from 2025-11-25 on)",
     source: "https://modelcontextprotocol.io/specification/2025-11-25/basic/transports#security-warning",
     remedy: "hub: answer 403 to an `Origin` that is not allowed; SDKs expect the allowed ones to be configured",
     transports: &[],
@@ -31,7 +31,9 @@ pub const ORIGIN_VALIDATED: Check = Check {
         let mut judgement = Judgement::default();
         for exchange in history.probes(FOREIGN) {
             judgement.judged();
-            if !exchange.status().is_some_and(|status| (400..500).contains(&status)) {
+            let is_refused =
+                |status: u16| status == 403 || (400..500).contains(&status) && !demands_403(exchange);
+            if !exchange.status().is_some_and(is_refused) {
                 let method = &exchange.request.method;
                 let actual = exchange.status().map_or("no answer".to_owned(), |status| status.to_string());
                 judgement.breach(format!("403 to a {method} from http://evil.example"), actual, exchange.at);
@@ -68,12 +70,13 @@ pub const NO_ORIGIN_SERVED: Check = Check {
     },
 };
 
-/// "Either a `result` or an `error` MUST be set", and JSON-RPC has an error for what does not exist:
-/// <https://modelcontextprotocol.io/specification/2025-11-25/basic#responses>.
+/// JSON-RPC 2.0: "When a rpc call encounters an error, the Response Object MUST contain the error member":
+/// <https://www.jsonrpc.org/specification#error_object>.
 pub const UNKNOWN_METHOD_IS_ERROR: Check = Check {
     id: "unknown-method-is-error",
     level: Level::Must,
-    sentence: "a method that does not exist is answered with a JSON-RPC error that has the request's id",
+    sentence: "When a rpc call encounters an error, the Response Object MUST contain the error member (a method that does not exist is \
+               one, and the error has the request's id)",
     source: "https://www.jsonrpc.org/specification#error_object",
     remedy: "hub: answer an unknown method with the error -32601",
     transports: &[],
@@ -175,19 +178,6 @@ pub const ERROR_CODES_DEFINED: Check = Check {
     },
 };
 
-/// "The receiver MUST respond promptly with an empty response":
-/// <https://modelcontextprotocol.io/specification/2025-11-25/basic/utilities/ping#behavior-requirements>.
-pub const PING_ANSWERED: Check = Check {
-    id: "ping-answered",
-    level: Level::Must,
-    sentence: "The receiver MUST respond promptly with an empty response",
-    source: "https://modelcontextprotocol.io/specification/2025-11-25/basic/utilities/ping#behavior-requirements",
-    remedy: "hub: answer `ping` with an empty result",
-    transports: SESSIONS,
-    needs: &[],
-    judge: |history| each_has_result(history, PING, "an empty result"),
-};
-
 /// "Otherwise, the server MUST respond with another protocol version it supports.":
 /// <https://modelcontextprotocol.io/specification/2025-11-25/basic/lifecycle#version-negotiation>. An error is as clear.
 pub const VERSION_NEGOTIATED: Check = Check {
@@ -226,16 +216,39 @@ pub const KNOWN_VERSION_KEPT: Check = Check {
     needs: &[],
     judge: |history| {
         let mut judgement = Judgement::default();
-        let answered = |call: &Call<'_>| call.result()?["protocolVersion"].as_str().map(str::to_owned);
-        let calls = || history.probed_calls(IMPOSSIBLE).chain(history.probed_calls(KNOWN_VERSION));
-        let offered: BTreeSet<String> = calls().filter_map(answered).collect();
+        let offered = offered(history);
         for call in history.probed_calls(KNOWN_VERSION) {
             judgement.judged();
             let asked = call.params["protocolVersion"].as_str().unwrap_or_default();
-            if let Some(version) =
-                answered(call).filter(|version| version != asked && offered.contains(asked))
+            if let Some(version) = agreed(call).filter(|version| *version != asked && offered.contains(asked))
             {
                 judgement.breach(format!("{asked}, which it speaks"), version, call.sent);
+            }
+        }
+        judgement
+    },
+};
+
+/// "This SHOULD be the latest version supported by the server.", of the version that is offered in place of an unknown one:
+/// <https://modelcontextprotocol.io/specification/2025-11-25/basic/lifecycle#version-negotiation>. It supports what it has offered.
+pub const LATEST_VERSION_OFFERED: Check = Check {
+    id: "latest-version-offered",
+    level: Level::Should,
+    sentence: "Otherwise, the server MUST respond with another protocol version it supports. This SHOULD be the latest version \
+               supported by the server",
+    source: "https://modelcontextprotocol.io/specification/2025-11-25/basic/lifecycle#version-negotiation",
+    remedy: "hub: answer an unknown version with the latest that it speaks",
+    transports: SESSIONS,
+    needs: &[],
+    judge: |history| {
+        let mut judgement = Judgement::default();
+        let offered = offered(history);
+        let latest = offered.last().copied().unwrap_or_default();
+        for call in history.probed_calls(IMPOSSIBLE) {
+            judgement.judged();
+            // Whether the impossible one is agreed to is another check's business.
+            if let Some(version) = agreed(call).filter(|version| *version != NEVER && *version < latest) {
+                judgement.breach(format!("{latest}, which it speaks"), version, call.sent);
             }
         }
         judgement
@@ -256,12 +269,13 @@ pub const STRING_ID_ANSWERED: Check = Check {
     judge: |history| each_has_result(history, STRING_ID, "a result with the same string as id"),
 };
 
-/// "Responses MUST include the same ID as the request they correspond to.", in whatever order:
+/// "Result responses MUST include the same ID as the request they correspond to.", in whatever order:
 /// <https://modelcontextprotocol.io/specification/2025-11-25/basic#responses>.
 pub const AT_ONCE_ANSWERED: Check = Check {
     id: "at-once-answered",
     level: Level::Must,
-    sentence: "each of 50 requests in flight at once gets the answer with its own id, in whatever order",
+    sentence: "Result responses MUST include the same ID as the request they correspond to (each of 50 requests in flight at once gets \
+               its own, in whatever order)",
     source: "https://modelcontextprotocol.io/specification/2025-11-25/basic#responses",
     remedy: "hub: keep requests of one session apart by their ids, and bound their number above 50",
     transports: &[],
@@ -333,3 +347,21 @@ pub const BIG_BODY_SURVIVED: Check = Check {
     needs: &[],
     judge: |history| each_has_result(history, AFTER_BIG, "a result of the next request"),
 };
+
+// === helpers ===
+
+/// Whether the revision of a request says which status an `Origin` that is not allowed gets.
+fn demands_403(exchange: &Exchange<'_>) -> bool {
+    exchange.request.header("mcp-protocol-version").is_some_and(|version| version >= "2025-11-25")
+}
+
+/// The version that an answer to `initialize` agrees on.
+fn agreed<'c>(call: &'c Call<'_>) -> Option<&'c str> {
+    call.result()?["protocolVersion"].as_str()
+}
+
+/// The versions that a server has agreed on, whatever it was asked for.
+fn offered<'h>(history: &'h History<'_>) -> BTreeSet<&'h str> {
+    let calls = history.probed_calls(IMPOSSIBLE).chain(history.probed_calls(KNOWN_VERSION));
+    calls.filter_map(|call| agreed(call)).collect()
+}

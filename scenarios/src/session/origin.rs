@@ -35,8 +35,13 @@ async fn origins(stage: &Stage) -> anyhow::Result<()> {
     };
     list(&holder, &service, NONE, None).await;
     list(&holder, &service, FOREIGN, Some("http://evil.example")).await;
-    if stage.transport() == Transport::Sse {
-        let get = holder.client.get(Transport::Sse).named(FOREIGN).with("origin", "http://evil.example");
+    let get = match stage.transport() {
+        Transport::Sse => Some(holder.client.get(Transport::Sse)),
+        Transport::Streamable => Some(holder.session.raw_get()),
+        Transport::Stateless => None,
+    };
+    if let Some(get) = get {
+        let get = get.named(FOREIGN).with("origin", "http://evil.example");
         holder.client.exchange(&service, get).await;
     }
     holder.session.end(&service).await;

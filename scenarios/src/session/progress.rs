@@ -11,9 +11,13 @@ use harness::wire::Progress;
 use serde_json::json;
 
 use super::EVERY_TRANSPORT;
+use crate::probed::edited;
 
 /// The name of calls that ask for progress.
 const COUNTED: &str = "counted";
+
+/// A token that is no number.
+const TOKEN: &str = "hubcheck-token";
 
 /// The name of a call that takes its time.
 const SLOW: &str = "slow";
@@ -38,7 +42,12 @@ pub const PROGRESS: Scenario = Scenario {
     remedy: "hub: report progress with the token of the request, never less than before, and not after the answer",
     guide: None,
     setup: Setup::ONE_REPLICA,
-    checks: &[&checks::PROGRESS_GROWS, &checks::PROGRESS_TOKENS_KNOWN, &checks::PROGRESS_UNBUFFERED],
+    checks: &[
+        &checks::PROGRESS_GROWS,
+        &checks::PROGRESS_TOKENS_KNOWN,
+        &checks::PROGRESS_ON_ITS_STREAM,
+        &checks::PROGRESS_UNBUFFERED,
+    ],
     drive: |stage| count(stage).boxed(),
 };
 
@@ -48,11 +57,18 @@ async fn count(stage: &Stage) -> anyhow::Result<()> {
         return Ok(());
     };
     let session = &holder.session;
+    // What belongs to a call has its own stream, whatever else is open.
+    session.listen(&service).await;
     let calls = [4, 3].map(|n| {
         let call = stage.tool_call(Tool::Count, &json!({ "n": n, "interval_ms": 20 }));
         session.send(&service, session.raw_asking("tools/call", call, Progress::Asked).named(COUNTED))
     });
     join_all(calls).await;
+    let named = stage.tool_call(Tool::Count, &json!({ "n": 2, "interval_ms": 20 }));
+    let named = session.raw_asking("tools/call", named, Progress::Asked).named(COUNTED);
+    session
+        .send(&service, edited(named, |message| message["params"]["_meta"]["progressToken"] = json!(TOKEN)))
+        .await;
     let params = json!({ "n": TOLD, "interval_ms": BETWEEN_TOLD.as_millis() });
     let call = session.raw_asking("tools/call", stage.tool_call(Tool::Count, &params), Progress::Asked);
     session.send(&service, call.named(SLOW)).await;

@@ -10,8 +10,6 @@ use serde_json::{Value, json};
 
 use super::{EVERY_TRANSPORT, SESSIONS, checks};
 
-/// The name of a ping.
-pub(super) const PING: &str = "ping";
 /// The name of a request of a method that there is not.
 pub(super) const UNKNOWN_METHOD: &str = "unknown method";
 /// The name of a call of a tool that there is not.
@@ -59,19 +57,6 @@ pub const UNKNOWN_NAMES: Scenario = Scenario {
     drive: |stage| unknown_names(stage).boxed(),
 };
 
-/// A ping is answered.
-pub const PINGS: Scenario = Scenario {
-    outline: Outline { id: "session/ping", affinities: &[], transports: SESSIONS, needs: &[] },
-    title: "a ping is answered",
-    why: "Clients take a ping that is not answered for a dead connection.",
-    spec: &["https://modelcontextprotocol.io/specification/2025-11-25/basic/utilities/ping"],
-    remedy: "hub: answer `ping` with an empty result",
-    guide: None,
-    setup: Setup::ONE_REPLICA,
-    checks: &[&checks::PING_ANSWERED],
-    drive: |stage| ping(stage).boxed(),
-};
-
 /// An id may be a string.
 pub const STRING_IDS: Scenario = Scenario {
     outline: Outline { id: "session/string-ids", affinities: &[], transports: EVERY_TRANSPORT, needs: &[] },
@@ -95,7 +80,7 @@ pub const VERSIONS: Scenario = Scenario {
     remedy: "hub: answer `initialize` with the version that was asked for where it speaks that, else with the latest that it speaks",
     guide: None,
     setup: Setup::ONE_REPLICA,
-    checks: &[&checks::VERSION_NEGOTIATED, &checks::KNOWN_VERSION_KEPT],
+    checks: &[&checks::VERSION_NEGOTIATED, &checks::KNOWN_VERSION_KEPT, &checks::LATEST_VERSION_OFFERED],
     drive: |stage| versions(stage).boxed(),
 };
 
@@ -133,16 +118,6 @@ async fn unknown_names(stage: &Stage) -> anyhow::Result<()> {
     stage.ask(&holder, &service, UNKNOWN_METHOD, "hubcheck/no-such-method", json!({})).await;
     let call = json!({ "name": "hubcheck-no-such-tool", "arguments": {} });
     stage.ask(&holder, &service, UNKNOWN_TOOL, "tools/call", call).await;
-    holder.session.end(&service).await;
-    Ok(())
-}
-
-async fn ping(stage: &Stage) -> anyhow::Result<()> {
-    let service = stage.service();
-    let Some(holder) = stage.open("a", &service).await else {
-        return Ok(());
-    };
-    stage.ask(&holder, &service, PING, "ping", Value::Null).await;
     holder.session.end(&service).await;
     Ok(())
 }

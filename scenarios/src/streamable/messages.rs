@@ -32,6 +32,7 @@ pub const MESSAGES: Scenario = Scenario {
         &checks::NOTIFICATION_IS_202,
         &checks::ACCEPTED_WITHOUT_BODY,
         &checks::REQUEST_ANSWER_TYPE,
+        &checks::REQUEST_ANSWERED,
         &checks::STREAM_ENDS_AFTER_ANSWER,
     ],
     drive: |stage| messages(stage).boxed(),

@@ -50,7 +50,13 @@ pub const RESUME_ELSEWHERE: Scenario = Scenario {
              or give no event ids",
     guide: None,
     setup: Setup::ORDINARY,
-    checks: &[&RESUME_LOSES_NOTHING, &RESUME_REPEATS_NOTHING, &RESUME_KEEPS_TO_ITS_STREAM, &EVENT_IDS_UNIQUE],
+    checks: &[
+        &RESUME_LOSES_NOTHING,
+        &RESUME_REPEATS_NOTHING,
+        &RESUME_KEEPS_TO_ITS_STREAM,
+        &EVENT_IDS_UNIQUE,
+        &STREAM_PRIMED,
+    ],
     drive: |stage| resume(stage).boxed(),
 };
 
@@ -207,6 +213,37 @@ pub const EVENT_IDS_UNIQUE: Check = Check {
                     format!("{id} again"),
                     *at,
                 );
+            }
+        }
+        judgement
+    },
+};
+
+/// "The server SHOULD immediately send an SSE event consisting of an event ID and an empty data field in order to prime the client to
+/// reconnect", from 2025-11-25 on: <https://modelcontextprotocol.io/specification/2025-11-25/basic/transports#sending-messages-to-the-server>.
+/// Asked of servers that give event ids: without any there is nothing to reconnect to.
+pub const STREAM_PRIMED: Check = Check {
+    id: "stream-primed",
+    level: Level::Should,
+    sentence: "The server SHOULD immediately send an SSE event consisting of an event ID and an empty `data` field in order to prime \
+               the client to reconnect",
+    source: super::SPEC_SENDING,
+    remedy: "hub: begin the stream of a request with an event that is an id alone, for clients that negotiated 2025-11-25",
+    transports: STREAMABLE,
+    needs: &[],
+    judge: |history| {
+        let mut judgement = Judgement::default();
+        let calls = history.probed_calls(WHOLE).chain(history.probed_calls(CUT));
+        for exchange in calls.filter_map(|call| history.exchanges.get(&call.exchange)) {
+            judgement.judged();
+            let is_primed_here = exchange
+                .request
+                .header("mcp-protocol-version")
+                .is_some_and(|version| version >= "2025-11-25");
+            let Some((at, first)) = exchange.frames.first().filter(|_| is_primed_here) else { continue };
+            let is_empty = first.data.as_deref().is_none_or(str::is_empty);
+            if first.id.is_none() || !is_empty {
+                judgement.breach("an event that is an id alone", format!("event {:?} first", first.id), *at);
             }
         }
         judgement

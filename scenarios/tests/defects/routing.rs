@@ -50,6 +50,8 @@ pub(crate) const ROWS: &[Row] = &[
         &["no-unexplained-restart", "calls-answered"],
     ),
     ("shows-secrets", "wrong-replica-answers-fast@sse", &["no-secret-shown"]),
+    ("hides-tools", "session/origin@sse", &["tools-declared"]),
+    ("hides-tools", "session/origin@streamable", &["tools-declared"]),
     ("misshapes-tools", "session/origin@sse", &["valid-messages"]),
     ("misshapes-tools", "session/origin@streamable", &["valid-messages"]),
     ("misshapes-tools", "session/origin@stateless", &["valid-messages"]),

@@ -39,7 +39,6 @@ pub(crate) const REASONS: &[Reason] = &[
         "the stream of an HTTP+SSE session is a connection to its owner, and ends with that one's process whatever a hub does",
         &[("orphans-told", "sse")],
     ),
-    ("progress with a token of no call has no stream to go to", &[("progress-tokens-known", "streamable")]),
     (
         "all that is asked there is an answer after the silence, as of every call; the end of a stream is another check's business",
         &[("idle-stream-survives", "streamable")],

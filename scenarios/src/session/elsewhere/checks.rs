@@ -43,8 +43,8 @@ pub const STRAYS_TREATED_ALIKE: Check = Check {
 pub const CANCEL_REACHES_OWNER: Check = Check {
     id: "cancel-reaches-owner",
     level: Level::Should,
-    sentence: "Receivers of cancellation notifications SHOULD: Stop processing the cancelled request; a replica that accepts \
-               one for a call of another replica passes it on",
+    sentence: "Receivers of cancellation notifications SHOULD: Stop processing the cancelled request (a replica that accepts \
+               one for a call of another replica passes it on)",
     source: "https://modelcontextprotocol.io/specification/2025-11-25/basic/utilities/cancellation#behavior-requirements",
     remedy: "hub: forward notifications to the owner as requests are, or refuse them with 404",
     transports: SESSIONS,

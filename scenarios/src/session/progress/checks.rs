@@ -3,13 +3,22 @@
 use std::collections::BTreeMap;
 
 use harness::check::{Check, HUB_CONTRACT, Judgement, Level};
+use harness::plan::Transport;
 use harness::transcript::history::{At, History};
 use serde_json::Value;
 
 use super::{BETWEEN_TOLD, COUNTED, SLOW};
 
-/// Where progress is specified.
-const SPEC: &str = "https://modelcontextprotocol.io/specification/2025-11-25/basic/utilities/progress";
+/// Where the values of progress are specified.
+const SPEC_FLOW: &str =
+    "https://modelcontextprotocol.io/specification/2025-11-25/basic/utilities/progress#progress-flow";
+
+/// Where its tokens are specified.
+const SPEC_TOKENS: &str =
+    "https://modelcontextprotocol.io/specification/2025-11-25/basic/utilities/progress#behavior-requirements";
+
+/// Where the streams that it comes on are specified.
+const SPEC_STREAMS: &str = "https://modelcontextprotocol.io/specification/2025-11-25/basic/transports#sending-messages-to-the-server";
 
 /// "The progress value MUST increase with each notification, even if the total is unknown.":
 /// <https://modelcontextprotocol.io/specification/2025-11-25/basic/utilities/progress#progress-flow>; of 2024-11-05 too.
@@ -17,7 +26,7 @@ pub const PROGRESS_GROWS: Check = Check {
     id: "progress-grows",
     level: Level::Must,
     sentence: "The `progress` value MUST increase with each notification, even if the total is unknown",
-    source: SPEC,
+    source: SPEC_FLOW,
     remedy: "hub: report what is done so far, never less or the same",
     transports: &[],
     needs: &[],
@@ -47,22 +56,54 @@ pub const PROGRESS_TOKENS_KNOWN: Check = Check {
     id: "progress-tokens-known",
     level: Level::Must,
     sentence: "Progress notifications MUST only reference tokens that: Were provided in an active request; Are associated \
-               with an in-progress operation; progress notifications MUST stop after completion",
-    source: SPEC,
+               with an in-progress operation; Progress notifications MUST stop after completion",
+    source: SPEC_TOKENS,
     remedy: "hub: report progress with the token of the request, and not after its answer",
     transports: &[],
     needs: &[],
     judge: |history| {
         let mut judgement = Judgement::default();
         history.probed_calls(COUNTED).for_each(|_| judgement.judged());
-        for (at, _, progress) in told(history) {
+        for (at, stream, progress) in told(history) {
             let token = &progress["progressToken"];
             let is_of = |call: &harness::transcript::history::Call<'_>| {
-                let answered = call.answers.first().is_some_and(|(answered, _)| *answered < at);
+                // Which of two streams is read first is chance.
+                let is_ordered =
+                    history.transport() != Some(Transport::Streamable) || call.exchange.0 == stream;
+                let answered = is_ordered && call.answers.first().is_some_and(|(answered, _)| *answered < at);
                 call.params.pointer("/_meta/progressToken") == Some(token) && call.sent < at && !answered
             };
             if !history.calls.iter().any(is_of) {
                 judgement.breach("progress of a call that runs", format!("token {token}"), at);
+            }
+        }
+        judgement
+    },
+};
+
+/// "The server MAY send JSON-RPC requests and notifications before sending the JSON-RPC response. These messages SHOULD relate to the
+/// originating client request.", and those on the stream of a GET "SHOULD be unrelated to any concurrently-running JSON-RPC request":
+/// <https://modelcontextprotocol.io/specification/2025-11-25/basic/transports#sending-messages-to-the-server>.
+pub const PROGRESS_ON_ITS_STREAM: Check = Check {
+    id: "progress-on-its-stream",
+    level: Level::Should,
+    sentence: "The server MAY send JSON-RPC requests and notifications before sending the JSON-RPC response. These messages SHOULD \
+               relate to the originating client request (and come on its stream)",
+    source: SPEC_STREAMS,
+    remedy: "hub: send what belongs to a request on the stream of its POST, not on that of the session's GET",
+    transports: &[Transport::Streamable],
+    needs: &[],
+    judge: |history| {
+        let mut judgement = Judgement::default();
+        history.probed_calls(COUNTED).for_each(|_| judgement.judged());
+        for (at, stream, progress) in told(history) {
+            let token = &progress["progressToken"];
+            let of =
+                history.calls.iter().find(|call| call.params.pointer("/_meta/progressToken") == Some(token));
+            // Progress of no call is another check's business.
+            if let Some(call) = of.filter(|call| call.exchange.0 != stream) {
+                let expected = format!("progress {token} on the stream of request {}", call.id);
+                judgement.breach(expected, "it on another stream", at);
             }
         }
         judgement

@@ -76,9 +76,36 @@ pub const REQUEST_ANSWER_TYPE: Check = Check {
         let mut judgement = Judgement::default();
         for exchange in history.probes(REQUEST) {
             judgement.judged();
-            let media = exchange.media_type();
-            if !matches!(media.as_deref(), Some("text/event-stream" | "application/json")) {
+            if !is_readable(exchange) {
                 judgement.breach("text/event-stream or application/json", answer_text(exchange), exchange.at);
+            }
+        }
+        judgement
+    },
+};
+
+/// JSON-RPC 2.0: "When a rpc call is made, the Server MUST reply with a Response":
+/// <https://www.jsonrpc.org/specification#response_object>; of a stream the transports say that it "SHOULD eventually include a JSON-RPC
+/// response", since from 2025-11-25 on a server may close the connection of one that can be resumed.
+pub const REQUEST_ANSWERED: Check = Check {
+    id: "request-answered",
+    level: Level::Must,
+    sentence: "When a rpc call is made, the Server MUST reply with a Response (in the body of its POST, or on its stream)",
+    source: "https://www.jsonrpc.org/specification#response_object",
+    remedy: "hub: end the stream of a request after its answer, not before",
+    transports: BOTH,
+    needs: &[],
+    judge: |history| {
+        let mut judgement = Judgement::default();
+        for call in history.probed_calls(REQUEST) {
+            judgement.judged();
+            let Some(exchange) = history.exchanges.get(&call.exchange) else { continue };
+            let goes_on_elsewhere = history.transport() == Some(Transport::Streamable)
+                && exchange.frames.iter().any(|(_, frame)| frame.id.is_some());
+            // What can be read as neither is another check's business.
+            if call.answers.is_empty() && !goes_on_elsewhere && is_readable(exchange) {
+                let expected = format!("an answer to {}", call.method);
+                judgement.breach(expected, reply_text(history, call), call.sent);
             }
         }
         judgement
@@ -184,6 +211,11 @@ pub const BATCH_ANSWERED: Check = Check {
 };
 
 // === helpers ===
+
+/// Whether an answer has one of the media types that clients read.
+fn is_readable(exchange: &Exchange<'_>) -> bool {
+    matches!(exchange.media_type().as_deref(), Some("text/event-stream" | "application/json"))
+}
 
 /// Whether the hub agreed to the revision that has batches.
 fn negotiated_batches(history: &History<'_>) -> bool {

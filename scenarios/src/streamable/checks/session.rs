@@ -102,9 +102,9 @@ pub const MISSING_ID_IS_400: Check = Check {
 /// not: <https://modelcontextprotocol.io/specification/2025-11-25/basic/transports#session-management>.
 pub const DELETE_ANSWERED: Check = Check {
     id: "delete-answered",
-    level: Level::Must,
-    sentence: "Clients that no longer need a particular session SHOULD send an HTTP DELETE to the MCP endpoint; the server \
-               MAY respond to this request with HTTP 405 Method Not Allowed",
+    level: Level::Contract,
+    sentence: "The server MAY respond to this request with HTTP 405 Method Not Allowed (a DELETE is answered, and not with 5xx: the \
+               session ends, or the client is told that it does not)",
     source: SPEC_SESSION,
     remedy: "hub: end the session and answer 2xx, or answer 405",
     transports: STREAMABLE,
@@ -154,7 +154,7 @@ pub const ABSENT_VERSION_SERVED: Check = Check {
     id: "absent-version-served",
     level: Level::Should,
     sentence: "if the server does not receive an MCP-Protocol-Version header, and has no other way to identify the \
-               version, the server SHOULD assume protocol version 2025-03-26",
+               version .. the server SHOULD assume protocol version 2025-03-26",
     source: SPEC_VERSION,
     remedy: "hub: serve a request without `MCP-Protocol-Version` as its session's revision, or as 2025-03-26",
     transports: STREAMABLE,
