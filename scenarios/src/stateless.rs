@@ -7,11 +7,10 @@ pub mod discover;
 pub mod headers;
 pub mod listen;
 pub mod methods;
+mod older;
 pub mod streams;
 
 use harness::plan::Transport;
-use harness::wire::Raw;
-use serde_json::Value;
 
 /// The transport of this family.
 const STATELESS: &[Transport] = &[Transport::Stateless];
@@ -39,11 +38,3 @@ const SPEC_STATELESS: &str = "https://modelcontextprotocol.io/specification/2026
 
 /// What a server of this revision alone makes of what older clients send.
 const SPEC_EARLIER: &str = "https://modelcontextprotocol.io/specification/2026-07-28/basic/transports/streamable-http#earlier-streamable-http-revisions";
-
-/// The same request with another message.
-fn edited(mut raw: Raw, edit: impl FnOnce(&mut Value)) -> Raw {
-    let mut message = serde_json::from_slice(&raw.body).unwrap_or_default();
-    edit(&mut message);
-    raw.body = message.to_string().into();
-    raw
-}

@@ -5,7 +5,8 @@ use harness::plan::Outline;
 use harness::run::{Scenario, Setup, Stage};
 use serde_json::json;
 
-use super::{SPEC_STATELESS, STATELESS, checks, edited};
+use super::{SPEC_STATELESS, STATELESS, checks};
+use crate::probed::edited;
 
 /// The name of requests of two clients in turn on one connection.
 pub(super) const COMPLETE: &str = "complete";
@@ -22,7 +23,7 @@ pub const CONNECTION: Scenario = Scenario {
     remedy: "hub: take version, client and capabilities from the request's own `_meta`; keep nothing per connection",
     guide: None,
     setup: Setup::ONE_REPLICA,
-    checks: &[&checks::CONNECTION_FORGETS],
+    checks: &[&checks::CONNECTION_FORGETS, &checks::LIST_NOT_OF_CONNECTION],
     drive: |stage| share(stage).boxed(),
 };
 

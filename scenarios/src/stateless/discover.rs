@@ -19,6 +19,9 @@ pub(super) const CALL: &str = "call";
 /// The name of a request with the session id of an older client.
 pub(super) const STALE: &str = "stale session id";
 
+/// The name of a request that would go on with a stream.
+pub(super) const STALE_EVENT: &str = "stale event id";
+
 /// A server tells its versions, and each result what it is, who made it and how long it holds.
 pub const DISCOVERED: Scenario = Scenario {
     outline: Outline { id: "stateless/discover", affinities: &[], transports: STATELESS, needs: &[] },
@@ -41,6 +44,7 @@ pub const DISCOVERED: Scenario = Scenario {
         &checks::SERVER_NAMED,
         &checks::NO_SESSION_MINTED,
         &checks::STALE_ID_IGNORED,
+        &checks::STALE_EVENT_ID_IGNORED,
     ],
     drive: |stage| discover(stage).boxed(),
 };
@@ -59,6 +63,8 @@ async fn discover(stage: &Stage) -> anyhow::Result<()> {
     let session = &holder.session;
     let stale = "5ca1ab1e5ca1ab1e5ca1ab1e5ca1ab1e";
     let request = session.raw("tools/list", json!({})).with("mcp-session-id", stale).named(STALE);
+    session.send(&service, request).await;
+    let request = session.raw("tools/list", json!({})).with("last-event-id", "1-1").named(STALE_EVENT);
     session.send(&service, request).await;
     Ok(())
 }

@@ -6,10 +6,14 @@ use harness::run::{Scenario, Setup, Stage};
 use harness::wire::{Raw, in_base64};
 use serde_json::{Value, json};
 
-use super::{SPEC_META, SPEC_VALIDATION, SPEC_VERSION, STATELESS, checks, edited};
+use super::{SPEC_META, SPEC_VALIDATION, SPEC_VERSION, STATELESS, checks, older};
+use crate::probed::edited;
 
 /// The name of requests whose headers say something else than their body.
 pub(super) const MISMATCH: &str = "mismatch";
+
+/// The name of a request that says its version in its body alone.
+pub(super) const VERSIONLESS: &str = "no version header";
 
 /// The name of a request whose `Mcp-Name` is in Base64.
 pub(super) const ENCODED: &str = "encoded name";
@@ -46,6 +50,7 @@ pub const METADATA: Scenario = Scenario {
         &checks::ENCODED_NAME_SERVED,
         &checks::UNKNOWN_VERSION_REFUSED,
         &checks::INCOMPLETE_META_REFUSED,
+        &checks::ABSENT_VERSION_REFUSED,
         &checks::CLIENT_INFO_OPTIONAL,
     ],
     drive: |stage| probe(stage).boxed(),
@@ -64,6 +69,7 @@ async fn probe(stage: &Stage) -> anyhow::Result<()> {
         edited(list(), |message| message["params"]["_meta"][META_VERSION] = json!("2025-11-25"))
             .named(MISMATCH),
         of_version(list(), NEVER).named(UNKNOWN_VERSION),
+        list().without("mcp-protocol-version").named(VERSIONLESS),
         edited(list(), |message| {
             drop(message["params"].as_object_mut().and_then(|params| params.remove("_meta")))
         })
@@ -84,6 +90,7 @@ async fn probe(stage: &Stage) -> anyhow::Result<()> {
     for request in requests {
         session.send(&service, request).await;
     }
+    older::come(stage, &holder, &service).await;
     Ok(())
 }
 

@@ -3,16 +3,13 @@
 use futures_util::future::FutureExt;
 use harness::plan::{Outline, Transport};
 use harness::run::{Scenario, Setup, Stage};
-use harness::wire::{Raw, initialize_asking};
+use harness::wire::Raw;
 use serde_json::json;
 
-use super::{REVISION, SPEC_EARLIER, SPEC_VERSION, STATELESS, checks};
+use super::{REVISION, SPEC_EARLIER, SPEC_VERSION, STATELESS, checks, older};
 
 /// The name of requests of methods that there are none.
 pub(super) const UNKNOWN: &str = "unknown method";
-
-/// The name of an `initialize` as older clients send it: tells whether the server speaks older revisions too.
-pub(super) const OLDER: &str = "older client";
 
 /// The name of the other HTTP methods of older revisions.
 pub(super) const REMOVED: &str = "removed";
@@ -27,7 +24,7 @@ pub const METHODS: Scenario = Scenario {
     remedy: "hub: answer 404 with JSON-RPC error -32601 to a method that it does not have",
     guide: None,
     setup: Setup::ONE_REPLICA,
-    checks: &[&checks::UNKNOWN_METHOD_IS_404, &checks::REMOVED_METHODS_ARE_405],
+    checks: &[&checks::UNKNOWN_METHOD_IS_404, &checks::REMOVED_METHODS_ARE_405, &checks::OLDER_CLIENT_TOLD],
     drive: |stage| methods(stage).boxed(),
 };
 
@@ -40,19 +37,11 @@ async fn methods(stage: &Stage) -> anyhow::Result<()> {
         stage.ask(&holder, &service, UNKNOWN, method, json!({})).await;
     }
     let client = &holder.client;
-    if let Ok(older) = client.begin(Transport::Streamable, &service, |get| get).await {
-        let initialize = older.raw("initialize", initialize_asking("2025-11-25")).named(OLDER);
-        let answer = client.exchange(&service, initialize).await;
-        if let Some(id) = answer.header("mcp-session-id") {
-            let session = older.with_id(id.to_owned());
-            stage.opened(client, &session);
-            session.end(&service).await;
-        }
-        let get = client.get(Transport::Stateless).with("mcp-protocol-version", REVISION).named(REMOVED);
-        let delete = Raw { method: "DELETE".to_owned(), ..get.clone() };
-        for request in [get, delete] {
-            client.exchange(&service, request).await;
-        }
+    older::come(stage, &holder, &service).await;
+    let get = client.get(Transport::Stateless).with("mcp-protocol-version", REVISION).named(REMOVED);
+    let delete = Raw { method: "DELETE".to_owned(), ..get.clone() };
+    for request in [get, delete] {
+        client.exchange(&service, request).await;
     }
     Ok(())
 }

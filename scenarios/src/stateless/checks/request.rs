@@ -1,19 +1,20 @@
 //! Which requests are served, and how the others are refused.
 
 use harness::check::{Check, Judgement, Level};
-use harness::transcript::history::{Exchange, Outcome};
+use harness::transcript::history::{Exchange, History, Outcome};
 use serde_json::Value;
 
 use super::super::connection::{BARE, COMPLETE};
-use super::super::discover::STALE;
-use super::super::headers::{ANONYMOUS, ENCODED, INCOMPLETE, MISMATCH, UNKNOWN_VERSION};
-use super::super::methods::{OLDER, REMOVED, UNKNOWN};
+use super::super::discover::{STALE, STALE_EVENT};
+use super::super::headers::{ANONYMOUS, ENCODED, INCOMPLETE, MISMATCH, UNKNOWN_VERSION, VERSIONLESS};
+use super::super::methods::{REMOVED, UNKNOWN};
+use super::super::older::OLDER;
 use super::super::{
     REVISION, SPEC_EARLIER, SPEC_META, SPEC_STATELESS, SPEC_VALIDATION, SPEC_VERSION, STATELESS,
 };
 use super::refused_with;
 use crate::streamable::checks::{answer_text, has_result};
-use crate::words::reply_text;
+use crate::words::{body_text, reply_text};
 
 /// "When rejecting a request due to header validation failure, servers MUST return HTTP status 400 Bad Request and MUST
 /// include a JSON-RPC error response using the following error code: -32020":
@@ -23,7 +24,7 @@ pub const MISMATCH_REFUSED: Check = Check {
     level: Level::Must,
     sentence: "Servers that process the request body MUST reject requests where the values specified in the headers do \
                not match the corresponding values in the request body; servers MUST return HTTP status 400 Bad Request \
-               and MUST include a JSON-RPC error response: -32020 HeaderMismatch",
+               and MUST include a JSON-RPC error response using the following error code: -32020 (HeaderMismatch)",
     source: SPEC_VALIDATION,
     remedy: "hub: compare `MCP-Protocol-Version`, `Mcp-Method` and `Mcp-Name` with the body before anything is done",
     transports: STATELESS,
@@ -60,8 +61,8 @@ pub const ENCODED_NAME_SERVED: Check = Check {
 pub const UNKNOWN_VERSION_REFUSED: Check = Check {
     id: "unknown-version-refused",
     level: Level::Must,
-    sentence: "If the server does not implement the requested protocol version, it MUST respond with 400 Bad Request and \
-               an UnsupportedProtocolVersionError (-32022) listing its supported versions",
+    sentence: "If the server does not implement the requested protocol version .., it MUST respond with 400 Bad Request and \
+               an UnsupportedProtocolVersionError listing its supported versions (-32022)",
     source: SPEC_VERSION,
     remedy: "hub: answer -32022 with `data.supported`; clients choose from it",
     transports: STATELESS,
@@ -149,11 +150,8 @@ pub const REMOVED_METHODS_ARE_405: Check = Check {
     needs: &[],
     judge: |history| {
         let mut judgement = Judgement::default();
-        let initialises = |exchange: &Exchange<'_>| {
-            exchange.messages().iter().any(|(_, message)| message.get("result").is_some())
-        };
         // A server that speaks older revisions too has its own use for both.
-        let speaks_older = history.probes(OLDER).any(initialises);
+        let speaks_older = history.probes(OLDER).any(|exchange| agreed(exchange).is_some());
         for exchange in history.probes(REMOVED) {
             judgement.judged();
             if !speaks_older && exchange.status() != Some(405) {
@@ -175,12 +173,47 @@ pub const STALE_ID_IGNORED: Check = Check {
     remedy: "hub: look at the request's version before looking for a session",
     transports: STATELESS,
     needs: &[],
+    judge: |history| each_answered(history, STALE),
+};
+
+/// "A Last-Event-ID header: ignore it; streams are not resumable.":
+/// <https://modelcontextprotocol.io/specification/2026-07-28/basic/transports/streamable-http#earlier-streamable-http-revisions>.
+pub const STALE_EVENT_ID_IGNORED: Check = Check {
+    id: "stale-event-id-ignored",
+    level: Level::Should,
+    sentence: "A `Last-Event-ID` header: ignore it; streams are not resumable",
+    source: SPEC_EARLIER,
+    remedy: "hub: look at the request's version before looking for a stream to go on with",
+    transports: STATELESS,
+    needs: &[],
+    judge: |history| each_answered(history, STALE_EVENT),
+};
+
+/// "This set MAY be empty and MAY change over time .., but MUST NOT vary per-connection or as a side effect of other requests on the
+/// connection.": <https://modelcontextprotocol.io/specification/2026-07-28/server/tools#capabilities>.
+pub const LIST_NOT_OF_CONNECTION: Check = Check {
+    id: "list-not-of-connection",
+    level: Level::Must,
+    sentence: "Servers that declare the `tools` capability MUST respond to `tools/list` requests with the set of tools currently \
+               available to the requesting client. This set .. MUST NOT vary per-connection or as a side effect of other requests on \
+               the connection",
+    source: "https://modelcontextprotocol.io/specification/2026-07-28/server/tools#capabilities",
+    remedy: "hub: list tools from what all connections share",
+    transports: STATELESS,
+    needs: &[],
     judge: |history| {
         let mut judgement = Judgement::default();
-        for call in history.probed_calls(STALE) {
+        let mut first: Option<&Value> = None;
+        for call in history.probed_calls(COMPLETE) {
             judgement.judged();
-            if !matches!(call.outcome, Outcome::Answered { .. }) {
-                judgement.breach("an answer", reply_text(history, call), call.sent);
+            // Whether there is a list at all is another check's business.
+            let Some(tools) = call.result().and_then(|result| result.get("tools")) else { continue };
+            if *first.get_or_insert(tools) != tools {
+                judgement.breach(
+                    "the tools that the first request was told of",
+                    tools.to_string(),
+                    call.sent,
+                );
             }
         }
         judgement
@@ -215,3 +248,84 @@ pub const CONNECTION_FORGETS: Check = Check {
         judgement
     },
 };
+
+/// "A server that supports clients implementing protocol versions earlier than 2025-06-18 .. MAY treat a request that omits the header as
+/// protocol version 2025-03-26. A server that does not support such clients MUST reject a request without the header":
+/// <https://modelcontextprotocol.io/specification/2026-07-28/basic/transports/streamable-http#protocol-version-header>.
+pub const ABSENT_VERSION_REFUSED: Check = Check {
+    id: "absent-version-refused",
+    level: Level::Must,
+    sentence: "A server that does not support such clients (of versions earlier than 2025-06-18) MUST reject a request without the \
+               header (400 with -32020 HeaderMismatch)",
+    source: SPEC_VERSION,
+    remedy: "hub: demand `MCP-Protocol-Version`, unless clients of 2025-03-26 are served",
+    transports: STATELESS,
+    needs: &[],
+    judge: |history| {
+        let older: Vec<_> = history.probes(OLDER).collect();
+        if older.iter().any(|exchange| agreed(exchange).is_some_and(|version| *version < *FIRST_WITH_HEADER))
+        {
+            let mut judgement = Judgement::default();
+            history.probes(VERSIONLESS).for_each(|_| judgement.judged());
+            return judgement;
+        }
+        refused_with(history, VERSIONLESS, 400, -32020)
+    },
+};
+
+/// "A server that supports only modern versions SHOULD name the protocol versions it supports in any error it returns to an initialize
+/// request, on any transport":
+/// <https://modelcontextprotocol.io/specification/2026-07-28/basic/versioning#backward-compatibility-with-initialization-based-versions>.
+pub const OLDER_CLIENT_TOLD: Check = Check {
+    id: "older-client-told",
+    level: Level::Should,
+    sentence: "A server that supports only modern versions SHOULD name the protocol versions it supports in any error it returns to an \
+               `initialize` request, on any transport",
+    source: "https://modelcontextprotocol.io/specification/2026-07-28/basic/versioning#backward-compatibility-with-initialization-based-versions",
+    remedy: "hub: say `2026-07-28` in the error that older clients get: it may be all that their users see",
+    transports: STATELESS,
+    needs: &[],
+    judge: |history| {
+        let mut judgement = Judgement::default();
+        for exchange in history.probes(OLDER) {
+            judgement.judged();
+            if agreed(exchange).is_none() && !says(exchange, REVISION) {
+                judgement.breach(
+                    format!("an error that names {REVISION}"),
+                    answer_text(exchange),
+                    exchange.at,
+                );
+            }
+        }
+        judgement
+    },
+};
+
+// === helpers ===
+
+/// The first revision that has `MCP-Protocol-Version`.
+const FIRST_WITH_HEADER: &str = "2025-06-18";
+
+/// Every call that was probed under this name has an answer.
+fn each_answered(history: &History<'_>, probe: &str) -> Judgement {
+    let mut judgement = Judgement::default();
+    for call in history.probed_calls(probe) {
+        judgement.judged();
+        if !matches!(call.outcome, Outcome::Answered { .. }) {
+            judgement.breach("an answer", reply_text(history, call), call.sent);
+        }
+    }
+    judgement
+}
+
+/// The version that an answer to `initialize` agrees on.
+fn agreed(exchange: &Exchange<'_>) -> Option<String> {
+    let messages = exchange.messages();
+    messages.iter().find_map(|(_, message)| Some(message["result"]["protocolVersion"].as_str()?.to_owned()))
+}
+
+/// Whether a word is anywhere in the body of an answer.
+fn says(exchange: &Exchange<'_>, word: &str) -> bool {
+    let whole = exchange.body.is_some_and(|(_, body)| body_text(body).contains(word));
+    whole || exchange.messages().iter().any(|(_, message)| message.to_string().contains(word))
+}

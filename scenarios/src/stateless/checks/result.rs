@@ -115,7 +115,7 @@ pub const RESULT_TYPED: Check = Check {
 pub const SERVER_NAMED: Check = Check {
     id: "server-named",
     level: Level::Should,
-    sentence: "Servers SHOULD include the following field in every result's `_meta`, unless specifically configured not \
+    sentence: "Servers SHOULD include the following .. field in every result's `_meta`, unless specifically configured not \
                to do so, to identify themselves without relying on any prior connection state: \
                `io.modelcontextprotocol/serverInfo`",
     source: SPEC_META,

@@ -12,9 +12,17 @@ use super::error_code;
 use crate::streamable::checks::answer_text;
 use crate::words::reply_text;
 
-/// Where subscriptions are specified.
-const SPEC_SUBSCRIPTIONS: &str =
-    "https://modelcontextprotocol.io/specification/2026-07-28/basic/patterns/subscriptions";
+/// Where it is specified what a subscription brings.
+const SPEC_FILTER: &str =
+    "https://modelcontextprotocol.io/specification/2026-07-28/basic/patterns/subscriptions#opening-a-stream";
+
+/// Where it is specified how a subscription begins.
+const SPEC_ACKNOWLEDGED: &str =
+    "https://modelcontextprotocol.io/specification/2026-07-28/basic/patterns/subscriptions#acknowledgment";
+
+/// Where it is specified how a subscription ends.
+const SPEC_CLOSURE: &str =
+    "https://modelcontextprotocol.io/specification/2026-07-28/basic/patterns/subscriptions#graceful-closure";
 
 /// The key that says which subscription a message belongs to.
 const SUBSCRIPTION: &str = "io.modelcontextprotocol/subscriptionId";
@@ -31,7 +39,7 @@ pub const BUFFERING_OFF: Check = Check {
     needs: &[],
     judge: |history| {
         let mut judgement = Judgement::default();
-        for exchange in streams(history) {
+        for exchange in streams(history).chain(history.probes(LISTEN)) {
             judgement.judged();
             let Some(head) = exchange.head.filter(|_| exchange.is_event_stream()) else { continue };
             if !head.header("x-accel-buffering").is_some_and(|value| value.trim().eq_ignore_ascii_case("no"))
@@ -77,8 +85,8 @@ pub const NO_SERVER_REQUESTS: Check = Check {
 pub const NOTHING_UNASKED: Check = Check {
     id: "nothing-unasked",
     level: Level::Must,
-    sentence: "These notifications MUST relate to the originating client request; servers MUST NOT emit \
-               `notifications/message` for requests that did not include `io.modelcontextprotocol/logLevel`",
+    sentence: "These notifications MUST relate to the originating client request; The server MUST NOT emit `notifications/message` \
+               for a request that does not include this field (`io.modelcontextprotocol/logLevel`, server/utilities/logging)",
     source: SPEC_RECEIVING,
     remedy: "hub: send progress only for the request's own token, and log lines only when its `_meta` asks for them",
     transports: STATELESS,
@@ -110,7 +118,7 @@ pub const NOTHING_UNASKED: Check = Check {
 pub const CLOSE_STOPS_WORK: Check = Check {
     id: "close-stops-work",
     level: Level::Must,
-    sentence: "Closing the SSE response stream MUST be treated by the server as cancellation of that request. The server \
+    sentence: "Closing the SSE response stream MUST be treated by the server as cancellation of that request .. The server \
                SHOULD stop work on the cancelled request as soon as practical",
     source: "https://modelcontextprotocol.io/specification/2026-07-28/basic/transports/streamable-http#cancellation",
     remedy: "hub: cancel the tool when the connection of its request closes",
@@ -137,8 +145,8 @@ pub const LISTEN_ACKNOWLEDGED: Check = Check {
     id: "listen-acknowledged",
     level: Level::Must,
     sentence: "The server MUST send `notifications/subscriptions/acknowledged` as the first message carrying the \
-               subscription's ID in `_meta`, and MUST NOT send any notification on the subscription before it",
-    source: SPEC_SUBSCRIPTIONS,
+               subscription's ID in `_meta` .., and MUST NOT send any notification on the subscription before it",
+    source: SPEC_ACKNOWLEDGED,
     remedy: "hub: acknowledge a subscription before it is connected to anything that changes; 404 with -32601 where there \
              are none",
     transports: STATELESS,
@@ -168,8 +176,30 @@ pub const LISTEN_ACKNOWLEDGED: Check = Check {
                         *at,
                     );
                 }
-                let kind = message["method"].as_str().unwrap_or_default();
-                if kind.ends_with("_changed") && kind != "notifications/tools/list_changed" {
+            }
+        }
+        judgement
+    },
+};
+
+/// "The server MUST NOT send notification types the client has not explicitly requested.", and what belongs to a request flows "only on
+/// the response stream of the request": <https://modelcontextprotocol.io/specification/2026-07-28/basic/patterns/subscriptions#opening-a-stream>.
+pub const LISTEN_KEEPS_TO_FILTER: Check = Check {
+    id: "listen-keeps-to-filter",
+    level: Level::Must,
+    sentence: "The server MUST NOT send notification types the client has not explicitly requested",
+    source: SPEC_FILTER,
+    remedy: "hub: send on a subscription what its filter names, and what belongs to a call on the stream of that call",
+    transports: STATELESS,
+    needs: &[],
+    judge: |history| {
+        let mut judgement = Judgement::default();
+        for exchange in history.probes(LISTEN) {
+            judgement.judged();
+            for (at, message) in &exchange.messages() {
+                let kind = message["method"].as_str().filter(|_| message.get("id").is_none());
+                let Some(kind) = kind else { continue };
+                if !MAY_COME.contains(&kind) {
                     judgement.breach("only what was subscribed to", kind, *at);
                 }
             }
@@ -186,7 +216,7 @@ pub const LISTEN_ENDS_WELL: Check = Check {
     level: Level::Should,
     sentence: "When the server ends a subscription on its own initiative (for example, during shutdown), it SHOULD respond \
                to the original `subscriptions/listen` request with a completion result before closing the stream",
-    source: SPEC_SUBSCRIPTIONS,
+    source: SPEC_CLOSURE,
     remedy: "hub: on SIGTERM answer each open subscription, then close its stream",
     transports: STATELESS,
     needs: &[],
@@ -210,6 +240,13 @@ pub const LISTEN_ENDS_WELL: Check = Check {
 };
 
 // === helpers ===
+
+/// What may be said on a subscription to changes of the list of tools.
+const MAY_COME: [&str; 3] = [
+    "notifications/subscriptions/acknowledged",
+    "notifications/tools/list_changed",
+    "notifications/cancelled",
+];
 
 /// The answers to the calls that tell of their progress.
 fn streams<'h, 't>(history: &'h History<'t>) -> impl Iterator<Item = &'h Exchange<'t>> {
