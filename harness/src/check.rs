@@ -41,6 +41,22 @@ pub const NO_LUCK: f64 = 1e-6;
 /// The source of a rule that no specification states, but every user of a hub relies on.
 pub const HUB_CONTRACT: &str = "hub contract";
 
+/// A rule for servers that no check enforces.
+#[derive(Clone, Copy, Debug)]
+pub struct Unchecked {
+    /// The sentence, quoted, or what is left open.
+    pub rule: &'static str,
+    /// Where the sentence stands: a link, or [`SILENT`].
+    pub source: &'static str,
+    /// Why it is not checked.
+    pub why: &'static str,
+    /// The ids of the checks that come nearest.
+    pub nearest: &'static [&'static str],
+}
+
+/// The source of what no specification decides.
+pub const SILENT: &str = "silent";
+
 /// How much a breach weighs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]

@@ -18,7 +18,7 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::check::Strictness;
+use crate::check::{Strictness, Unchecked};
 use crate::cluster::supervisor;
 use crate::plan::{Affinity, Transport};
 use crate::report::console::Console;
@@ -284,8 +284,8 @@ pub(crate) enum BackendArg {
     Kube,
 }
 
-/// Runs `hubcheck` with this catalogue.
-pub fn main(catalog: &'static [&'static Scenario]) -> ExitCode {
+/// Runs `hubcheck` with this catalogue, and with what its checks leave out.
+pub fn main(catalog: &'static [&'static Scenario], unchecked: &[Unchecked]) -> ExitCode {
     // The supervisor must stay small and synchronous: it is told apart before anything else is set up.
     let mut args = std::env::args_os().skip(1);
     if args.next().is_some_and(|command| command == "supervise") {
@@ -301,7 +301,7 @@ pub fn main(catalog: &'static [&'static Scenario]) -> ExitCode {
             return ExitCode::from(code);
         }
     };
-    match warnings::show(console.clone()).and_then(|()| execute(cli.command, catalog, &console)) {
+    match warnings::show(console.clone()).and_then(|()| execute(cli.command, catalog, unchecked, &console)) {
         Ok(code) => ExitCode::from(code),
         Err(error) => {
             bad_input::print(&error);
@@ -313,6 +313,7 @@ pub fn main(catalog: &'static [&'static Scenario]) -> ExitCode {
 fn execute(
     command: Command,
     catalog: &'static [&'static Scenario],
+    unchecked: &[Unchecked],
     console: &Console,
 ) -> Result<u8, CommandError> {
     match command {
@@ -320,7 +321,7 @@ fn execute(
         Command::Serve(args) => serve::serve(&args),
         Command::Up(args) => kind::up(&args),
         Command::Down(place) => kind::down(&place),
-        Command::List(args) if args.markdown => catalogue::markdown(catalog),
+        Command::List(args) if args.markdown => catalogue::markdown(catalog, unchecked),
         Command::List(args) => explain::list(catalog, &args.filters, args.family.as_deref(), args.cells),
         Command::Explain { scenario } => explain::explain(catalog, &scenario),
         Command::Check { transcript, strict } => explain::check(catalog, &transcript, strictness(strict)),

@@ -7,9 +7,12 @@ pub mod session;
 pub mod sse;
 pub mod stateless;
 pub mod streamable;
+mod unchecked;
 mod words;
 
 use harness::run::Scenario;
+
+pub use unchecked::UNCHECKED;
 
 /// Every scenario, in the order of reports. Listed by hand: a test holds it against the families' own lists.
 pub const CATALOG: &[&Scenario] = &[

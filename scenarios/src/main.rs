@@ -3,5 +3,5 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    harness::cli::main(scenarios::CATALOG)
+    harness::cli::main(scenarios::CATALOG, scenarios::UNCHECKED)
 }

@@ -54,6 +54,18 @@ fn the_table_of_the_catalogue_is_current() {
 }
 
 #[test]
+fn what_is_not_checked_names_checks_that_there_are() {
+    let of_scenarios = scenarios::CATALOG.iter().flat_map(|scenario| scenario.checks.iter());
+    let known: Vec<&str> =
+        of_scenarios.chain(harness::check::ambient::CHECKS).map(|check| check.id).collect();
+    for unchecked in scenarios::UNCHECKED {
+        for id in unchecked.nearest {
+            assert!(known.contains(id), "there is no check `{id}`: {}", unchecked.rule);
+        }
+    }
+}
+
+#[test]
 fn explain_says_what_why_which_rule_and_what_mends_it() {
     for scenario in scenarios::CATALOG {
         let told = told(&["explain", scenario.outline.id]);
