@@ -100,7 +100,15 @@ fn credentials(value: &str) -> impl Iterator<Item = &str> {
 
 #[cfg(test)]
 mod tests {
+    use std::path::PathBuf;
+
     use super::*;
+    use crate::cluster::kubernetes::Context;
+    use crate::run::kind_hub::{Keep, KindHub};
+    use crate::run::kube_hub::{KubeGiven, KubeHub};
+    use crate::run::rig::{Hub, LocalHub, Rig};
+    use crate::timeouts::Timeouts;
+    use crate::wire::Dialect;
 
     fn values(secrets: &[Secret]) -> Vec<&str> {
         secrets.iter().map(|secret| secret.value.as_str()).collect()
@@ -109,6 +117,29 @@ mod tests {
     fn of_env(name: &str, value: &str) -> Vec<String> {
         let secrets = secret_env(&[(name.to_owned(), value.to_owned())]);
         secrets.into_iter().map(|secret| secret.value).collect()
+    }
+
+    #[test]
+    fn a_secret_variable_is_one_on_every_backend() {
+        let env = vec![("OPENAI_API_KEY".to_owned(), "hush-hush".to_owned())];
+        let context = Context { kubeconfig: None, name: "dev".to_owned() };
+        let given = KubeGiven {
+            context,
+            manifests: None,
+            image: None,
+            relay_image: None,
+            ready_path: None,
+            env: env.clone(),
+        };
+        let run = || "run".to_owned();
+        let kind = KindHub::new(None, None, None, env.clone(), run(), Keep::Found).expect("a hub");
+        let kube = KubeHub::new(given, run()).expect("a hub");
+        let local = LocalHub::new(None, None, Vec::new(), None, env, PathBuf::new()).expect("a hub");
+        for hub in [Hub::Local(Box::new(local)), Hub::Kind(Box::new(kind)), Hub::Kube(Box::new(kube))] {
+            let rig = Rig::new(hub, 2, Dialect::default(), Timeouts::default(), Vec::new(), PathBuf::new());
+            let rig = rig.expect("a rig");
+            assert!(values(&rig.secrets()).contains(&"hush-hush"), "{}", rig.backend_name());
+        }
     }
 
     #[test]
