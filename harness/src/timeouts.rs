@@ -2,6 +2,18 @@
 
 use std::time::Duration;
 
+/// The first event of an HTTP+SSE stream comes within this, from the request on (contract: a hub that is ready answers).
+pub const FIRST_EVENT: Duration = Duration::from_secs(10);
+
+/// Any answer to a request, a JSON-RPC answer or an HTTP error, comes within this (contract); later counts as silence.
+pub const ANSWER: Duration = Duration::from_secs(5);
+
+/// A stream or call whose replica went ends within this (contract).
+pub const ORPHAN_NOTICED: Duration = Duration::from_secs(2);
+
+/// What a scheduler and a busy machine may add to a limit before it counts as broken.
+pub const SLACK: Duration = Duration::from_millis(500);
+
 /// How long things may take. What a check demands of a hub and what our own patience is are different fields.
 #[derive(Clone, Debug)]
 pub struct Timeouts {
@@ -34,9 +46,9 @@ impl Default for Timeouts {
     fn default() -> Self {
         Self {
             connect: Duration::from_secs(2),
-            first_event: Duration::from_secs(10),
-            answer: Duration::from_secs(5),
-            orphan_noticed: Duration::from_secs(2),
+            first_event: FIRST_EVENT,
+            answer: ANSWER,
+            orphan_noticed: ORPHAN_NOTICED,
             slack: Duration::from_secs(2),
             held_call: Duration::from_secs(10),
             ready: Duration::from_secs(60),

@@ -230,6 +230,8 @@ pub enum Defect {
     CancelEndsSession,
     /// In each session the 20th message is accepted and dropped.
     DropsInCrowd,
+    /// While a process has more than 10 sessions, every message after the first of each is accepted and dropped.
+    MuteInThrong,
     /// A body of more than 16 kB and less than 100 kB is answered 413.
     SmallBodiesOnly,
     /// A POST on `/messages` with a body of more than 500 kB is answered 202 and dropped.

@@ -22,11 +22,11 @@ use tokio_util::sync::WaitForCancellationFutureOwned;
 
 use crate::app::App;
 use crate::body;
-use crate::defect::{Defect, Defects};
+use crate::defect::Defect;
 use crate::drain::Call;
 use crate::forward::MARK;
 use crate::handler::Handler;
-use crate::replica::Place;
+use crate::replica::{Place, Replica};
 use crate::reply::{self, Reply};
 use crate::session::{CHANNEL, Frame, Out, Pending, Refused, Session, Sessions, Tamper};
 use crate::session_id::is_plausible;
@@ -149,7 +149,7 @@ async fn take(app: &App, session: &Arc<Session>, request: Request<Body>) -> Repl
             return reply::text(StatusCode::BAD_REQUEST, format!("Could not parse message: {error}"));
         }
     };
-    if is_dropped(replica.defects, which, &message) {
+    if is_dropped(replica, which, &message) {
         return accepted();
     }
     // The first is `initialize`.
@@ -172,12 +172,18 @@ async fn take(app: &App, session: &Arc<Session>, request: Request<Body>) -> Repl
     }
 }
 
-/// Whether a defect drops the `which`th message of a session.
-fn is_dropped(defects: Defects, which: usize, message: &ClientJsonRpcMessage) -> bool {
+/// Whether a defect drops the `which`th message of a session, over any transport.
+pub(crate) fn is_unheard(replica: &Replica, which: usize) -> bool {
+    (replica.defects.has(Defect::DropsInCrowd) && which == 20)
+        || (replica.defects.has(Defect::MuteInThrong) && which > 1 && replica.sessions.count() > 10)
+}
+
+/// Whether a defect drops this message, the `which`th of its session.
+fn is_dropped(replica: &Replica, which: usize, message: &ClientJsonRpcMessage) -> bool {
     let initializes = matches!(message, ClientJsonRpcMessage::Request(request)
         if matches!(request.request, ClientRequest::InitializeRequest(_)));
-    (defects.has(Defect::DropsFirstMessage) && which == 1 && !initializes)
-        || (defects.has(Defect::DropsInCrowd) && which == 20)
+    (replica.defects.has(Defect::DropsFirstMessage) && which == 1 && !initializes)
+        || is_unheard(replica, which)
 }
 
 /// Whether the body is declared as JSON, with or without parameters.

@@ -33,6 +33,7 @@ use crate::replay::{Slip, Streams};
 use crate::replica::{Place, Replica};
 use crate::reply::{self, Reply};
 use crate::session::{CHANNEL, Out, Pending, Pipe, Refused, Session, Tamper};
+use crate::sse::is_unheard;
 use crate::sse::{KEEP_ALIVE, is_json, stream_reply};
 
 const SESSION: &str = "mcp-session-id";
@@ -123,10 +124,7 @@ async fn serve(app: &App, request: Request<Body>, session: Option<Arc<Session>>)
         return reply::no_session();
     }
     let resumes = request.headers().contains_key(LAST_EVENT_ID);
-    if method == Method::POST
-        && replica.defects.has(Defect::DropsInCrowd)
-        && in_use.as_ref().is_some_and(|(which, _)| *which == 20)
-    {
+    if method == Method::POST && in_use.as_ref().is_some_and(|(which, _)| is_unheard(replica, *which)) {
         return stream_reply(Body::empty());
     }
     if method == Method::GET && !resumes && session.as_ref().is_some_and(has_open_stream) {

@@ -408,9 +408,9 @@ fn asked_on(history: &History<'_>, exchange: &Exchange<'_>) -> BTreeSet<String> 
         if call.client != exchange.request.client {
             return false;
         }
-        // A GET stream of Streamable HTTP carries no answers, but a resumed one may: any call of the session.
+        // A GET stream of Streamable HTTP carries no answers, but one that is resumed may: any call of the session.
         call.exchange == exchange.id
-            || exchange.request.method == "GET"
+            || (exchange.request.method == "GET" && exchange.request.header("last-event-id").is_some())
             || history.transport() == Some(Transport::Sse)
     };
     history.calls.iter().filter(own).map(|call| call.id.to_string()).collect()

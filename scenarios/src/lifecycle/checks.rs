@@ -1,26 +1,19 @@
 //! What the lifecycle scenarios are judged by, beside the checks of `routing`. Every check has a defect of the reference
 //! hub that it catches: `scenarios/tests/defects.rs`.
 
-use std::time::Duration;
-
 use harness::check::{Check, HUB_CONTRACT, Judgement, Level};
+use harness::timeouts::{ANSWER, SLACK};
 use harness::transcript::history::{At, Call, Exchange, History, Outcome};
 use harness::transcript::{End, Fault, PodChange, Symptom, Told, What};
 
 use crate::routing::SESSIONS;
 use crate::words::{body_text, call_text, end_text, outcome_text};
 
-/// Within this any request is answered or refused; later counts as hanging.
-const ANSWER: Duration = Duration::from_secs(5);
-
 /// The step in which replicas have different keys.
 pub const KEYS_DIFFER: &str = "the keys differ";
 
 /// The exit code of a process that got SIGKILL: what follows when the grace period is over.
 const KILLED: i32 = 137;
-
-/// What a scheduler and a busy machine may add to a limit before it counts as broken.
-const SLACK: Duration = Duration::from_millis(500);
 
 /// Hub contract: what is wrong is seen where operators look first.
 pub const SYMPTOM_TOLD: Check = Check {

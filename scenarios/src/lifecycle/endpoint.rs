@@ -1,11 +1,10 @@
 //! A client whose URL leads to the right hub and the wrong path.
 
-use std::time::Duration;
-
 use futures_util::future::FutureExt;
 use harness::check::{Check, HUB_CONTRACT, Judgement, Level};
 use harness::plan::{Outline, Transport};
 use harness::run::{Scenario, Setup, Stage};
+use harness::timeouts::{ANSWER, SLACK};
 use harness::transcript::Body;
 use harness::transcript::history::{Exchange, History};
 use harness::wire::{Client, Raw, Target, initialize_asking};
@@ -17,9 +16,6 @@ use crate::routing;
 
 /// The name of requests at the wrong path.
 const WRONG: &str = "wrong endpoint";
-
-/// Within this any request is answered or refused.
-const ANSWER: Duration = Duration::from_secs(5);
 
 /// The URL of the configuration ends too early: `/` instead of `/sse` or `/mcp`.
 pub const WRONG_ENDPOINT: Scenario = Scenario {
@@ -55,7 +51,7 @@ pub const WRONG_ENDPOINT_REFUSED: Check = Check {
         let mut judgement = Judgement::default();
         for exchange in history.probes(WRONG) {
             judgement.judged();
-            let in_time = exchange.head_took().is_some_and(|took| took <= ANSWER);
+            let in_time = exchange.head_took().is_some_and(|took| took <= ANSWER + SLACK);
             if !(is_refused(exchange) && in_time) {
                 let method = &exchange.request.method;
                 let actual = exchange.status().map_or("no answer".to_owned(), |status| status.to_string());

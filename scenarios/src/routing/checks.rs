@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use harness::check::{Check, HUB_CONTRACT, Judgement, Level};
 use harness::plan::{Need, Tool, Transport};
+use harness::timeouts::{ANSWER, SLACK};
 use harness::transcript::history::{Call, Departure, History, Outcome};
 use harness::transcript::{End, What};
 use serde_json::Value;
@@ -20,15 +21,6 @@ use tally::tallies;
 
 use super::{REMEDY_CLIENT_IP, SESSIONS};
 use crate::words::{call_text, end_text, outcome_text, without_meta};
-
-/// Within this any request is answered or refused; later counts as silence.
-const ANSWER: Duration = Duration::from_secs(5);
-
-/// Within this the clients of a replica that went are told.
-const ORPHAN: Duration = Duration::from_secs(2);
-
-/// What a scheduler and a busy machine may add to a limit before it counts as broken.
-const SLACK: Duration = Duration::from_millis(500);
 
 /// Hub contract: a session works on every path its client may take, for as long as its owner lives.
 pub const CALLS_ANSWERED: Check = Check {

@@ -36,7 +36,7 @@ pub const UNKNOWN_SESSION: Scenario = Scenario {
         id: "routing/unknown-session",
         affinities: &[],
         transports: SESSIONS,
-        needs: &[Need::SessionIds(Transport::Streamable)],
+        needs: &[Need::SessionIds(Transport::Sse), Need::SessionIds(Transport::Streamable)],
     },
     title: "a session that never was, or has ended, is refused at once on every replica",
     why: "Clients start a new session when they are told that theirs is unknown (404). A 2xx, a 500 or silence leaves \

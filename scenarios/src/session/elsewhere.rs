@@ -95,7 +95,7 @@ pub const SAME_ID_IN_MANY: Scenario = Scenario {
     remedy: "hub: key everything that belongs to a request by session and request id",
     guide: None,
     setup: Setup::ORDINARY,
-    checks: &[&crate::routing::checks::ISOLATED],
+    checks: &[&crate::routing::checks::ISOLATED, &checks::OWN_CALLS_ANSWERED],
     drive: |stage| many(stage).boxed(),
 };
 

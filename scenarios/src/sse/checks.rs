@@ -1,8 +1,7 @@
 //! What the scenarios of HTTP+SSE are judged by. Every check has a defect of the reference hub that it catches.
 
-use std::time::Duration;
-
 use harness::check::{Check, HUB_CONTRACT, Judgement, Level};
+use harness::timeouts::{ANSWER, FIRST_EVENT, SLACK};
 use harness::transcript::history::{Exchange, Outcome};
 
 use super::messages::{AFTER_GARBAGE, EARLY_PING, GARBAGE, LATE_INITIALIZE, POSTED, STRANGE_IDS};
@@ -10,9 +9,6 @@ use super::opening::OPEN;
 use super::{SPEC, SSE};
 use crate::probed::each_has_result;
 use crate::words::reply_text;
-
-/// Within this a stream begins with its endpoint.
-const FIRST_EVENT: Duration = Duration::from_secs(10);
 
 /// The SSE standard: "Event streams .. have the media type `text/event-stream`":
 /// <https://html.spec.whatwg.org/multipage/server-sent-events.html#parsing-an-event-stream>.
@@ -162,7 +158,7 @@ pub const STRANGE_ID_REFUSED: Check = Check {
         let mut judgement = Judgement::default();
         for exchange in STRANGE_IDS.iter().flat_map(|probe| history.probes(probe)) {
             judgement.judged();
-            let in_time = exchange.head_took().is_some_and(|took| took <= ANSWER);
+            let in_time = exchange.head_took().is_some_and(|took| took <= ANSWER + SLACK);
             if !in_time || exchange.status().is_none_or(|status| status < 400) {
                 let probe = exchange.request.probe.as_deref().unwrap_or_default();
                 judgement.breach(
@@ -245,9 +241,6 @@ pub const EARLY_REQUEST_HARMLESS: Check = Check {
 };
 
 // === helpers ===
-
-/// Within this any request is answered or refused, with what a busy machine may add.
-const ANSWER: Duration = Duration::from_millis(5500);
 
 fn is_success(exchange: &Exchange<'_>) -> bool {
     exchange.status().is_some_and(|status| (200..300).contains(&status))

@@ -2,7 +2,7 @@
 
 use futures_util::future::FutureExt;
 use harness::check::HUB_CONTRACT;
-use harness::plan::Outline;
+use harness::plan::{Need, Outline, Transport};
 use harness::run::{Scenario, Setup, Stage};
 use serde_json::{Value, json};
 
@@ -38,7 +38,12 @@ pub const POSTING: Scenario = Scenario {
 
 /// A message that names no session is refused.
 pub const SESSION_IDS: Scenario = Scenario {
-    outline: Outline { id: "sse/session-ids", affinities: &[], transports: SSE, needs: &[] },
+    outline: Outline {
+        id: "sse/session-ids",
+        affinities: &[],
+        transports: SSE,
+        needs: &[Need::SessionIds(Transport::Sse)],
+    },
     title: "a message for no session is refused within 5 s",
     why: "A client that is told 202 waits for an answer that never comes.",
     spec: &[HUB_CONTRACT],

@@ -30,7 +30,7 @@ pub(crate) const ROWS: &[Row] = &[
     ("resumes-all-streams", "resume-elsewhere@streamable", &["resume-keeps-to-its-stream"]),
     ("repeats-event-ids", "resume-elsewhere@streamable", &["event-ids-unique"]),
     ("primes-nothing", "resume-elsewhere@streamable", &["stream-primed"]),
-    ("broadcasts-answers", "get-stream@streamable", &["no-answers-on-get"]),
+    ("broadcasts-answers", "get-stream@streamable", &["no-answers-on-get", "own-stream"]),
     ("asks-for-roots", "get-stream@streamable", &["asks-what-is-declared"]),
     ("accepts-bad-json", "bad-input@streamable", &["unreadable-refused"]),
     ("accepts-bad-json", "bad-input@stateless", &["unreadable-refused"]),

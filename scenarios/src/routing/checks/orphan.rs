@@ -1,11 +1,11 @@
 //! Sessions whose owner went: who must be told, and by when.
 
 use harness::check::Judgement;
+use harness::timeouts::{ORPHAN_NOTICED, SLACK};
 use harness::transcript::End;
 use harness::transcript::history::{At, Departure, History, Session};
 
 use super::scope::left_during;
-use super::{ORPHAN, SLACK};
 use crate::words::{call_text, outcome_text};
 
 /// A session whose owner went for good while it was open: the owner, when it began to go, when it was gone.
@@ -33,7 +33,7 @@ pub(super) fn judge_orphan(
     gone: At,
     judgement: &mut Judgement,
 ) {
-    let limit = ORPHAN + SLACK;
+    let limit = ORPHAN_NOTICED + SLACK;
     for stream in history.streams_of(session).filter(|stream| stream.at < left) {
         if stream.end.is_some_and(|(at, _)| at < left) {
             continue;

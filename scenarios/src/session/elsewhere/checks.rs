@@ -7,6 +7,8 @@ use harness::plan::{Need, Tool};
 use harness::transcript::history::Exchange;
 use serde_json::Value;
 
+use crate::words::{call_text, reply_text};
+
 use super::{CANCEL, CANCELLED, READ, SESSIONS, STEPS, STRAY};
 
 /// Hub contract: half a session is worse than none.
@@ -33,6 +35,37 @@ pub const STRAYS_TREATED_ALIKE: Check = Check {
             let expected = format!("{} honoured as {} was", what(refused), what(honoured));
             let actual = refused.status().map_or("no answer".to_owned(), |status| status.to_string());
             judgement.breach(expected, actual, refused.at);
+        }
+        judgement
+    },
+};
+
+/// "Result responses MUST include the same ID as the request they correspond to":
+/// <https://modelcontextprotocol.io/specification/2025-11-25/basic#responses>. A replica that owns the session has no reason to refuse.
+pub const OWN_CALLS_ANSWERED: Check = Check {
+    id: "own-calls-answered",
+    level: Level::Must,
+    sentence: "Result responses MUST include the same ID as the request they correspond to (each of 50 sessions gets the answer to \
+               what it asked at its own replica)",
+    source: "https://modelcontextprotocol.io/specification/2025-11-25/basic#responses",
+    remedy: "hub: bound nothing by the number of sessions without saying so (503 to `initialize`); key requests by session and id",
+    transports: SESSIONS,
+    needs: &[],
+    judge: |history| {
+        let mut judgement = Judgement::default();
+        for call in history.calls.iter().filter(|call| call.tool().is_some()) {
+            let owner = history.session_of(call).and_then(|session| session.owner);
+            if owner.is_none() || owner != call.replica {
+                continue;
+            }
+            judgement.judged();
+            if call.result().is_none() {
+                judgement.breach(
+                    format!("a result of {}", call_text(call)),
+                    reply_text(history, call),
+                    call.sent,
+                );
+            }
         }
         judgement
     },
