@@ -17,6 +17,8 @@ pub const STOPPING: &str = "This replica is stopping: open the session elsewhere
 pub const TOO_MANY_SESSIONS: &str = "Too many sessions";
 /// More calls in flight on one session than `--queue`.
 pub const TOO_MANY_MESSAGES: &str = "Too many messages in flight on this session";
+/// A request whose id is that of a call in flight on the same session.
+pub const REPEATED_ID: &str = "Invalid request: a call with this id is in flight";
 /// The owner accepted a forwarded request and sent no response headers in time.
 pub const OWNER_SILENT: &str = "The session's owner did not answer in time";
 /// The owner took a forwarded request and closed the connection without an answer.

@@ -44,6 +44,8 @@ pub(crate) type Frame = (Bytes, Option<Call>);
 pub enum Refused {
     /// Too many calls in flight.
     Full,
+    /// A call with the same id is in flight: whose an answer is could not be told.
+    Repeated,
     /// The session has ended.
     Ended,
 }
@@ -193,7 +195,7 @@ impl Session {
     /// Takes a message of the client.
     ///
     /// # Errors
-    /// When the session has ended or has too many calls in flight.
+    /// When the session has ended, has too many calls in flight, or has one with the same id.
     pub(crate) async fn take(
         &self,
         message: ClientJsonRpcMessage,
@@ -208,6 +210,9 @@ impl Session {
                 let mut all = lock(&self.pending);
                 if all.len() >= self.limit {
                     return Err(Refused::Full);
+                }
+                if all.contains_key(&request.id) {
+                    return Err(Refused::Repeated);
                 }
                 pending.progress = request.request.get_meta().get_progress_token();
                 pending.is_tool_call = matches!(request.request, ClientRequest::CallToolRequest(_));
@@ -229,9 +234,7 @@ impl Session {
             Ok(Err(_)) => Refused::Ended,
             Err(_) => Refused::Full,
         };
-        if let Some(id) = taken {
-            self.abandon(&id);
-        }
+        taken.iter().for_each(|id| self.abandon(id));
         Err(refused)
     }
 

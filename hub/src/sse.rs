@@ -168,6 +168,7 @@ async fn take(app: &App, session: &Arc<Session>, request: Request<Body>) -> Repl
     match session.take(message, Pending::counted(call)).await {
         Ok(()) => accepted(),
         Err(Refused::Full) => reply::busy(reply::TOO_MANY_MESSAGES),
+        Err(Refused::Repeated) => reply::text(StatusCode::BAD_REQUEST, reply::REPEATED_ID),
         Err(Refused::Ended) => reply::no_session(),
     }
 }

@@ -69,6 +69,7 @@ tokio::task_local! {
 #[derive(Clone, Copy)]
 enum Refusal {
     Busy(&'static str),
+    Repeated,
     Ended,
 }
 
@@ -170,6 +171,9 @@ async fn serve(app: &App, request: Request<Body>, session: Option<Arc<Session>>)
         .await;
     match refusal {
         Some(Refusal::Busy(why)) => return reply::busy(why),
+        Some(Refusal::Repeated) => {
+            return reply::json_error(StatusCode::BAD_REQUEST, -32600, reply::REPEATED_ID);
+        }
         Some(Refusal::Ended) => return reply::no_session(),
         None => {}
     }
@@ -250,6 +254,7 @@ impl Table {
         self.find(id)?.take(message, pending).await.map_err(|refused| {
             refuse(match refused {
                 Refused::Full => Refusal::Busy(reply::TOO_MANY_MESSAGES),
+                Refused::Repeated => Refusal::Repeated,
                 Refused::Ended => Refusal::Ended,
             })
         })

@@ -7,7 +7,7 @@ use std::net::TcpStream;
 
 use serde_json::{Value, json};
 use support::{
-    ACCEPT, Hub, JSON, LIMIT, Stream, call, exchange, initialize, read_answer, result_text, sse_session,
+    ACCEPT, Hub, JSON, LIMIT, Stream, call, exchange, initialize, read_answer, result_text, send, sse_session,
 };
 
 #[test]
@@ -35,6 +35,34 @@ fn what_cannot_be_read_leaves_the_session_alive() {
     assert_eq!(hub.post(&path, &call(1, "echo", json!({"text": "alive"}))).status, 202);
     assert_eq!(result_text(&stream.answer(1)), "alive");
 }
+
+/// Found by the fuzzer: the second took the first one's place, whose client waited for ever.
+#[test]
+fn a_request_with_the_id_of_a_running_call_is_refused_and_the_call_is_answered() {
+    let hub = Hub::start(&[]);
+    let held = call(7, "tally", json!({"key": "k", "hold_ms": 500, "add": 3}));
+    let again = json!({"jsonrpc": "2.0", "id": 7, "method": "ping"});
+    let (mut stream, path) = sse_session(&hub);
+    assert_eq!(hub.post(&path, &held).status, 202);
+    let refused = hub.post(&path, &again);
+    assert_eq!((refused.status, refused.body.as_str()), (400, REPEATED));
+    assert_eq!(result_text(&stream.answer(7)), "3");
+    assert_eq!(hub.post(&path, &again).status, 202, "it runs no more");
+    let session = hub.initialize();
+    let headers = [JSON[0], ACCEPT, ("Connection", "close"), ("Mcp-Session-Id", session.as_str())];
+    let running = send(hub.address, "POST", "/mcp", &headers, held.to_string().as_bytes());
+    hub.until("the call runs", |hub| {
+        hub.mcp(&session, "POST", &call(8, "tally", json!({"key": "k", "add": 0}))).text() == "6"
+    });
+    let refused = hub.mcp(&session, "POST", &again);
+    assert_eq!(refused.status, 400);
+    assert!(refused.body.contains(REPEATED), "{}", refused.body);
+    assert_eq!(read_answer(running).text(), "6");
+    assert_eq!(hub.mcp(&session, "POST", &again).status, 200);
+}
+
+/// What is said about a second call with an id.
+const REPEATED: &str = "Invalid request: a call with this id is in flight";
 
 #[test]
 fn streamable_says_what_is_wrong() {
