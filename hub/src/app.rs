@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{Request, State};
-use axum::middleware::{Next, from_fn_with_state};
+use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::routing::{any, get, post};
 use http::StatusCode;
 
@@ -17,7 +17,7 @@ use crate::handler::Handler;
 use crate::origin::Origins;
 use crate::replica::Replica;
 use crate::reply::{self, Reply};
-use crate::{spoil, sse, streamable, tamper};
+use crate::{body, spoil, sse, streamable, tamper};
 
 const NOWHERE: &str =
     "Nothing here: MCP is at /sse (HTTP+SSE) and /mcp (Streamable HTTP), health at /healthz and /readyz";
@@ -65,6 +65,7 @@ impl App {
             .route("/healthz", get(|| async { reply::text(StatusCode::OK, "alive") }))
             .route("/readyz", get(ready))
             .fallback(nowhere)
+            .layer(from_fn(body::unread))
             .with_state(self)
     }
 }

@@ -7,10 +7,12 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::body::Body;
+use axum::middleware::Next;
 use bytes::{Bytes, BytesMut};
-use http::StatusCode;
+use http::{Request, StatusCode};
 use http_body::{Body as _, Frame, SizeHint};
 use http_body_util::BodyExt;
+use tokio::sync::oneshot;
 use tokio::time::timeout;
 
 use crate::drain::Call;
@@ -63,7 +65,13 @@ async fn whole(mut body: Body, limit: usize) -> Result<Bytes, Reply> {
         }
     }
     drop(read);
-    let discard = async {
+    discard(body).await;
+    Err(reply::too_large(limit))
+}
+
+/// Reads and drops what is left of a body, within limits.
+async fn discard(mut body: Body) {
+    let rest = async {
         let mut rest = DISCARD;
         while let Some(Ok(frame)) = body.frame().await {
             rest = rest.saturating_sub(frame.data_ref().map_or(0, Bytes::len));
@@ -72,8 +80,58 @@ async fn whole(mut body: Body, limit: usize) -> Result<Bytes, Reply> {
             }
         }
     };
-    let _ = timeout(DISCARD_LIMIT, discard).await;
-    Err(reply::too_large(limit))
+    let _ = timeout(DISCARD_LIMIT, rest).await;
+}
+
+/// Stands around every path: a request that is refused without a look at its body has that read and dropped before the answer
+/// leaves. Otherwise the connection would be reset under a client that is still sending, which may then never see the answer.
+pub async fn unread(request: Request<Body>, next: Next) -> Reply {
+    if request.body().is_end_stream() {
+        return next.run(request).await;
+    }
+    let (back, mut left) = oneshot::channel();
+    let reply = next.run(request.map(|inner| Body::new(Lent { inner, back: Some(back) }))).await;
+    let is_refused = reply.status().is_client_error() || reply.status().is_server_error();
+    if is_refused && let Ok(body) = left.try_recv() {
+        discard(body).await;
+    }
+    reply
+}
+
+/// A request's body that is given back when nobody has looked at it.
+struct Lent {
+    inner: Body,
+    back: Option<oneshot::Sender<Body>>,
+}
+
+impl http_body::Body for Lent {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        self.back = None;
+        Pin::new(&mut self.inner).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.inner.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.inner.size_hint()
+    }
+}
+
+impl Drop for Lent {
+    fn drop(&mut self) {
+        if let Some(back) = self.back.take() {
+            // Nobody waits for it when the connection is gone.
+            let _ = back.send(std::mem::take(&mut self.inner));
+        }
+    }
 }
 
 /// A response body that keeps its call in flight, and its session in use, until it ended or was dropped.

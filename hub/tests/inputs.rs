@@ -82,6 +82,42 @@ fn bodies_of_any_size() {
     is_well(&mut hub, &session);
 }
 
+/// Connects and sends the head of a request alone.
+fn begin(to: SocketAddr, line: &str, headers: &[(&str, &str)], length: usize) -> TcpStream {
+    let mut socket = TcpStream::connect(to).expect("the hub listens");
+    socket.set_read_timeout(Some(LIMIT)).expect("an option");
+    let headers: String = headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
+    write!(socket, "{line} HTTP/1.1\r\nHost: h\r\nContent-Length: {length}\r\n{headers}\r\n")
+        .expect("the hub reads");
+    socket
+}
+
+/// Found by the fuzzer: the connection was reset under clients that were still sending, and some never saw why.
+#[test]
+fn what_is_refused_unread_is_told_so() {
+    let mut hub = Hub::start(&[]);
+    let session = hub.initialize();
+    let body = echo_of(BODY_LIMIT);
+    let unknown = ("Mcp-Session-Id", "never-issued-0123456789");
+    let foreign = ("Origin", "http://evil.example");
+    for _ in 0..5 {
+        for (method, path, headers, status) in [
+            ("POST", "/mcp", &[JSON[0], ACCEPT, unknown][..], 404),
+            ("POST", "/messages?session_id=550e8400-e29b-41d4-a716-446655440000", &JSON, 404),
+            ("POST", "/messages", &JSON, 400),
+            ("POST", "/mcp", &[JSON[0], ACCEPT, foreign], 403),
+            ("POST", "/sse", &JSON, 405),
+            ("POST", "/nowhere", &JSON, 404),
+        ] {
+            let headers = [headers, &[("Connection", "close")]].concat();
+            let mut socket = begin(hub.address, &format!("{method} {path}"), &headers, body.len());
+            socket.write_all(&body).expect("nobody resets it");
+            assert_eq!(read_answer(socket).status, status, "{method} {path}");
+        }
+    }
+    is_well(&mut hub, &session);
+}
+
 /// How long the text of an `echo` call of 200 bytes is.
 fn result_text_length() -> usize {
     200 - call(7, "echo", json!({"text": ""})).to_string().len()
