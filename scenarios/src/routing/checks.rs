@@ -16,7 +16,7 @@ use harness::transcript::{End, What};
 use serde_json::Value;
 
 use orphan::{judge_orphan, went_under};
-use scope::{is_ended, is_opening, is_promised, is_unknown, was_accepted};
+use scope::{is_ended, is_opening, is_promised, is_unknown, was_accepted, was_ended_before};
 use tally::tallies;
 
 use super::{REMEDY_CLIENT_IP, SESSIONS};
@@ -205,7 +205,7 @@ pub const STREAMS_UNTOUCHED: Check = Check {
                 let Some((at, end)) = stream.end else { continue };
                 let path_stayed =
                     stream.replica.is_none_or(|replica| !history.was_away(replica, stream.at, at));
-                let ended_by_client = session.ended.is_some_and(|ended| ended.seq < at.seq);
+                let ended_by_client = was_ended_before(history, session, at);
                 if path_stayed && !ended_by_client && *end != End::ClosedByClient {
                     let expected = format!("the stream of client `{}` stays open", session.client);
                     judgement.breach(expected, end_text(end), at);

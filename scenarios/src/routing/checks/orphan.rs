@@ -12,9 +12,6 @@ use crate::words::{call_text, outcome_text};
 pub(super) fn went_under<'t>(history: &History<'t>, session: &Session<'t>) -> Option<(&'t str, At, At)> {
     let owner = session.owner?;
     let (left, how) = left_during(history, session, owner)?;
-    if session.ended.is_some_and(|ended| ended < left) {
-        return None;
-    }
     let gone = match how {
         // From being asked for to being done takes a cluster its time.
         Departure::Killed => history.process_ended(owner, left).unwrap_or(left),
@@ -22,6 +19,10 @@ pub(super) fn went_under<'t>(history: &History<'t>, session: &Session<'t>) -> Op
         // A stopped process holds its connections: only the client can bound those.
         Departure::Stopped => return None,
     };
+    // A client that left before it had to be told waited for nothing.
+    if session.ended.is_some_and(|ended| ended < left || gone.until(ended) <= ORPHAN + SLACK) {
+        return None;
+    }
     Some((owner, left, gone))
 }
 

@@ -62,6 +62,18 @@ pub(super) fn is_ended(history: &History<'_>, call: &Call<'_>) -> bool {
     ended.is_some_and(|ended| ended < call.sent) && !refused
 }
 
+/// Whether the client had ended a session before this place: what comes after its DELETE comes before that is answered.
+pub(super) fn was_ended_before(history: &History<'_>, session: &Session<'_>, at: At) -> bool {
+    let deletes = |exchange: &Exchange<'_>| {
+        let request = exchange.request;
+        request.method == "DELETE"
+            && request.client == session.client
+            && request.header("mcp-session-id") == session.id
+    };
+    session.ended.is_some_and(|ended| ended < at)
+        || history.exchanges.values().any(|exchange| deletes(exchange) && exchange.at < at)
+}
+
 /// Whether an exchange is the first of a session, or a request of the stateless era.
 pub(super) fn is_opening(history: &History<'_>, exchange: &Exchange<'_>) -> bool {
     let initialize = exchange.request.message().is_some_and(|message| message["method"] == "initialize");
