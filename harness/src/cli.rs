@@ -18,7 +18,7 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::check::{Strictness, Unchecked};
+use crate::check::{Check, Strictness, Unchecked};
 use crate::cluster::supervisor;
 use crate::plan::{Affinity, Transport};
 use crate::report::console::Console;
@@ -284,8 +284,16 @@ pub(crate) enum BackendArg {
     Kube,
 }
 
-/// Runs `hubcheck` with this catalogue, and with what its checks leave out.
-pub fn main(catalog: &'static [&'static Scenario], unchecked: &[Unchecked]) -> ExitCode {
+/// What judges transcripts of a scenario that is not in the catalogue, because nobody can run it by name.
+pub struct Rules {
+    /// The scenario's id, as it stands in the header of its transcripts.
+    pub scenario: &'static str,
+    /// What judges them, beside the ambient checks.
+    pub checks: &'static [&'static Check],
+}
+
+/// Runs `hubcheck` with this catalogue, and with what its checks leave out. The rules are for `hubcheck check` alone.
+pub fn main(catalog: &'static [&'static Scenario], unchecked: &[Unchecked], rules: &[Rules]) -> ExitCode {
     // The supervisor must stay small and synchronous: it is told apart before anything else is set up.
     let mut args = std::env::args_os().skip(1);
     if args.next().is_some_and(|command| command == "supervise") {
@@ -301,7 +309,9 @@ pub fn main(catalog: &'static [&'static Scenario], unchecked: &[Unchecked]) -> E
             return ExitCode::from(code);
         }
     };
-    match warnings::show(console.clone()).and_then(|()| execute(cli.command, catalog, unchecked, &console)) {
+    let done = warnings::show(console.clone())
+        .and_then(|()| execute(cli.command, catalog, unchecked, rules, &console));
+    match done {
         Ok(code) => ExitCode::from(code),
         Err(error) => {
             bad_input::print(&error);
@@ -314,6 +324,7 @@ fn execute(
     command: Command,
     catalog: &'static [&'static Scenario],
     unchecked: &[Unchecked],
+    rules: &[Rules],
     console: &Console,
 ) -> Result<u8, CommandError> {
     match command {
@@ -324,7 +335,9 @@ fn execute(
         Command::List(args) if args.markdown => catalogue::markdown(catalog, unchecked),
         Command::List(args) => explain::list(catalog, &args.filters, args.family.as_deref(), args.cells),
         Command::Explain { scenario } => explain::explain(catalog, &scenario),
-        Command::Check { transcript, strict } => explain::check(catalog, &transcript, strictness(strict)),
+        Command::Check { transcript, strict } => {
+            explain::check(catalog, rules, &transcript, strictness(strict))
+        }
         Command::Parity(args) => parity::parity(catalog, &args),
     }
 }

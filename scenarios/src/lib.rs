@@ -1,5 +1,6 @@
 //! The catalogue: every scenario of hubcheck, one module per family.
 
+pub mod fuzz;
 pub mod lifecycle;
 mod probed;
 pub mod routing;

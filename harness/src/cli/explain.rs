@@ -4,7 +4,7 @@ use std::io::Write;
 use std::path::Path;
 
 use super::bad_input::CommandError;
-use super::{catalogue, exit};
+use super::{Rules, catalogue, exit};
 use crate::check::{self, HUB_CONTRACT, Strictness, Verdict};
 use crate::plan::{self, Need, Offers, Selection, Tool};
 use crate::run::Scenario;
@@ -85,19 +85,26 @@ pub(super) fn explain(catalog: &[&Scenario], name: &str) -> Result<u8, CommandEr
 }
 
 /// Judges a transcript's file and prints verdict and findings.
-pub(super) fn check(catalog: &[&Scenario], path: &Path, strictness: Strictness) -> Result<u8, CommandError> {
+pub(super) fn check(
+    catalog: &[&Scenario],
+    rules: &[Rules],
+    path: &Path,
+    strictness: Strictness,
+) -> Result<u8, CommandError> {
     let text = std::fs::read_to_string(path)
         .map_err(|error| CommandError::usage(format!("reading `{}`: {error}", path.display())))?;
     let transcript = Transcript::from_jsonl(&text)
         .map_err(|error| CommandError::usage(format!("`{}` is not a transcript: {error}", path.display())))?;
     let id = transcript.header.scenario.as_str();
-    let scenario = catalog.iter().find(|scenario| scenario.outline.id == id).ok_or_else(|| {
+    let run_by_name = catalog.iter().map(|scenario| (scenario.outline.id, scenario.checks));
+    let others = rules.iter().map(|rules| (rules.scenario, rules.checks));
+    let (_, checks) = run_by_name.chain(others).find(|(known, _)| *known == id).ok_or_else(|| {
         CommandError::usage(format!(
             "`{}` is of scenario `{id}`, which is not in this hubcheck",
             path.display()
         ))
     })?;
-    let judged = check::judge(&transcript, scenario.checks, &offers_of(&transcript), strictness);
+    let judged = check::judge(&transcript, checks, &offers_of(&transcript), strictness);
     let mut out = format!("{} {}\n", judged.verdict, transcript.header.cell);
     for finding in &judged.findings {
         let at = finding.at.map(|at| format!(" at #{at}")).unwrap_or_default();

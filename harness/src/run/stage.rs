@@ -20,7 +20,7 @@ use crate::cluster::backend::Cluster;
 use crate::plan::{Affinity, Cell, Need, Tool, Transport};
 use crate::transcript::history::History;
 use crate::transcript::normal::{SPARE, own_mark};
-use crate::transcript::{Path, Recorder, Transcript, What};
+use crate::transcript::{Entry, Path, PodChange, Recorder, Transcript, What};
 use crate::wire::{Client, Outcome, Pending, Progress, Session, Target};
 
 pub use fault::TakenPort;
@@ -395,6 +395,15 @@ impl Stage {
             }
         }
         gone
+    }
+
+    /// The pods that were told to go since the cell began, in order.
+    pub fn told_to_go(&self) -> Vec<String> {
+        let told = |entry: Entry| match entry.what {
+            What::Pod { pod, change: PodChange::Terminating } => Some(pod),
+            _ => None,
+        };
+        self.recorder.entries().into_iter().filter_map(told).collect()
     }
 
     /// The replica that a session opened through the Service lives on.
