@@ -19,6 +19,9 @@ use crate::twist::Twist;
 /// How long a call is held: longer than a kill takes, and shorter than a replica has to end gracefully.
 const HOLD: Duration = Duration::from_millis(700);
 
+/// How long a call is held that is to be cancelled.
+const LONG: Duration = Duration::from_secs(60);
+
 /// How many calls run at most: each is waited for.
 const RUNNING: usize = 4;
 
@@ -94,7 +97,11 @@ impl Run<'_> {
                 }
             }
             Step::Cancel(call, way) => self.cancel(*call, *way).await,
-            Step::Repeat(call, way) => self.repeat(*call, *way).await,
+            Step::Repeat(session, way) => {
+                if let Some(session) = self.session(*session).await {
+                    self.repeat(session, *way).await;
+                }
+            }
             Step::Finish(call) => {
                 if !self.running.is_empty() {
                     let call = call % self.running.len();
@@ -244,17 +251,31 @@ impl Run<'_> {
         wait_for(Running { must: Must::Stop, ..running }).await;
     }
 
-    async fn repeat(&mut self, call: usize, way: Way) {
-        let count = self.running.len();
-        let Some(call) = call.checked_rem(count) else { return };
-        let (session, id) = (self.running[call].session, self.running[call].pending.id().clone());
+    /// The first call runs until it is cancelled: were it over, its id would be free.
+    async fn repeat(&mut self, session: usize, way: Way) {
         let (reached, target) = self.target(Some(session), way);
-        let probe = self.name("repeated");
-        self.note(&probe, self.model.odd(session, &reached));
-        let holder = &self.holders[session];
-        let message = json!({ "jsonrpc": "2.0", "id": id, "method": "ping" });
-        let raw = holder.session.raw("ping", Value::Null).carrying(message.to_string()).named(probe);
+        if self.stage.transport() == Transport::Stateless || !self.model.is_answered(session, &reached) {
+            return;
+        }
+        let (first, second, last) = (self.name("first"), self.name("second"), self.name("cancellation"));
+        let params = json!({ "key": first, "hold_ms": u64::try_from(LONG.as_millis()).unwrap_or(0) });
+        let params = self.stage.tool_call(Tool::Tally, &params);
+        let holder = self.holders[session].clone();
+        let wire = &holder.session;
+        self.note(&first, Must::Stop);
+        let raw = wire.raw_asking("tools/call", params, Progress::Asked).named(first);
+        let Some(mut pending) = wire.send_held(&target, raw, LONG).await else { return };
+        pending.progressed(self.stage.timeouts().answer).await;
+        self.note(&second, Must::Refuse);
+        let again = json!({ "jsonrpc": "2.0", "id": pending.id(), "method": "ping" });
+        let raw = wire.raw("ping", Value::Null).carrying(again.to_string()).named(second);
         holder.client.exchange(&target, raw).await;
+        self.note(&last, Must::Accept);
+        let which = json!({ "requestId": pending.id() });
+        wire.send(&target, wire.raw_notification("notifications/cancelled", which).named(last)).await;
+        if self.stage.transport() == Transport::Streamable {
+            pending.outcome().await;
+        }
     }
 
     async fn post(&mut self, session: usize, way: Way, post: &Post) {

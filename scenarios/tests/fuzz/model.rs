@@ -102,12 +102,13 @@ impl Model {
     /// To a call that would be answered with this text.
     pub(crate) fn call(&self, session: usize, reached: &Reached, text: String) -> Must {
         match self.life(session) {
+            // Nobody listens to its answers any more, but for its exchange.
+            Life::Left => Must::Stop,
             _ if !self.is_reached(reached) => Must::End,
             Life::Open => Must::Answer(text),
             Life::Ended | Life::Lost if self.is_calm() => Must::Refuse,
             // While its owner goes or comes back, nobody may be able to tell that it is another process.
             Life::Ended => Must::Lose,
-            Life::Left => Must::Stop,
             // A process that is being killed may answer for a moment.
             Life::Lost | Life::Unsure => Must::End,
         }
@@ -120,6 +121,11 @@ impl Model {
             Must::Refuse => Must::Refuse,
             _ => Must::Stop,
         }
+    }
+
+    /// Whether a request is owed an answer.
+    pub(crate) fn is_answered(&self, session: usize, reached: &Reached) -> bool {
+        matches!(self.call(session, reached, String::new()), Must::Answer(_))
     }
 
     /// To a DELETE; nothing is owed in an era without.
@@ -194,7 +200,8 @@ impl Model {
     fn of(&mut self, replica: &str, life: Life) {
         let owned = |session: &&mut Session| session.owner.as_deref() == Some(replica);
         for session in self.sessions.iter_mut().filter(owned) {
-            if session.life == Life::Open || (life == Life::Lost && session.life != Life::Ended) {
+            let is_worse = matches!((session.life, life), (Life::Open, _) | (Life::Unsure, Life::Lost));
+            if is_worse {
                 session.life = life;
             }
         }

@@ -30,7 +30,7 @@ pub(crate) enum Step {
     Hold(usize, Way),
     /// A call that runs is cancelled.
     Cancel(usize, Way),
-    /// Another call has the id of one that runs.
+    /// A session sends a second request with the id of one that runs.
     Repeat(usize, Way),
     /// A call that runs is waited for.
     Finish(usize),
@@ -109,7 +109,7 @@ fn ordinary() -> impl Strategy<Value = Step> {
         1 => ways().prop_map(Step::Burst),
         4 => (which.clone(), ways()).prop_map(|(session, way)| Step::Hold(session, way)),
         1 => (which.clone(), ways()).prop_map(|(call, way)| Step::Cancel(call, way)),
-        1 => (which.clone(), ways()).prop_map(|(call, way)| Step::Repeat(call, way)),
+        1 => (which.clone(), ways()).prop_map(|(session, way)| Step::Repeat(session, way)),
         1 => which.clone().prop_map(Step::Finish),
         2 => (which.clone(), ways()).prop_map(|(session, way)| Step::Listen(session, way)),
         1 => (which, ways()).prop_map(|(session, way)| Step::End(session, way)),
