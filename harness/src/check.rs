@@ -359,6 +359,20 @@ mod tests {
     };
     const FAILS: Check = Check { id: "fails", level: Level::Must, ..WARNS };
 
+    /// Found by the fuzzer: a pod that was told to go before its container ran.
+    #[test]
+    fn a_pod_that_was_told_to_go_may_run_and_end_and_one_that_was_killed_must_not_end_again() {
+        use crate::transcript::{Fault, PodChange};
+        let pod = |change| What::Pod { pod: "a".to_owned(), change };
+        let runs = || pod(PodChange::Running { restarts: 0 });
+        let ends = || pod(PodChange::Terminated { reason: "Error".to_owned(), exit_code: 143, by: None });
+        let killed = What::Fault(Fault::Kill { replica: "a".to_owned() });
+        let verdict = |entries| judged(&[&PLAIN], entries).verdict;
+        assert_eq!(verdict(vec![pod(PodChange::Terminating), runs(), ends()]), Verdict::Pass);
+        assert_eq!(verdict(vec![runs(), killed.clone(), ends(), runs()]), Verdict::Pass);
+        assert_eq!(verdict(vec![runs(), killed, ends(), runs(), ends()]), Verdict::Fail);
+    }
+
     #[test]
     fn a_check_with_nothing_to_judge_is_no_pass_in_any_order() {
         assert_eq!(judged(&[&PLAIN], Vec::new()).verdict, Verdict::Pass);

@@ -235,17 +235,22 @@ pub const NO_UNEXPLAINED_RESTART: Check = Check {
             })
         };
         let mut explained: BTreeSet<&str> = BTreeSet::new();
+        // A pod that is to go goes, also when its container runs only after it was told.
+        let mut going: BTreeSet<&str> = BTreeSet::new();
         for entry in history.entries() {
             match &entry.what {
                 What::Fault(
                     Fault::Kill { replica } | Fault::Stop { replica } | Fault::Delete { replica, .. },
-                )
-                | What::Pod { pod: replica, change: PodChange::Terminating } => {
+                ) => {
                     explained.insert(replica);
+                }
+                What::Pod { pod, change: PodChange::Terminating } => {
+                    going.insert(pod);
                 }
                 What::Pod { pod, change: PodChange::Terminated { reason, exit_code, .. } } => {
                     judgement.judged();
-                    if !explained.contains(pod.as_str()) && !is_told(pod, reason) {
+                    let is_explained = explained.contains(pod.as_str()) || going.contains(pod.as_str());
+                    if !is_explained && !is_told(pod, reason) {
                         let actual = format!("`{pod}` ended: {reason}, exit code {exit_code}");
                         judgement.breach("replicas run until something ends them", actual, entry.place());
                     }
