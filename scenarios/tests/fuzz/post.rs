@@ -239,7 +239,8 @@ impl Change {
             Change::Cut(share) => text.truncate(place(*share, text.len())),
             Change::Byte(share, byte) => {
                 let at = place(*share, text.len());
-                if let Some(there) = text.get_mut(at) {
+                // An id stays this message's own, and `-0` is 0 to a hub.
+                if let Some(there) = text.get_mut(at).filter(|there| !there.is_ascii_digit()) {
                     *there = *byte;
                 }
             }
