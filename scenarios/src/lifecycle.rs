@@ -1,7 +1,8 @@
 //! Family `lifecycle`: what operators meet when pods start, stop and are changed, each as an issue of their guide.
 //!
 //! Each scenario brings the issue about, waits for the cluster to tell of it, looks at what clients see meanwhile, applies
-//! the guide's remedy and looks again. It runs once: no client sees a difference by affinity or transport.
+//! the guide's remedy and looks again. It varies with the transport only where clients notice a difference, and with the
+//! affinity nowhere but across nodes.
 
 pub mod checks;
 pub mod drain;

@@ -195,7 +195,7 @@ fn every_snapshot_belongs_to_a_cell() {
 }
 
 /// Runs the cell; it must pass, and its transcript must be the committed one. Pass says that nothing warns either: so it passes under
-/// `--strict`, which turns warnings into failures and judges nothing else.
+/// `--strict`, which turns some warnings into failures and judges nothing else.
 async fn conforms(scenario: &'static Scenario, affinity: A, transport: T) {
     let cell = the_cell(scenario, affinity, transport);
     let rig = rig().await;

@@ -411,8 +411,8 @@ fn symptom_text(symptom: Symptom, naming: &[String], told: Option<&Told>) -> Str
     format!("await {symptom}: told by {teller}{naming}")
 }
 
-/// The reasons of what controllers tell, each once. Of events about pods a kubelet sends five a second at most and keeps the
-/// others back, so that one may come after the cell's end: what matters of a pod stands in its changes and symptoms.
+/// The reasons of what controllers tell, each once. A kubelet limits how many events about pods it sends (five a second, up
+/// to Kubernetes 1.26) and keeps the others back, so that one may come after the cell's end: what matters of a pod stands in its changes and symptoms.
 fn event_reasons(history: &History<'_>) -> BTreeSet<String> {
     let told_by_controllers = history.entries().iter().filter_map(|entry| match &entry.what {
         What::Event { object, reason, .. } if !object.starts_with("Pod/") => Some(reason),
