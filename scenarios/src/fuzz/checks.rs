@@ -1,24 +1,15 @@
 //! What the fuzzer's transcripts are judged by.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use harness::check::{Check, HUB_CONTRACT, Judgement, Level};
+use harness::timeouts::{ANSWER, ORPHAN_NOTICED, SLACK};
 use harness::transcript::history::{At, Call, Exchange, History, Outcome};
 use harness::transcript::{End, What};
 
 use super::{Must, Note};
 use crate::routing::checks::{EXECUTED_ONCE, ISOLATED, ORPHANS_TOLD, STREAMS_UNTOUCHED};
 use crate::words::{end_text, outcome_text};
-
-/// Within this any request is answered or refused.
-const ANSWER: Duration = Duration::from_secs(5);
-
-/// Within this whoever waits for a replica that was killed is told.
-const ORPHAN: Duration = Duration::from_secs(2);
-
-/// What a scheduler and a busy machine may add to a limit before it counts as broken.
-const SLACK: Duration = Duration::from_millis(500);
 
 /// What comes after each fault and each odd request is what the model of the contract says.
 pub const MODEL: Check = Check {
@@ -163,7 +154,7 @@ fn call_kept(history: &History<'_>, call: &Call<'_>, must: &Must) -> Result<(), 
         Must::Lose => matches!(call.outcome, Outcome::Refused { .. } | Outcome::Ended { .. }) && is_in_time(),
         Must::Tell(replica) => {
             let gone = history.process_ended(replica, call.sent).unwrap_or(call.sent);
-            call.outcome.at().is_some_and(|at| gone.until(at) <= ORPHAN + SLACK)
+            call.outcome.at().is_some_and(|at| gone.until(at) <= ORPHAN_NOTICED + SLACK)
         }
         _ => is_in_time(),
     };

@@ -20,7 +20,7 @@ pub(super) fn went_under<'t>(history: &History<'t>, session: &Session<'t>) -> Op
         Departure::Stopped => return None,
     };
     // A client that left before it had to be told waited for nothing.
-    if session.ended.is_some_and(|ended| ended < left || gone.until(ended) <= ORPHAN + SLACK) {
+    if session.ended.is_some_and(|ended| ended < left || gone.until(ended) <= ORPHAN_NOTICED + SLACK) {
         return None;
     }
     Some((owner, left, gone))
