@@ -36,6 +36,7 @@ pub struct Hub {
     pub child: Child,
     pub address: SocketAddr,
     log: Arc<Mutex<String>>,
+    reading: Option<std::thread::JoinHandle<()>>,
 }
 
 pub fn command(address: SocketAddr, args: &[&str], env: &[(&str, &str)]) -> Command {
@@ -61,7 +62,7 @@ impl Hub {
         let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
         let first = lines.next().unwrap().unwrap();
         assert!(first.starts_with(&format!("listening on {address} as ")), "{first}");
-        std::thread::spawn({
+        let reading = std::thread::spawn({
             let log = log.clone();
             move || {
                 for line in lines.map_while(Result::ok) {
@@ -69,7 +70,7 @@ impl Hub {
                 }
             }
         });
-        Self { child, address, log }
+        Self { child, address, log, reading: Some(reading) }
     }
 
     pub fn log(&self) -> String {
@@ -111,10 +112,14 @@ impl Hub {
         rustix::process::kill_process(pid, signal).unwrap();
     }
 
+    /// How it exited; its log is whole then.
     pub fn exited(&mut self) -> ExitStatus {
         let begun = Instant::now();
         loop {
             if let Some(status) = self.child.try_wait().unwrap() {
+                if let Some(reading) = self.reading.take() {
+                    reading.join().unwrap();
+                }
                 return status;
             }
             assert!(begun.elapsed() < LIMIT, "the hub did not exit:\n{}", self.log());
