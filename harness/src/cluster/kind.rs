@@ -292,9 +292,7 @@ impl Kind {
     ///
     /// [`KindError`].
     pub async fn build(&self, binaries: &Binaries) -> Result<Image, KindError> {
-        let made = image::Context::of(binaries)?;
-        self.lock.uses(made.reference()).await?;
-        Ok(made.image(&self.docker).await?)
+        binaries.image_in(&self.docker, &self.lock).await
     }
 
     /// Lets wire clients into the cluster: relays run this image from now on.

@@ -12,6 +12,7 @@ use sha2::{Digest, Sha256};
 use tokio::process::Command;
 
 use super::archive::{File, archive};
+use super::{KindError, RunLock};
 use crate::cluster::kubernetes::{LABEL_MANAGED_BY, MANAGER};
 
 /// What our images are called.
@@ -72,7 +73,7 @@ pub struct Binaries {
 }
 
 /// What the reference hub's image is made from. Its tag is made from the content.
-pub(super) struct Context {
+struct Context {
     image: Image,
     archive: Vec<u8>,
 }
@@ -80,7 +81,7 @@ pub(super) struct Context {
 // === impl Context ===
 
 impl Context {
-    pub(super) fn of(binaries: &Binaries) -> Result<Self, ImageError> {
+    fn of(binaries: &Binaries) -> Result<Self, ImageError> {
         let read = |name: &str| {
             let path = binaries.folder.join(name);
             std::fs::read(&path).map_err(|error| ImageError::Binary { path, error })
@@ -96,12 +97,12 @@ impl Context {
         Ok(Self { image: Image { reference: format!("{NAME}:{tag}") }, archive })
     }
 
-    pub(super) fn reference(&self) -> &str {
+    fn reference(&self) -> &str {
         &self.image.reference
     }
 
     /// Makes the image, unless there is one of the same content.
-    pub(super) async fn image(self, docker: &Docker) -> Result<Image, ImageError> {
+    async fn image(self, docker: &Docker) -> Result<Image, ImageError> {
         if docker.inspect_image(&self.image.reference).await.is_err() {
             build(docker, &self.image, self.archive).await?;
         }
@@ -168,6 +169,23 @@ impl Binaries {
             return Err(ImageError::Cargo(String::from_utf8_lossy(&built.stderr).trim().to_owned()));
         }
         Ok(Self { folder: target_dir.join(target).join("release") })
+    }
+
+    /// Makes the reference hub's image from them, or finds that it was made already. No cluster is needed. While the
+    /// run of this lock goes on, nobody removes the image.
+    ///
+    /// # Errors
+    ///
+    /// [`KindError`].
+    pub async fn image(&self, lock: &RunLock) -> Result<Image, KindError> {
+        self.image_in(&super::connect().await?, lock).await
+    }
+
+    /// The same in a Docker that is known.
+    pub(super) async fn image_in(&self, docker: &Docker, lock: &RunLock) -> Result<Image, KindError> {
+        let made = Context::of(self)?;
+        lock.uses(made.reference()).await?;
+        Ok(made.image(docker).await?)
     }
 }
 
