@@ -34,7 +34,7 @@ fn crates_are_named_only_where_they_may_be() {
         ("rmcp", &["hub/"]),
         ("kube::", &["harness/src/cluster/kubernetes"]),
         ("bollard", &["harness/src/cluster/kind"]),
-        ("testcontainers", &["harness/src/cluster/docker"]),
+        ("testcontainers", &["scenarios/tests/on_docker_image/"]),
         ("harness::", &["harness/", "scenarios/"]),
     ];
     for folder in ["harness", "hub", "scenarios"] {
