@@ -39,6 +39,10 @@ parity *filters:
 e2e-cleanup:
     HUBCHECK_BACKEND=kind cargo test -p scenarios --test on_kind_cleanup
 
+# The reference hub's image as a user's Docker runs it: needs Docker and no cluster
+e2e-image:
+    HUBCHECK_BACKEND=kind cargo test -p scenarios --test on_docker_image
+
 # The official conformance suite (npm, pinned) against the reference hub: one replica, and two without affinity
 official:
     python3 scenarios/clients/official.py
