@@ -57,7 +57,11 @@ async fn balance(stage: &Stage) -> anyhow::Result<()> {
         };
         // In the stateless era there is nothing to open: the request itself is what is spread.
         if stage.transport() == Transport::Stateless {
-            stage.probe(&holder, &service).await;
+            if stage.offers(Need::Tool(Tool::Whoami)) {
+                stage.call(&holder, &service, Tool::Whoami, json!({})).await;
+            } else {
+                stage.probe(&holder, &service).await;
+            }
         }
     }
     stage.luck_of_missing(clients);
