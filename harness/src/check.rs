@@ -155,7 +155,8 @@ pub struct Judged {
 /// Judges a transcript by the ambient checks and by these.
 pub fn judge(transcript: &Transcript, checks: &[&Check], offers: &Offers, strictness: Strictness) -> Judged {
     let history = History::new(transcript);
-    let mut findings: Vec<Finding> = broken(transcript).chain(lucky(transcript)).collect();
+    let mut findings: Vec<Finding> =
+        broken(transcript).chain(lucky(transcript)).chain(untold(transcript)).collect();
     let mut not_judged = Vec::new();
     let mut idle = Vec::new();
     for check in checks {
@@ -299,6 +300,23 @@ fn lucky(transcript: &Transcript) -> impl Iterator<Item = Finding> + '_ {
     })
 }
 
+/// What only an event tells, and none came: that proves nothing about the hub.
+fn untold(transcript: &Transcript) -> impl Iterator<Item = Finding> + '_ {
+    transcript.entries.iter().filter_map(|entry| match &entry.what {
+        What::Symptom { symptom, told: None, .. } if !symptom.is_a_state() => Some(Finding {
+            requirement: "the cluster tells what is wrong".to_owned(),
+            expected: format!("an event {symptom}"),
+            remedy: "kubelet: raise `eventRecordQPS` and `eventBurst`, or run fewer cells at once (`--jobs`)"
+                .to_owned(),
+            ..could_not_tell(
+                entry.seq,
+                "no such event came: a kubelet keeps back or drops what goes past its rate".to_owned(),
+            )
+        }),
+        _ => None,
+    })
+}
+
 fn could_not_tell(seq: u32, actual: String) -> Finding {
     Finding {
         check: "could-not-tell".to_owned(),
@@ -316,6 +334,7 @@ fn could_not_tell(seq: u32, actual: String) -> Finding {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::transcript::Symptom;
 
     fn judged(checks: &[&Check], entries: Vec<What>) -> Judged {
         let header = crate::transcript::Header {
@@ -401,6 +420,20 @@ mod tests {
         let judged = judged(&[&NEEDY], Vec::new());
         assert_eq!(judged.verdict, Verdict::Pass);
         assert_eq!(judged.not_judged, [("fails", Need::Replicas(2))]);
+    }
+
+    #[test]
+    fn an_event_that_does_not_come_proves_nothing() {
+        let untold = |symptom| {
+            let instead = Some("nothing".to_owned());
+            vec![What::Symptom { symptom, naming: Vec::new(), took_ms: 1, told: None, instead }]
+        };
+        assert_eq!(judged(&[&PLAIN], untold(Symptom::NotLive)).verdict, Verdict::Inconclusive);
+        assert_eq!(
+            judged(&[&PLAIN], untold(Symptom::NotReady)).verdict,
+            Verdict::Pass,
+            "for checks to judge"
+        );
     }
 
     #[test]

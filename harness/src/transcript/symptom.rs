@@ -54,7 +54,7 @@ impl Symptom {
             Symptom::Stuck => &["ProgressDeadlineExceeded"],
             // The answer's reason: 429.
             Symptom::Budget => &["TooManyRequests"],
-            Symptom::NotReady => &["ContainersNotReady", "Unhealthy"],
+            Symptom::NotReady => &["ContainersNotReady"],
             Symptom::NotLive => &["Unhealthy"],
         }
     }
@@ -73,16 +73,17 @@ impl Symptom {
         }
     }
 
-    /// Whether the pod's own state tells it, at once: events come late, for a kubelet sends few of them. What exactly is wrong
-    /// may stand in an event alone.
+    /// Whether the state of the pod or of the Deployment tells it, or an answer. The others are told by an event alone,
+    /// and "events should be treated as informative, best-effort, supplemental data": a kubelet keeps back or drops what
+    /// goes past its rate (`eventRecordQPS`: 5 a second up to Kubernetes 1.26), so that a missing one proves nothing.
+    /// <https://kubernetes.io/docs/reference/kubernetes-api/cluster-resources/event-v1/>.
     pub fn is_a_state(self) -> bool {
-        self != Symptom::NotLive
+        self.event().is_none()
     }
 
-    /// How the message begins, of those whose words Kubernetes tells by an event and nowhere else.
-    pub fn event(self) -> Option<&'static str> {
+    /// How the message begins, of those that an event tells and nothing else.
+    fn event(self) -> Option<&'static str> {
         match self {
-            Symptom::NotReady => Some("Readiness probe failed"),
             Symptom::NotLive => Some("Liveness probe failed"),
             Symptom::ConfigMissing
             | Symptom::CrashLoop
@@ -90,7 +91,8 @@ impl Symptom {
             | Symptom::OutOfMemory
             | Symptom::Unschedulable
             | Symptom::Stuck
-            | Symptom::Budget => None,
+            | Symptom::Budget
+            | Symptom::NotReady => None,
         }
     }
 

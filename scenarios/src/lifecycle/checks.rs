@@ -28,6 +28,9 @@ pub const SYMPTOM_TOLD: Check = Check {
     judge: |history| {
         let mut judgement = Judgement::default();
         for (at, symptom, naming, told) in symptoms(history) {
+            if told.is_err() && !symptom.is_a_state() {
+                continue;
+            }
             judgement.judged();
             match told {
                 Ok(told) if symptom.is_an_end() || named(naming, &told.message) => {}

@@ -158,7 +158,7 @@ async fn not_ready(stage: &Stage) -> anyhow::Result<()> {
             manifests.set_rollout(0, 1);
         })
         .await?;
-    stage.symptom(Symptom::NotReady, &["404"]).await;
+    stage.symptom(Symptom::NotReady, &[]).await;
     // Which replica goes is not ours to choose: from here on the clients are known by what became of theirs.
     let departed = stage.departed();
     let is_gone = |holder: &Holder| holder.owner.as_ref().is_some_and(|owner| departed.contains(owner));

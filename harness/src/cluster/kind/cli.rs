@@ -14,12 +14,6 @@ use crate::cluster::manifest::Manifests;
 /// Names the node image; without it `kind` has its own.
 const NODE_IMAGE: &str = "KIND_NODE_IMAGE";
 
-/// Kubelets of many short cells ask the API more often than those of a quiet node. With the 5 questions a second that
-/// they may ask by default before 1.27, pods stay on record for most of a minute; and a Secret that is watched instead of
-/// read gives a `Failed` event whenever its watch takes longer than a second to begin.
-const KUBELET: &str = "kind: KubeletConfiguration\nkubeAPIQPS: 100\nkubeAPIBurst: 200\n\
-                       configMapAndSecretChangeDetectionStrategy: Get\n";
-
 /// Where a cluster's kubeconfig is, in its folder.
 const KUBECONFIG: &str = "kubeconfig";
 
@@ -52,7 +46,6 @@ impl Cli {
         for node in definition["nodes"].as_array_mut().into_iter().flatten() {
             node["extraMounts"] = json!([{ "hostPath": mark, "containerPath": MARK, "readOnly": true }]);
         }
-        definition["kubeadmConfigPatches"] = json!([KUBELET]);
         Ok(Self { cluster: cluster.to_owned(), folder, node_image, definition })
     }
 

@@ -103,11 +103,10 @@ impl Stage {
     /// transcript, for checks to judge.
     pub async fn symptom(&self, symptom: Symptom, naming: &[&str]) -> bool {
         let began = Instant::now();
-        let needs_words = symptom.event().is_some() && !naming.is_empty();
-        let told = if symptom.is_a_state() && !needs_words {
+        let told = if symptom.is_a_state() {
             self.cluster.told(symptom, self.rig.timeouts.settle).await
         } else {
-            self.told_by_event(symptom, naming).await
+            self.told_by_event(symptom).await
         };
         let is_told = told.is_ok();
         self.told(symptom, naming, began, told);
@@ -130,11 +129,9 @@ impl Stage {
     }
 
     /// Waits for an event that came after the latest fault.
-    async fn told_by_event(&self, symptom: Symptom, naming: &[&str]) -> Result<Told, String> {
+    async fn told_by_event(&self, symptom: Symptom) -> Result<Told, String> {
         let find = |entry: &Entry| match &entry.what {
-            What::Event { object, reason, message } => symptom
-                .of_event(object, reason, message)
-                .filter(|told| naming.iter().all(|name| told.message.contains(name))),
+            What::Event { object, reason, message } => symptom.of_event(object, reason, message),
             _ => None,
         };
         let mut look = tokio::time::interval(LOOK_AGAIN);
