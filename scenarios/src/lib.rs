@@ -10,6 +10,7 @@ pub mod stateless;
 pub mod streamable;
 mod unchecked;
 mod words;
+mod work;
 
 use harness::run::Scenario;
 

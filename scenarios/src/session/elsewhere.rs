@@ -11,10 +11,11 @@ use harness::plan::{Need, Outline, Tool, Transport};
 use harness::run::stage::{Holder, client_name};
 use harness::run::{Scenario, Setup, Stage};
 use harness::transcript::normal::{SPARE, own_mark};
-use harness::wire::{Client, Progress, Target};
+use harness::wire::{Client, Target};
 use serde_json::{Value, json};
 
 use super::EVERY_TRANSPORT;
+use crate::work::Work;
 
 /// The transports that have sessions.
 const SESSIONS: &[Transport] = &[Transport::Sse, Transport::Streamable];
@@ -22,21 +23,11 @@ const SESSIONS: &[Transport] = &[Transport::Sse, Transport::Streamable];
 /// The name of requests at a replica that does not own their session.
 const STRAY: &str = "stray";
 
-/// The name of the call that is cancelled.
-const CANCELLED: &str = "cancelled";
+/// The call that is cancelled.
+const CANCELLED: Work = Work { name: "cancelled", steps: 2, step: Duration::from_secs(1) };
 
 /// The name of its cancellation.
 const CANCEL: &str = "cancellation";
-
-/// The name of the reading of what the call did.
-const READ: &str = "read";
-
-/// How many steps the call has, and the time between two.
-const STEPS: u32 = 2;
-const STEP: Duration = Duration::from_secs(1);
-
-/// What a busy machine may add to the time of the call.
-const SLACK: Duration = Duration::from_millis(250);
 
 /// How many sessions use the same request id at the same time.
 const MANY: usize = 50;
@@ -152,23 +143,17 @@ async fn cancel(stage: &Stage) -> anyhow::Result<()> {
         return Ok(());
     };
     let session = &holder.session;
-    let arguments = json!({ "key": CANCELLED, "n": STEPS, "interval_ms": STEP.as_millis() });
-    let call = session.raw_asking("tools/call", stage.tool_call(Tool::Work, &arguments), Progress::Asked);
-    let whole = STEP * (STEPS - 1);
-    let Some(mut pending) = session.send_held(&own, call.named(CANCELLED), whole).await else {
+    let Some(pending) = CANCELLED.begin(stage, session, &own).await else {
         return Ok(());
     };
-    pending.progressed(stage.timeouts().answer).await;
     let which = json!({ "requestId": pending.id() });
     session.send(&other, session.raw_notification("notifications/cancelled", which).named(CANCEL)).await;
-    // As long as the whole call would have taken: nobody has to answer a cancelled call.
-    stage.pause(whole + SLACK).await;
-    drop(pending);
     if let Some(reader) = stage.open("reader", &own).await {
-        let read = stage.tool_call(Tool::Tally, &json!({ "key": CANCELLED, "add": 0 }));
-        stage.ask(&reader, &own, READ, "tools/call", read).await;
+        CANCELLED.read(stage, &reader, &own).await;
         reader.session.end(&own).await;
     }
+    // Nobody has to answer a cancelled call, nor to end its stream.
+    drop(pending);
     session.end(&own).await;
     Ok(())
 }

@@ -5,23 +5,12 @@ use std::time::Duration;
 use futures_util::future::FutureExt;
 use harness::plan::{Need, Outline, Tool};
 use harness::run::{Scenario, Setup, Stage};
-use harness::wire::Progress;
-use serde_json::json;
 
 use super::{STATELESS, checks};
+use crate::work::Work;
 
-/// The name of the call whose stream is closed.
-pub(super) const CLOSED: &str = "closed";
-
-/// The name of the reading of what the call did.
-pub(super) const READ: &str = "read";
-
-/// How many steps the call has, and the time between two.
-pub(super) const STEPS: u32 = 2;
-const STEP: Duration = Duration::from_secs(1);
-
-/// What a busy machine may add to the time of the call.
-const SLACK: Duration = Duration::from_millis(250);
+/// The call whose stream is closed.
+pub(super) const CLOSED: Work = Work { name: "closed", steps: 2, step: Duration::from_secs(1) };
 
 /// A client that closes the stream of a call stops it.
 pub const CLOSE_CANCELS: Scenario = Scenario {
@@ -49,16 +38,7 @@ async fn close(stage: &Stage) -> anyhow::Result<()> {
     let Some(holder) = stage.open("a", &service).await else {
         return Ok(());
     };
-    let session = &holder.session;
-    let arguments = json!({ "key": "closed", "n": STEPS, "interval_ms": STEP.as_millis() });
-    let call = session.raw_asking("tools/call", stage.tool_call(Tool::Work, &arguments), Progress::Asked);
-    let whole = STEP * (STEPS - 1);
-    if let Some(mut pending) = session.send_held(&service, call.named(CLOSED), whole).await {
-        pending.progressed(stage.timeouts().answer).await;
-    }
-    // As long as the whole call would have taken: who works on is done by then.
-    stage.pause(whole + SLACK).await;
-    let read = stage.tool_call(Tool::Tally, &json!({ "key": "closed", "add": 0 }));
-    stage.ask(&holder, &service, READ, "tools/call", read).await;
+    drop(CLOSED.begin(stage, &holder.session, &service).await);
+    CLOSED.read(stage, &holder, &service).await;
     Ok(())
 }

@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use crate::words::{call_text, reply_text};
 
-use super::{CANCEL, CANCELLED, READ, SESSIONS, STEPS, STRAY};
+use super::{CANCEL, CANCELLED, SESSIONS, STRAY};
 
 /// Hub contract: half a session is worse than none.
 pub const STRAYS_TREATED_ALIKE: Check = Check {
@@ -84,14 +84,12 @@ pub const CANCEL_REACHES_OWNER: Check = Check {
     needs: &[Need::Tool(Tool::Work), Need::Tool(Tool::Tally)],
     judge: |history| {
         let mut judgement = Judgement::default();
-        let began = history.probed_calls(CANCELLED).any(|call| !call.progress.is_empty());
         let accepted = history
             .probes(CANCEL)
             .any(|exchange| exchange.status().is_some_and(|status| (200..300).contains(&status)));
-        for call in history.probed_calls(READ).filter(|_| began) {
-            let Some(steps) = call.text().and_then(|text| text.trim().parse::<u32>().ok()) else { continue };
+        for (done, call) in CANCELLED.done(history) {
             judgement.judged();
-            if accepted && steps >= STEPS {
+            if accepted && done >= CANCELLED.steps {
                 judgement.breach("a call that stops when it is cancelled", "all its steps", call.sent);
             }
         }

@@ -4,7 +4,7 @@ use harness::check::{Check, Judgement, Level};
 use harness::transcript::history::{Departure, Exchange, History, Outcome};
 use serde_json::Value;
 
-use super::super::cancel::{CLOSED, READ, STEPS};
+use super::super::cancel::CLOSED;
 use super::super::listen::LISTEN;
 use super::super::streams::{ASKED, UNASKED};
 use super::super::{SPEC_RECEIVING, STATELESS};
@@ -126,11 +126,9 @@ pub const CLOSE_STOPS_WORK: Check = Check {
     needs: &[],
     judge: |history| {
         let mut judgement = Judgement::default();
-        let began = history.probed_calls(CLOSED).any(|call| !call.progress.is_empty());
-        for call in history.probed_calls(READ).filter(|_| began) {
-            let Some(steps) = call.text().and_then(|text| text.trim().parse::<u32>().ok()) else { continue };
+        for (done, call) in CLOSED.done(history) {
             judgement.judged();
-            if steps >= STEPS {
+            if done >= CLOSED.steps {
                 judgement.breach("a call that stops when its stream is closed", "all its steps", call.sent);
             }
         }

@@ -6,7 +6,7 @@ use harness::check::{Check, HUB_CONTRACT, Judgement, Level};
 use harness::transcript::history::Outcome;
 use serde_json::Value;
 
-use super::super::disconnect::{LATER, LEFT, READ, STEPS};
+use super::super::disconnect::{LATER, LEFT};
 use super::super::session_id::MISSING;
 use super::super::version::{ABSENT, INVALID};
 use super::super::{SPEC_LISTENING, SPEC_SENDING, SPEC_SESSION, SPEC_VERSION, STREAMABLE};
@@ -242,16 +242,11 @@ pub const DISCONNECT_IS_NO_CANCEL: Check = Check {
     needs: &[],
     judge: |history| {
         let mut judgement = Judgement::default();
-        let began = history.probed_calls(LEFT).any(|call| !call.progress.is_empty());
-        for call in history.probed_calls(READ).filter(|_| began) {
-            let Some(steps) = call.text().and_then(|text| text.trim().parse::<u32>().ok()) else { continue };
+        for (done, call) in LEFT.done(history) {
             judgement.judged();
-            if steps < STEPS {
-                judgement.breach(
-                    format!("all {STEPS} steps of the call"),
-                    format!("{steps} of them"),
-                    call.sent,
-                );
+            if done < LEFT.steps {
+                let expected = format!("all {} steps of the call", LEFT.steps);
+                judgement.breach(expected, format!("{done} of them"), call.sent);
             }
         }
         judgement
