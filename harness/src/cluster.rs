@@ -7,7 +7,7 @@
 
 use std::fmt;
 use std::net::SocketAddr;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 mod accept;
 pub mod backend;
@@ -27,6 +27,8 @@ mod reach;
 pub mod supervisor;
 
 pub use lease::LeaseError;
+
+use crate::transcript::{Recorder, What};
 
 /// A pod of the Deployment.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -106,6 +108,23 @@ pub struct Unmet {
     pub last_seen: String,
 }
 
+/// Waits until the condition is met, or cannot be any more, and records that, or what was seen instead.
+async fn awaited(
+    recorder: &Recorder,
+    condition: &Condition,
+    limit: Duration,
+    met: impl Future<Output = bool>,
+    last_seen: impl FnOnce() -> String,
+) -> Result<(), Unmet> {
+    let began = Instant::now();
+    let is_met = tokio::time::timeout(limit, met).await == Ok(true);
+    let took_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
+    let unmet = (!is_met).then(|| recorder.mask(&last_seen()));
+    let condition = condition.to_string();
+    recorder.record(What::Awaited { condition: condition.clone(), took_ms, unmet: unmet.clone() });
+    unmet.map_or(Ok(()), |last_seen| Err(Unmet { condition, limit, last_seen }))
+}
+
 /// A fault that cannot be done.
 #[derive(Debug, thiserror::Error)]
 pub enum FaultError {
@@ -132,6 +151,9 @@ pub enum FaultError {
     /// The cluster is down.
     #[error("the cluster is down")]
     Down,
+    /// The backend has nothing of the kind; cells that need it do not apply there.
+    #[error("this backend has nothing of the kind")]
+    NotHere,
 }
 
 impl FaultError {

@@ -5,10 +5,17 @@
 
 use std::collections::BTreeSet;
 use std::io::{self, BufRead, BufReader, Write};
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitCode, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread;
 use std::time::{Duration, Instant};
+
+use futures_util::FutureExt;
+use harness::check::{Check, HUB_CONTRACT, Level};
+use harness::plan::Outline;
+use harness::run::Scenario;
+use scenarios::routing::spread::STATELESS_ANY_REPLICA;
 
 /// The cluster that is made and removed here.
 const CLUSTER: &str = "hubcheck-cleanup";
@@ -23,8 +30,38 @@ const STEP: Duration = Duration::from_secs(600);
 /// How long the cluster may take to delete namespaces in the background.
 const NAMESPACES: Duration = Duration::from_secs(180);
 
-/// The exit codes of `hubcheck`.
+/// Set where this program is to be a `hubcheck` that panics: its scenarios are [`DOOMED`].
+const IS_DOOMED: &str = "HUBCHECK_TEST_IS_DOOMED";
+
+/// A panic while the cluster of a cell is up: of a scenario, and of what no cell should ever bring about.
+const DOOMED: &[&Scenario] = &[&DOOMED_SCENARIO, &DOOMED_HARNESS];
+
+const DOOMED_SCENARIO: Scenario = Scenario {
+    outline: Outline { id: "doomed/scenario", affinities: &[], transports: &[], needs: &[] },
+    checks: &[],
+    drive: |_| async { panic!("as it was asked to") }.boxed(),
+    ..STATELESS_ANY_REPLICA
+};
+
+const DOOMED_HARNESS: Scenario = Scenario {
+    outline: Outline { id: "doomed/harness", ..DOOMED_SCENARIO.outline },
+    checks: &[&Check {
+        id: "panics",
+        level: Level::Contract,
+        sentence: "no check panics",
+        source: HUB_CONTRACT,
+        remedy: "none",
+        transports: &[],
+        needs: &[],
+        judge: |_| panic!("as it was asked to"),
+    }],
+    drive: |_| async { Ok(()) }.boxed(),
+    ..STATELESS_ANY_REPLICA
+};
+
+/// The exit codes of `hubcheck`, and of what panics.
 const CONFORMS: i32 = 0;
+const PANICKED: i32 = 101;
 const INCONCLUSIVE: i32 = 3;
 const INTERRUPTED: i32 = 130;
 
@@ -37,12 +74,17 @@ const CASES: &[Case] = &[
     ("a cluster that somebody else made is refused", not_ours),
     ("interrupted while the image is loaded, on a kept cluster", interrupted_in_load),
     ("interrupted in cells", interrupted_in_cells),
+    ("a scenario panics", panicking_scenario),
+    ("the harness panics", panicking_harness),
     ("killed in cells, then another run", killed_in_cells),
     ("a node that was stopped: the cluster is made anew", stopped_node),
     ("down leaves nothing", down),
 ];
 
 fn main() -> ExitCode {
+    if std::env::var_os(IS_DOOMED).is_some() {
+        return harness::cli::main(DOOMED, &[], &[]);
+    }
     let backend = std::env::var("HUBCHECK_BACKEND").unwrap_or_default();
     if backend != "kind" {
         for (name, _) in CASES {
@@ -127,6 +169,24 @@ fn interrupted_in_cells() {
     until("the namespaces are gone", NAMESPACES, || namespaces().is_empty());
 }
 
+fn panicking_scenario() {
+    let before = Leftovers::now();
+    let mut run = doomed(DOOMED_SCENARIO.outline.id);
+    run.until("Starting");
+    assert_eq!(run.end(), INCONCLUSIVE, "the cell ends, not the run: {}", run.told);
+    assert_eq!(Leftovers::now().beyond(&before), Leftovers::default());
+    assert_eq!(namespaces(), Vec::<String>::new());
+}
+
+fn panicking_harness() {
+    let before = Leftovers::now();
+    let mut run = doomed(DOOMED_HARNESS.outline.id);
+    run.until("Starting");
+    assert_eq!(run.end(), PANICKED, "a bug of ours is not swallowed: {}", run.told);
+    assert_eq!(Leftovers::now().beyond(&before), Leftovers::default());
+    assert_eq!(namespaces(), Vec::<String>::new());
+}
+
 fn killed_in_cells() {
     let before = Leftovers::now();
     let mut run = hubcheck(&["run", "--backend", "kind", "--keep", LONG]);
@@ -178,7 +238,7 @@ impl Leftovers {
         let label = format!("label=hubcheck/cluster={CLUSTER}");
         let relays = lines(&["docker", "ps", "--all", "--quiet", "--filter", &label]);
         let uses = state().join("uses");
-        let read = |path: std::path::PathBuf| std::fs::read_to_string(path).unwrap_or_default();
+        let read = |path: PathBuf| std::fs::read_to_string(path).unwrap_or_default();
         let uses: Vec<(String, String)> = names(&uses)
             .into_iter()
             .map(|run| {
@@ -217,6 +277,29 @@ struct Running {
 }
 
 impl Running {
+    fn of(command: &mut Command) -> Self {
+        let mut child = command
+            .env("HUBCHECK_CLUSTER", CLUSTER)
+            .env("HUBCHECK_LOG", "harness=info")
+            .env_remove("HUBCHECK_BACKEND")
+            .current_dir(env!("CARGO_TARGET_TMPDIR"))
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("hubcheck starts");
+        let (sender, lines): (Sender<String>, _) = channel();
+        let stderr = child.stderr.take().expect("it is piped");
+        thread::spawn(move || {
+            for line in BufReader::new(stderr).lines().map_while(Result::ok) {
+                if sender.send(line).is_err() {
+                    return;
+                }
+            }
+        });
+        Self { child, lines, told: String::new() }
+    }
+
     /// Waits until it says this.
     fn until(&mut self, words: &str) {
         let began = Instant::now();
@@ -255,27 +338,13 @@ impl Running {
 }
 
 fn hubcheck(args: &[&str]) -> Running {
-    let mut child = Command::new(env!("CARGO_BIN_EXE_hubcheck"))
-        .args(args)
-        .env("HUBCHECK_CLUSTER", CLUSTER)
-        .env("HUBCHECK_LOG", "harness=info")
-        .env_remove("HUBCHECK_BACKEND")
-        .current_dir(env!("CARGO_TARGET_TMPDIR"))
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::piped())
-        .spawn()
-        .expect("hubcheck starts");
-    let (sender, lines): (Sender<String>, _) = channel();
-    let stderr = child.stderr.take().expect("it is piped");
-    thread::spawn(move || {
-        for line in BufReader::new(stderr).lines().map_while(Result::ok) {
-            if sender.send(line).is_err() {
-                return;
-            }
-        }
-    });
-    Running { child, lines, told: String::new() }
+    Running::of(Command::new(env!("CARGO_BIN_EXE_hubcheck")).args(args))
+}
+
+/// A run of this program's own scenario.
+fn doomed(scenario: &str) -> Running {
+    let this = std::env::current_exe().expect("this program has a file");
+    Running::of(Command::new(this).env(IS_DOOMED, "1").args(["run", "--backend", "kind", "--keep", scenario]))
 }
 
 /// The nodes of the cluster, running or not.
@@ -293,13 +362,13 @@ fn namespaces() -> Vec<String> {
 }
 
 /// The folder in which runs know each other.
-fn state() -> std::path::PathBuf {
-    let var = |name| std::env::var_os(name).map(std::path::PathBuf::from);
+fn state() -> PathBuf {
+    let var = |name| std::env::var_os(name).map(PathBuf::from);
     let home = || var("HOME").map(|home| home.join(".local/state"));
     var("XDG_STATE_HOME").or_else(home).expect("there is a home").join("hubcheck")
 }
 
-fn names(folder: &std::path::Path) -> Vec<String> {
+fn names(folder: &Path) -> Vec<String> {
     let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
     entries.filter_map(|entry| entry.file_name().into_string().ok()).collect()
 }

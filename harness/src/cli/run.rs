@@ -4,10 +4,12 @@ mod ending;
 mod reports;
 mod rerun;
 
+use std::panic::{AssertUnwindSafe, resume_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use clap::ValueEnum;
+use futures_util::FutureExt;
 
 use self::ending::CleanedUp;
 use super::bad_input::CommandError;
@@ -87,10 +89,13 @@ pub(super) fn run(
         sink.event(&RunEvent::Surveying { hub: &about.hub });
         let explicit = !args.transport.is_empty();
         let wanted = if explicit { args.transport.clone() } else { Transport::ALL.to_vec() };
-        let surveyed = tokio::select! {
-            done = rig.survey(&wanted, explicit) => Some(done),
-            () = interrupts.next() => None,
-        };
+        let surveyed = caught(async {
+            tokio::select! {
+                done = rig.survey(&wanted, explicit) => Some(done),
+                () = interrupts.next() => None,
+            }
+        });
+        let surveyed = surveyed.await;
         let rig = Arc::new(rig);
         let work = async {
             let planned = plan::plan(&outlines, &selection, &rig.offers)
@@ -102,22 +107,32 @@ pub(super) fn run(
             Ok::<_, CommandError>(())
         };
         let worked = match surveyed {
-            Some(Ok(())) => tokio::select! {
-                done = work => Some(done),
-                () = interrupts.next() => None,
-            },
-            Some(Err(error)) => Some(Err(rig_error(error))),
-            None => None,
+            Ok(Some(Ok(()))) => {
+                let worked = caught(async {
+                    tokio::select! {
+                        done = work => Some(done),
+                        () = interrupts.next() => None,
+                    }
+                });
+                worked.await
+            }
+            Ok(Some(Err(error))) => Ok(Some(Err(rig_error(error)))),
+            Ok(None) => Ok(None),
+            Err(panic) => Err(panic),
         };
-        let hurry = if worked.is_some() { Hurry::No } else { Hurry::Yes };
+        let was_interrupted = matches!(worked, Ok(None));
+        let hurry = if was_interrupted { Hurry::Yes } else { Hurry::No };
         let finish = async |hurry| rig.finish(hurry).await;
         let cleaned_up = ending::clean_up(hurry, finish, async || interrupts.next().await).await;
         if cleaned_up == CleanedUp::Not {
             tracing::warn!("not everything is cleaned up: {}", rig.goes_with());
         }
         phases = rig.phases();
-        let interrupted = ending::why_interrupted(worked.is_some(), cleaned_up);
-        worked.transpose().map(|_| interrupted.map(str::to_owned))
+        let interrupted = ending::why_interrupted(!was_interrupted, cleaned_up);
+        match worked {
+            Ok(worked) => worked.transpose().map(|_| interrupted.map(str::to_owned)),
+            Err(panic) => resume_unwind(panic),
+        }
     });
     // Whatever is still up ends with its supervisors, which see their pipes close.
     runtime.shutdown_timeout(Duration::from_millis(500));
@@ -135,6 +150,11 @@ pub(super) fn run(
     sink.event(&RunEvent::Finished(&summary));
     let code = if summary.interrupted.is_some() { exit::INTERRUPTED } else { exit_code(&summary) };
     Ok(reports::code_with(code, &write_errors))
+}
+
+/// A part of the run; a panic of it is held back, so that what the run made can be ended first.
+async fn caught<T>(part: impl Future<Output = T>) -> std::thread::Result<T> {
+    AssertUnwindSafe(part).catch_unwind().await
 }
 
 /// The exit code that a summary comes to.

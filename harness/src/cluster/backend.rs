@@ -51,7 +51,7 @@ impl Cluster {
     pub async fn at_nodes(&self) -> Result<Vec<(String, Address)>, FaultError> {
         match self {
             Cluster::Kubernetes(cell) => cell.at_nodes().await,
-            Cluster::Local(_) | Cluster::Fixed(_) => Err(FaultError::Down),
+            Cluster::Local(_) | Cluster::Fixed(_) => Err(FaultError::NotHere),
         }
     }
 
@@ -63,7 +63,7 @@ impl Cluster {
     pub async fn within(&self) -> Result<Address, FaultError> {
         match self {
             Cluster::Kubernetes(cell) => cell.within().await,
-            Cluster::Local(_) | Cluster::Fixed(_) => Err(FaultError::Down),
+            Cluster::Local(_) | Cluster::Fixed(_) => Err(FaultError::NotHere),
         }
     }
 
@@ -145,7 +145,7 @@ impl Cluster {
         match self {
             Cluster::Local(local) => local.kill(replica).await,
             Cluster::Kubernetes(cell) => cell.kill(replica).await,
-            Cluster::Fixed(_) => Err(FaultError::Down),
+            Cluster::Fixed(_) => Err(FaultError::NotHere),
         }
     }
 
@@ -158,7 +158,7 @@ impl Cluster {
         match self {
             Cluster::Local(local) => local.stop(replica).await,
             Cluster::Kubernetes(cell) => cell.stop(replica).await,
-            Cluster::Fixed(_) => Err(FaultError::Down),
+            Cluster::Fixed(_) => Err(FaultError::NotHere),
         }
     }
 
@@ -171,7 +171,7 @@ impl Cluster {
         match self {
             Cluster::Local(local) => local.cont(replica).await,
             Cluster::Kubernetes(cell) => cell.cont(replica).await,
-            Cluster::Fixed(_) => Err(FaultError::Down),
+            Cluster::Fixed(_) => Err(FaultError::NotHere),
         }
     }
 
@@ -184,7 +184,7 @@ impl Cluster {
         match self {
             Cluster::Local(local) => local.delete(replica, grace).await,
             Cluster::Kubernetes(cell) => cell.delete(replica, grace).await,
-            Cluster::Fixed(_) => Err(FaultError::Down),
+            Cluster::Fixed(_) => Err(FaultError::NotHere),
         }
     }
 
@@ -197,7 +197,7 @@ impl Cluster {
         match self {
             Cluster::Local(local) => local.scale(replicas).await,
             Cluster::Kubernetes(cell) => cell.scale(replicas).await,
-            Cluster::Fixed(_) => Err(FaultError::Down),
+            Cluster::Fixed(_) => Err(FaultError::NotHere),
         }
     }
 
@@ -210,7 +210,7 @@ impl Cluster {
         match self {
             Cluster::Local(local) => local.roll().await,
             Cluster::Kubernetes(cell) => cell.roll().await,
-            Cluster::Fixed(_) => Err(FaultError::Down),
+            Cluster::Fixed(_) => Err(FaultError::NotHere),
         }
     }
 
@@ -223,7 +223,7 @@ impl Cluster {
         match self {
             Cluster::Local(local) => local.manifests().await,
             Cluster::Kubernetes(cell) => cell.manifests().await,
-            Cluster::Fixed(_) => Err(FaultError::Down),
+            Cluster::Fixed(_) => Err(FaultError::NotHere),
         }
     }
 
@@ -236,7 +236,7 @@ impl Cluster {
         match self {
             Cluster::Local(local) => local.apply(manifests, Some(change)).await,
             Cluster::Kubernetes(cell) => cell.apply(manifests, Some(change)).await,
-            Cluster::Fixed(_) => Err(FaultError::Down),
+            Cluster::Fixed(_) => Err(FaultError::NotHere),
         }
     }
 
@@ -256,7 +256,7 @@ impl Cluster {
     pub async fn keep_available(&self, count: usize) -> Result<(), FaultError> {
         match self {
             Cluster::Kubernetes(cell) => cell.keep_available(count).await,
-            Cluster::Local(_) | Cluster::Fixed(_) => Err(FaultError::Down),
+            Cluster::Local(_) | Cluster::Fixed(_) => Err(FaultError::NotHere),
         }
     }
 
@@ -268,7 +268,7 @@ impl Cluster {
     pub async fn cordon(&self, node: &str) -> Result<(), FaultError> {
         match self {
             Cluster::Kubernetes(cell) => cell.cordon(node).await,
-            Cluster::Local(_) | Cluster::Fixed(_) => Err(FaultError::Down),
+            Cluster::Local(_) | Cluster::Fixed(_) => Err(FaultError::NotHere),
         }
     }
 
@@ -280,7 +280,7 @@ impl Cluster {
     pub async fn uncordon(&self, node: &str) -> Result<(), FaultError> {
         match self {
             Cluster::Kubernetes(cell) => cell.uncordon(node).await,
-            Cluster::Local(_) | Cluster::Fixed(_) => Err(FaultError::Down),
+            Cluster::Local(_) | Cluster::Fixed(_) => Err(FaultError::NotHere),
         }
     }
 
@@ -292,7 +292,7 @@ impl Cluster {
     pub async fn evict(&self, replica: &str) -> Result<Option<Told>, FaultError> {
         match self {
             Cluster::Kubernetes(cell) => cell.evict(replica).await,
-            Cluster::Local(_) | Cluster::Fixed(_) => Err(FaultError::Down),
+            Cluster::Local(_) | Cluster::Fixed(_) => Err(FaultError::NotHere),
         }
     }
 
@@ -304,7 +304,7 @@ impl Cluster {
     pub async fn late_image(&self) -> Result<String, FaultError> {
         match self {
             Cluster::Kubernetes(cell) => cell.late_image().await,
-            Cluster::Local(_) | Cluster::Fixed(_) => Err(FaultError::Down),
+            Cluster::Local(_) | Cluster::Fixed(_) => Err(FaultError::NotHere),
         }
     }
 
@@ -316,7 +316,7 @@ impl Cluster {
     pub async fn load(&self, image: &str) -> Result<(), FaultError> {
         match self {
             Cluster::Kubernetes(cell) => cell.load(image).await,
-            Cluster::Local(_) | Cluster::Fixed(_) => Err(FaultError::Down),
+            Cluster::Local(_) | Cluster::Fixed(_) => Err(FaultError::NotHere),
         }
     }
 

@@ -6,7 +6,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, OnceLock};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{Pod, Service};
@@ -21,7 +21,7 @@ use super::gate::{Gate, GateError};
 use super::kind::{Image, KindError};
 use super::manifest::Manifests;
 use super::process::Signal;
-use super::{Condition, FaultError, Page, Replica, Unmet};
+use super::{Condition, FaultError, Page, Replica, Unmet, awaited};
 use crate::transcript::{Fault, Recorder, Symptom, Told, What};
 
 mod context;
@@ -203,18 +203,11 @@ impl Kubernetes {
     ///
     /// [`Unmet`] when it does not within the limit.
     pub async fn wait(&self, condition: &Condition, limit: Duration) -> Result<(), Unmet> {
-        let began = Instant::now();
-        let met = tokio::time::timeout(limit, self.met(|view| view.meets(condition))).await.is_ok();
-        let last_seen = (!met).then(|| self.recorder.mask(&self.last_seen()));
-        self.recorder.record(What::Awaited {
-            condition: condition.to_string(),
-            took_ms: u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX),
-            unmet: last_seen.clone(),
-        });
-        match last_seen {
-            None => Ok(()),
-            Some(last_seen) => Err(Unmet { condition: condition.to_string(), limit, last_seen }),
-        }
+        let met = async {
+            self.met(|view| view.meets(condition)).await;
+            true
+        };
+        awaited(&self.recorder, condition, limit, met, || self.last_seen()).await
     }
 
     /// Sends SIGKILL to the replica's main process, from its node: the same pod is restarted.

@@ -4,7 +4,7 @@ use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 use tokio::sync::{oneshot, watch};
@@ -19,8 +19,8 @@ use super::balancer::Balancer;
 use super::lease::{Lease, LeaseError, Range};
 use super::manifest::Manifests;
 use super::process::Signal;
-use super::{Condition, FaultError, Replica, Unmet, Unrunnable};
-use crate::transcript::{Fault, Recorder, Symptom, Told, What};
+use super::{Condition, FaultError, Replica, Unmet, Unrunnable, awaited};
+use crate::transcript::{Fault, Recorder, Symptom, Told};
 
 mod backoff;
 mod controller;
@@ -216,20 +216,9 @@ impl Local {
     ///
     /// [`Unmet`] when it does not within the limit.
     pub async fn wait(&self, condition: &Condition, limit: Duration) -> Result<(), Unmet> {
-        let began = Instant::now();
         let mut view = self.view.clone();
-        let met = tokio::time::timeout(limit, view.wait_for(|view| view.meets(condition))).await;
-        let unmet = !matches!(met, Ok(Ok(_)));
-        let last_seen = unmet.then(|| self.recorder.mask(&self.view.borrow().to_string()));
-        self.recorder.record(What::Awaited {
-            condition: condition.to_string(),
-            took_ms: u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX),
-            unmet: last_seen.clone(),
-        });
-        match last_seen {
-            None => Ok(()),
-            Some(last_seen) => Err(Unmet { condition: condition.to_string(), limit, last_seen }),
-        }
+        let met = async { view.wait_for(|view| view.meets(condition)).await.is_ok() };
+        awaited(&self.recorder, condition, limit, met, || self.view.borrow().to_string()).await
     }
 
     /// Sends SIGKILL to the replica's main process: the same pod is restarted.

@@ -2,6 +2,8 @@
 
 use std::borrow::Cow;
 
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
 use url::Url;
 
 use crate::transcript::Secret;
@@ -34,6 +36,7 @@ pub(super) fn of_header(name: &str, value: &str) -> Vec<Secret> {
     let secret = |value: &str| Secret { name: format!("header {name}"), value: value.to_owned() };
     let mut secrets = vec![secret(value)];
     secrets.extend(credentials(value).filter(|word| *word != value).map(secret));
+    secrets.extend(basic_password(value).as_deref().map(secret));
     secrets
 }
 
@@ -96,6 +99,17 @@ fn credentials(value: &str) -> impl Iterator<Item = &str> {
         value.trim_matches('"')
     });
     credentials.filter(|word| word.len() >= LONG_WORD)
+}
+
+/// The password of `Basic`, which a hub that decodes it may log (RFC 7617: `user-id ":" password` in base64).
+fn basic_password(value: &str) -> Option<String> {
+    let (scheme, encoded) = value.split_once(' ')?;
+    if !scheme.eq_ignore_ascii_case("basic") {
+        return None;
+    }
+    let decoded = String::from_utf8(BASE64_STANDARD.decode(encoded.trim()).ok()?).ok()?;
+    let (_, password) = decoded.split_once(':')?;
+    (!password.is_empty()).then(|| password.to_owned())
 }
 
 #[cfg(test)]
@@ -185,6 +199,12 @@ mod tests {
         assert_eq!(of("session_name=0123456789; lang=en"), "session_name=0123456789; lang=en | 0123456789");
         assert_eq!(of("Digest username=\"somebody\""), "Digest username=\"somebody\" | somebody");
         assert_eq!(of("Basic short"), "Basic short");
+        assert_eq!(
+            of("Basic dXNlcjpodXNoOmh1c2g="),
+            "Basic dXNlcjpodXNoOmh1c2g= | dXNlcjpodXNoOmh1c2g | hush:hush",
+            "a colon may stand in a password"
+        );
+        assert_eq!(of("basic dXNlcjo="), "basic dXNlcjo=", "no password");
     }
 
     #[test]
