@@ -94,6 +94,10 @@ impl Forwarder {
             Ok(body) => body,
             Err(answer) => return answer,
         };
+        // Nobody would read the answer.
+        if replica.drain.is_closing() {
+            return reply::busy(reply::STOPPING);
+        }
         let Some(outgoing) = outgoing(replica, id, &owner, parts, body) else {
             return reply::no_session();
         };

@@ -33,10 +33,14 @@ pub mod tools;
 
 /// Writes one line to stderr, where `kubectl logs` and a terminal both find it.
 ///
-/// Session ids and secrets never go through here.
+/// Session ids and secrets never go through here. A reader that is gone takes the line with it, and nothing else: `eprintln!`
+/// would panic.
 #[macro_export]
 macro_rules! log {
-    ($($part:tt)*) => { eprintln!($($part)*) };
+    ($($part:tt)*) => {{
+        use std::io::Write as _;
+        let _ = writeln!(std::io::stderr(), $($part)*);
+    }};
 }
 
 /// Locks `mutex`; a panic elsewhere does not make its data unusable here.

@@ -182,8 +182,13 @@ impl Session {
 
     /// Notes a request, and that the session is in use until the guard is dropped. Answers the how-manieth request it is.
     pub fn begin(self: &Arc<Self>) -> (usize, Use) {
+        (self.requests.fetch_add(1, Ordering::Relaxed) + 1, self.hold())
+    }
+
+    /// Notes that the session is in use until the guard is dropped.
+    pub fn hold(self: &Arc<Self>) -> Use {
         self.open.fetch_add(1, Ordering::Relaxed);
-        (self.requests.fetch_add(1, Ordering::Relaxed) + 1, Use(self.clone()))
+        Use(self.clone())
     }
 
     /// How long nothing has used it; `None` while a request or a stream is open.

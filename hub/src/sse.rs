@@ -28,7 +28,7 @@ use crate::forward::MARK;
 use crate::handler::Handler;
 use crate::replica::{Place, Replica};
 use crate::reply::{self, Reply};
-use crate::session::{CHANNEL, Frame, Out, Pending, Refused, Session, Sessions, Tamper};
+use crate::session::{CHANNEL, Frame, Out, Pending, Refused, Session, Sessions, Tamper, Use};
 use crate::session_id::is_plausible;
 
 /// How often an idle stream carries a comment, so that proxies and dead clients are noticed.
@@ -75,6 +75,7 @@ pub async fn open(app: Arc<App>, request: Request<Body>) -> Reply {
         keep_alive: Box::pin(sleep_until(Instant::now() + KEEP_ALIVE)),
         ended: Box::pin(session.ended().clone().cancelled_owned()),
         has_ended: false,
+        _use: session.hold(),
         session,
         sessions: replica.sessions.clone(),
         _service: service,
@@ -218,6 +219,8 @@ struct Stream {
     keep_alive: Pin<Box<Sleep>>,
     ended: Pin<Box<WaitForCancellationFutureOwned>>,
     has_ended: bool,
+    /// An open stream is a use, however long nothing is said.
+    _use: Use,
     session: Arc<Session>,
     sessions: Arc<Sessions>,
     _service: RunningService<RoleServer, Handler>,

@@ -152,6 +152,7 @@ impl Tools {
                         wait_until(begun, due).await;
                     }
                     self.counted(context, i, n).await;
+                    tokio::task::yield_now().await;
                 }
                 done(n.to_string())
             }
@@ -173,6 +174,8 @@ impl Tools {
                     }
                     count = self.add(key.clone(), 1);
                     progress(context, i, n).await;
+                    // The others have a turn, and so has its own cancellation.
+                    tokio::task::yield_now().await;
                 }
                 done(count.to_string())
             }

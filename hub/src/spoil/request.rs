@@ -117,6 +117,10 @@ pub(super) fn changed(defects: Defects, asked: &Asked, parts: &mut Parts) -> Opt
         return None;
     }
     let mut message = asked.message.clone()?;
+    let has_params = message.is_object() && message.get("params").is_none_or(Value::is_object);
+    if !has_params {
+        return None;
+    }
     let meta = &mut message["params"]["_meta"];
     if defects.has(Defect::RemembersConnections)
         && let Some(memory) = parts.extensions.get::<Remembered>()
