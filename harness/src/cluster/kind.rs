@@ -4,6 +4,7 @@
 //! A cluster is ours when its nodes have a mount that only we give them, from their creation on: others are never
 //! touched.
 
+use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -378,8 +379,9 @@ impl Kind {
             return None;
         }
         Some(match self.node(node) {
+            // A pod is there once for each port of the Service.
             Ok(node) => matches!(node.routes(service).await, Ok(Some(routed))
-                if routed.len() == pods.len() && pods.iter().all(|pod| routed.contains(pod))),
+                if routed.iter().collect::<BTreeSet<_>>() == pods.iter().collect()),
             Err(_) => false,
         })
     }

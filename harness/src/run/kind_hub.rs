@@ -243,7 +243,6 @@ impl KindHub {
                 };
                 self.took("image", since);
                 say(&format!("image built after {}", after()));
-                kind.reap().await?;
                 let relays = match (&self.image, ours) {
                     // Whatever registry it comes from: it has a relay too.
                     (Some(given), Err(_)) if is_ours(given) => Image { reference: given.clone() },
@@ -253,6 +252,8 @@ impl KindHub {
                 let image = self.image.clone().map_or(relays, |reference| Image { reference });
                 let since = Instant::now();
                 let loaded = kind.load(&image).await?;
+                // Only now: the image may be of a name that another run left.
+                kind.reap().await?;
                 self.took("load", since);
                 say(&format!("image loaded into {} of {} nodes after {}", loaded.into, loaded.of, after()));
                 let site = Arc::new(Site::of_kind(Arc::clone(&kind), self.run.clone()).await?);

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use harness::cluster::Condition;
-use harness::transcript::{PodChange, What};
+use harness::transcript::{Entry, PodChange, What};
 
 use crate::support::{LIMIT, changes, event_reasons, get_at, manifests, names, spec, up, up_with};
 
@@ -189,4 +189,22 @@ async fn hooks_and_commands_as_probes_run_in_the_containers_environment() {
     cluster.delete(&replica, None).await.unwrap();
     cluster.wait(&Condition::Gone(replica.clone()), LIMIT).await.unwrap();
     assert_eq!(std::fs::read_to_string(stopped).unwrap().trim(), replica);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_hook_that_takes_the_whole_grace_is_cut_and_the_process_told_all_the_same() {
+    let mut ours = manifests();
+    ours.set_replicas(1);
+    ours.set_grace_period(Duration::from_secs(1));
+    let hook = serde_json::json!({"preStop": {"exec": {"command": ["sh", "-c", "sleep 60"]}}});
+    let template = &mut ours.deployment.spec.as_mut().unwrap().template;
+    template.spec.as_mut().unwrap().containers[0].lifecycle = serde_json::from_value(hook).unwrap();
+    let (cluster, recorder) = up_with(spec(ours)).await;
+    cluster.wait(&Condition::Ready(1), LIMIT).await.unwrap();
+    let replica = names(&cluster).remove(0);
+    cluster.delete(&replica, None).await.unwrap();
+    cluster.wait(&Condition::Gone(replica.clone()), LIMIT).await.unwrap();
+    let ended = PodChange::Terminated { reason: "Error".to_owned(), exit_code: 143, by: None };
+    let ends = |entry: &Entry| matches!(&entry.what, What::Pod { pod, change } if *pod == replica && *change == ended);
+    assert!(recorder.entries().iter().any(ends), "SIGTERM, as a kubelet sends it: {:?}", recorder.entries());
 }

@@ -7,7 +7,7 @@ use bollard::query_parameters::{
 };
 use futures_util::future::join_all;
 
-use super::image::LATE;
+use super::image::{LATE, NAME};
 use super::state::{Matter, RunLock, Turn};
 use super::{KindError, late};
 use crate::cluster::kubernetes::{LABEL_MANAGED_BY, LABEL_RUN, MANAGER};
@@ -36,7 +36,8 @@ pub(super) async fn labelled(docker: &Docker, labels: &[String]) -> Result<Vec<(
 }
 
 pub(super) async fn remove_relays(docker: &Docker, of: impl Fn(&str) -> bool) -> Result<(), KindError> {
-    let found = labelled(docker, &[format!("{LABEL_MANAGED_BY}={MANAGER}")]).await?;
+    // A container that somebody ran from our image has our label, but is of no run.
+    let found = labelled(docker, &[format!("{LABEL_MANAGED_BY}={MANAGER}"), LABEL_RUN.to_owned()]).await?;
     let removed = found.into_iter().filter(|(_, run)| of(run.as_str())).map(|(id, _)| async move {
         let options = RemoveContainerOptionsBuilder::new().force(true).v(true).build();
         // It may be on its way already.
@@ -58,11 +59,13 @@ pub(super) async fn remove_images(docker: &Docker, but_for: Option<&str>) -> Res
     let ours = [("label".to_owned(), vec![format!("{LABEL_MANAGED_BY}={MANAGER}")])].into();
     let options = ListImagesOptionsBuilder::new().filters(&ours).build();
     let found = docker.list_images(Some(options)).await.map_err(KindError::docker("listing images"))?;
-    for image in found.into_iter().filter(|image| !image.repo_tags.iter().any(|tag| used.contains(tag))) {
-        let options = RemoveImageOptionsBuilder::new().force(true).build();
+    // The name and not the image: somebody may have given it another name, or built one of their own on it.
+    let is_left = |name: &String| name.starts_with(&format!("{NAME}:")) && !used.contains(name);
+    for name in found.iter().flat_map(|image| &image.repo_tags).filter(|name| is_left(name)) {
+        let options = RemoveImageOptionsBuilder::new().build();
         // One that a container uses stays.
-        if let Err(error) = docker.remove_image(&image.id, Some(options), None).await {
-            tracing::debug!("removing image {}: {error}", image.id);
+        if let Err(error) = docker.remove_image(name, Some(options), None).await {
+            tracing::debug!("removing image {name}: {error}");
         }
     }
     Ok(())

@@ -176,12 +176,13 @@ impl Node {
         };
         let listen = async {
             let mut said = Vec::new();
-            while let Some(Ok(chunk)) = output.next().await {
-                said.extend_from_slice(&chunk.into_bytes());
+            while let Some(chunk) = output.next().await {
+                said.extend_from_slice(&chunk?.into_bytes());
             }
-            said
+            Ok::<_, bollard::errors::Error>(said)
         };
         let ((), said) = tokio::join!(feed, listen);
+        let said = said.map_err(KindError::docker(format!("importing an image on {}", self.name)))?;
         match self.code(&id).await? {
             0 => Ok(()),
             code => Err(self.failed(&command.join(" "), code, String::from_utf8_lossy(&said).into_owned())),

@@ -86,7 +86,8 @@ impl Node {
     pub(super) async fn sh(&self, command: &str) -> Result<String, KindError> {
         let mut running = self.start(&["sh", "-c", command], false).await?;
         let mut said = Vec::new();
-        while let Some(Ok(chunk)) = running.output.next().await {
+        while let Some(chunk) = running.output.next().await {
+            let chunk = chunk.map_err(KindError::docker(format!("hearing a command on {}", self.name)))?;
             said.extend_from_slice(&chunk.into_bytes());
         }
         let said = String::from_utf8_lossy(&said).into_owned();
@@ -120,7 +121,7 @@ impl Node {
         let ended = self.docker.inspect_exec(id).await;
         let ended =
             ended.map_err(KindError::docker(format!("asking how a command on {} ended", self.name)))?;
-        Ok(ended.exit_code.unwrap_or(0))
+        ended.exit_code.ok_or_else(|| self.failed("a command", -1, "it has not ended".to_owned()))
     }
 
     pub(super) fn failed(&self, command: &str, code: i64, said: String) -> KindError {

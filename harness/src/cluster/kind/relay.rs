@@ -12,7 +12,8 @@ use std::time::Duration;
 use bollard::Docker;
 use bollard::models::{ContainerCreateBody, HostConfig, NetworkSettings, PortBinding};
 use bollard::query_parameters::{
-    CreateContainerOptionsBuilder, InspectContainerOptions, LogsOptionsBuilder, StartContainerOptions,
+    CreateContainerOptionsBuilder, InspectContainerOptions, LogsOptionsBuilder,
+    RemoveContainerOptionsBuilder, StartContainerOptions,
 };
 use futures_util::StreamExt;
 use tokio::io::BufReader;
@@ -206,26 +207,46 @@ impl RelayContainers {
         let doing = || format!("starting {name}");
         let made = self.docker.create_container(Some(options), body).await;
         let id = made.map_err(KindError::docker(doing()))?.id;
-        let started = self.docker.start_container(&id, None::<StartContainerOptions>).await;
+        let is_node = matches!(spot, Spot::Node);
+        let published = is_published.then_some(&*port);
+        let at = self.listens(&id, &name, is_node, published).await;
+        if at.is_err() {
+            // Its name is wanted by whoever tries again.
+            let options = RemoveContainerOptionsBuilder::new().force(true).v(true).build();
+            if let Err(error) = self.docker.remove_container(&id, Some(options)).await {
+                tracing::debug!("removing {name}: {error}");
+            }
+        }
+        at
+    }
+
+    /// Starts the container of a relay; where it is reached, once it says that it listens.
+    async fn listens(
+        &self,
+        id: &str,
+        name: &str,
+        is_node: bool,
+        published: Option<&str>,
+    ) -> Result<SocketAddr, KindError> {
+        let doing = || format!("starting {name}");
+        let no_relay = || KindError::NoRelay(name.to_owned());
+        let started = self.docker.start_container(id, None::<StartContainerOptions>).await;
         started.map_err(KindError::docker(doing()))?;
-        let told = self.told(&id).await;
-        if matches!(spot, Spot::Node) {
+        let told = self.told(id).await;
+        if is_node {
             let port = told.map(|told| told.port());
             let node = self.inspect(&self.node, &doing()).await?;
-            return own_ip(&node, &self.network)
-                .zip(port)
-                .map(SocketAddr::from)
-                .ok_or_else(|| KindError::NoRelay(name));
+            return own_ip(&node, &self.network).zip(port).map(SocketAddr::from).ok_or_else(no_relay);
         }
-        let inspected = self.inspect(&id, &doing()).await?;
-        let published = || {
-            let bindings = inspected.ports.clone()?.remove(&port)??;
+        let inspected = self.inspect(id, &doing()).await?;
+        let bound = |port: &str| {
+            let bindings = inspected.ports.clone()?.remove(port)??;
             let port = bindings.first()?.host_port.as_ref()?.parse().ok()?;
             Some(SocketAddr::from(([127, 0, 0, 1], port)))
         };
         let own = || own_ip(&inspected, &self.network).map(|ip| SocketAddr::new(ip, PORT));
-        let addr = if is_published { published() } else { own() };
-        addr.filter(|_| told.is_some()).ok_or_else(|| KindError::NoRelay(name))
+        let addr = published.map_or_else(own, bound);
+        addr.filter(|_| told.is_some()).ok_or_else(no_relay)
     }
 
     /// Where a relay listens, in its own network, as it says once it does.

@@ -180,6 +180,12 @@ fn reachable(mut service: Service, exposed: Exposed) -> Service {
     };
     spec.type_ = Some(kind.to_owned());
     (spec.cluster_ip, spec.cluster_ips, spec.load_balancer_ip) = (None, None, None);
+    // The API refuses these with another type than `LoadBalancer`.
+    (spec.load_balancer_class, spec.load_balancer_source_ranges) = (None, None);
+    (spec.allocate_load_balancer_node_ports, spec.health_check_node_port) = (None, None);
+    if matches!(exposed, Exposed::Within) {
+        spec.external_traffic_policy = None;
+    }
     for port in spec.ports.iter_mut().flatten() {
         port.node_port = None;
         port.protocol.get_or_insert_with(|| TCP.to_owned());
@@ -226,6 +232,22 @@ mod tests {
         let spec = service.spec.unwrap();
         assert_eq!(spec.type_.as_deref(), Some("NodePort"));
         assert!(spec.ports.unwrap().iter().all(|port| port.node_port.is_none()));
+    }
+
+    #[test]
+    fn what_only_a_load_balancer_may_say_is_left_out() {
+        let mut service = Manifests::embedded().unwrap().service;
+        let spec = service.spec.as_mut().unwrap();
+        spec.type_ = Some("LoadBalancer".to_owned());
+        spec.external_traffic_policy = Some("Local".to_owned());
+        (spec.health_check_node_port, spec.allocate_load_balancer_node_ports) = (Some(30001), Some(true));
+        spec.load_balancer_source_ranges = Some(vec!["10.0.0.0/8".to_owned()]);
+        for (exposed, policy) in [(Exposed::Within, None), (Exposed::AtNodes, Some("Local"))] {
+            let spec = reachable(service.clone(), exposed).spec.unwrap();
+            assert_eq!(spec.external_traffic_policy.as_deref(), policy);
+            assert_eq!((spec.health_check_node_port, spec.allocate_load_balancer_node_ports), (None, None));
+            assert_eq!(spec.load_balancer_source_ranges, None);
+        }
     }
 
     #[test]

@@ -21,6 +21,9 @@ pub(super) struct Seen {
     pub(super) has_run: bool,
     pub(super) is_ready: bool,
     pub(super) is_terminating: bool,
+    /// Whether its phase says that it will not run again: evicted by its node, or refused by it. It stays on record, and its
+    /// ReplicaSet has another in its place.
+    pub(super) is_failed: bool,
     pub(super) restarts: u32,
     /// Why it waits, and the message; also why no node takes it.
     pub(super) waiting: Option<(String, String)>,
@@ -65,6 +68,7 @@ impl Seen {
         // readiness gate, or on a node that is lost.
         seen.is_ready &= !is_unready(pod);
         seen.is_terminating = pod.metadata.deletion_timestamp.is_some();
+        seen.is_failed = status.and_then(|status| status.phase.as_deref()) == Some("Failed");
         seen.ip = status.and_then(|status| status.pod_ip.as_ref()?.parse().ok());
         seen
     }
@@ -82,6 +86,7 @@ impl Seen {
             running,
             is_ready: status.ready,
             is_terminating: false,
+            is_failed: false,
             restarts: u32::try_from(status.restart_count).unwrap_or(0),
             waiting,
             unready: None,
@@ -111,7 +116,7 @@ impl Seen {
 
     /// Whether nothing of it is left but its record, which a kubelet may take most of a minute to remove.
     pub(super) fn is_over(&self) -> bool {
-        self.is_terminating && self.ended.is_some() && self.running.is_none()
+        self.is_failed || self.is_terminating && self.ended.is_some() && self.running.is_none()
     }
 
     /// What became of the pod since `before`, in the order in which it must have happened.
@@ -230,6 +235,20 @@ mod tests {
         let before = running("a", 0, true);
         let now = Seen { is_terminating: true, ..running("a", 0, false) };
         assert_eq!(now.changes_since(Some(&before)), [PodChange::Terminating]);
+    }
+
+    #[test]
+    fn a_pod_that_its_node_evicted_or_refused_is_over() {
+        let pod = |phase: &str| -> Pod {
+            serde_json::from_value(serde_json::json!({
+                "metadata": { "name": "mcp-hub-a" },
+                "spec": { "containers": [{ "name": "mcp-hub" }] },
+                "status": { "phase": phase, "reason": "OutOfmemory" },
+            }))
+            .unwrap()
+        };
+        assert!(Seen::of(&pod("Failed")).is_over());
+        assert!(!Seen::of(&pod("Pending")).is_over());
     }
 
     #[test]

@@ -366,7 +366,9 @@ fn rollout(deployment: &Deployment) -> Rollout {
 
 /// The port at which the replica listens.
 fn port(pod: &Pod) -> u16 {
-    let container = pod.spec.as_ref().and_then(|spec| spec.containers.first());
+    let counts = container(pod);
+    let mut containers = pod.spec.iter().flat_map(|spec| &spec.containers);
+    let container = containers.find(|container| Some(container.name.as_str()) == counts);
     let named = container.and_then(|container| container.ports.as_ref()?.first());
     let probed = || match container?.readiness_probe.as_ref()?.http_get.as_ref()?.port {
         IntOrString::Int(port) => u16::try_from(port).ok(),

@@ -10,7 +10,7 @@ use k8s_openapi::api::core::v1::{Container, LifecycleHandler, Probe};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep_until, timeout, timeout_at};
+use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::backoff::{Backoff, Restarts};
 use super::output::Output;
@@ -19,6 +19,9 @@ use crate::cluster::probe::{Answer, Purpose, Target};
 use crate::cluster::process::{Launching, Process, Signal};
 use crate::cluster::reach::Reach;
 use crate::cluster::supervisor::{Enforcer, Exit, News as Told, Order};
+
+/// What a container has after SIGTERM when its preStop hook took the whole grace: `minimumGracePeriodInSeconds` of kubelets.
+const LEAST_GRACE: Duration = Duration::from_secs(2);
 
 /// What a pod tells the controller.
 #[derive(Debug)]
@@ -339,7 +342,7 @@ impl Pod {
             && !grace.is_zero()
         {
             let target = target.clone();
-            hook.spawn(async move { drop(timeout(grace, run_hook(&target, &pre_stop)).await) });
+            hook.spawn(async move { run_hook(&target, &pre_stop).await });
         }
         let deadline = Instant::now() + grace;
         Stopping { deadline, is_deleted, hook, is_told: grace.is_zero(), is_killed: false }
@@ -375,10 +378,13 @@ async fn next_signal(stopping: Option<&mut Stopping>) -> Option<Signal> {
     };
     if !stopping.is_told {
         let hook = &mut stopping.hook;
-        if timeout_at(stopping.deadline, async { while hook.join_next().await.is_some() {} }).await.is_ok() {
-            stopping.is_told = true;
-            return Some(Signal::Term);
+        let over = timeout_at(stopping.deadline, async { while hook.join_next().await.is_some() {} }).await;
+        if over.is_err() {
+            hook.abort_all();
+            stopping.deadline = Instant::now() + LEAST_GRACE;
         }
+        stopping.is_told = true;
+        return Some(Signal::Term);
     }
     sleep_until(stopping.deadline).await;
     stopping.is_killed = true;
@@ -391,6 +397,7 @@ impl Stopping {
     /// The same, for a pod that is (again) asked to go, never later than it was to go before.
     fn hastened(mut self, grace: Duration) -> Self {
         self.is_deleted = true;
+        self.is_told |= grace.is_zero();
         self.deadline = self.deadline.min(Instant::now() + grace);
         self
     }
