@@ -214,7 +214,7 @@ pub(crate) struct RunArgs {
     /// Write a report, `json=FILE` or `junit=FILE` (repeatable)
     #[arg(long, value_name = "FORMAT=FILE", help_heading = "Reports")]
     pub(crate) report: Vec<String>,
-    /// A TOML file of expected failures (see below); a listed cell that does not fail is an error
+    /// A TOML file of expected failures (see below); a listed cell that passes or warns is an error
     #[arg(long, value_name = "FILE", help_heading = "Reports")]
     pub(crate) expected: Option<PathBuf>,
     /// Where transcripts are written, in a folder per run
@@ -242,7 +242,8 @@ pub(crate) struct HubArgs {
     /// _PAT; nor is the password of a value that is a URL
     #[arg(long, value_name = "NAME=VALUE", help_heading = "The hub")]
     pub(crate) env: Vec<String>,
-    /// A replica is ready when a GET of this path answers 2xx; without it, when its port accepts connections
+    /// A replica is ready when a GET of this path answers 2xx; without it, as the manifests' `readinessProbe` says, or when
+    /// its port accepts connections
     #[arg(long, value_name = "PATH", help_heading = "The hub")]
     pub(crate) ready_path: Option<String>,
     /// How many seconds the replicas have to become ready

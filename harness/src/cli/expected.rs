@@ -47,7 +47,7 @@ impl Expected {
         let unreadable = |error| CommandError::usage(format!("reading `{}`: {error}", path.display()));
         let text = std::fs::read_to_string(path).map_err(unreadable)?;
         Self::parse(&text).map_err(|error| {
-            let line = error.span().map_or(1, |span| text[..span.start].lines().count().max(1));
+            let line = error.span().map_or(1, |span| text[..span.start].matches('\n').count() + 1);
             CommandError::usage(format!("{}:{line}: {}", path.display(), error.message()))
                 .hint("the file holds tables `[[failure]]` with `cell` and `reason`")
         })

@@ -395,8 +395,11 @@ fn default_jobs(args: &RunArgs) -> usize {
     if args.backend == BackendArg::Kube {
         return JOBS_ELSEWHERE;
     }
-    let ours = args.hub.command.is_none() && args.hub.manifests.is_none() && args.url.is_none();
-    if ours {
+    let is_ours = args.hub.command.is_none()
+        && args.hub.manifests.is_none()
+        && args.url.is_none()
+        && args.image.is_none();
+    if is_ours {
         JOBS_REFERENCE
     } else {
         std::thread::available_parallelism().map_or(2, std::num::NonZero::get) * JOBS_PER_CORE

@@ -97,10 +97,10 @@ impl fmt::Display for Need {
             Need::LivenessProbe => f.write_str("a liveness probe (`livenessProbe`)"),
             Need::ReferenceHub => f.write_str("the reference hub, whose settings are known"),
             Need::Images => f.write_str("nodes that images are loaded into (`--backend kind`)"),
-            Need::Scheduler => f.write_str("a scheduler (`--backend kind`)"),
+            Need::Scheduler => f.write_str("a scheduler (`--backend kind` or `kube`)"),
             Need::Nodes => f.write_str("several nodes (`--backend kind`)"),
             Need::Evictions => f.write_str("evictions and PodDisruptionBudgets (`policy/v1`, or `v1beta1`)"),
-            Need::Kubeconfig => f.write_str("a kubeconfig (`--backend kind`)"),
+            Need::Kubeconfig => f.write_str("a kubeconfig (`--backend kind` or `kube`)"),
         }
     }
 }

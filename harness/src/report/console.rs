@@ -16,7 +16,8 @@ impl Console {
         let is_terminal = io::stderr().is_terminal();
         let progress =
             is_terminal.then(|| MultiProgress::with_draw_target(ProgressDrawTarget::stderr_with_hz(10)));
-        Self { progress }
+        // On a terminal that cannot move its cursor (TERM is `dumb` or not set) nothing is drawn, lines neither.
+        Self { progress: progress.filter(|progress| !progress.is_hidden()) }
     }
 
     /// The progress lines, where there are any.

@@ -93,6 +93,22 @@ fn told(entries: &[Entry]) -> Vec<Page> {
                 Some(seen) => format!("waited  {took_ms} ms in vain: {condition}; last seen: {seen}"),
             },
             What::Step { name } => format!("step  {name}"),
+            What::Symptom { symptom, told: Some(told), took_ms, .. } => {
+                let by = told.pod.as_deref().unwrap_or("the Deployment");
+                format!(
+                    "symptom  {symptom}, told after {took_ms} ms by {by}: {}: {}",
+                    told.reason, told.message
+                )
+            }
+            What::Symptom { symptom, told: None, took_ms, instead, .. } => {
+                let instead = instead.as_deref().unwrap_or("nothing");
+                format!("symptom  {took_ms} ms in vain: {symptom}; seen instead: {instead}")
+            }
+            What::Session { client, owner, .. } => {
+                let owner = owner.as_deref().unwrap_or("a replica that is not known");
+                format!("client {client}  has a session on {owner}")
+            }
+            What::SessionEnded { client, .. } => format!("client {client}  ended its session"),
             What::NoSession { client, why } => format!("client {client}  {why}"),
             What::Broken { reason } => format!("broken off  {reason}"),
             _ => continue,

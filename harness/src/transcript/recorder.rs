@@ -9,6 +9,9 @@ use super::{Entry, ExchangeId, What};
 /// The shortest value that is looked for, in bytes.
 const SHORTEST: usize = 4;
 
+/// From so many digits on a number is looked for.
+const LONG_NUMBER: usize = 8;
+
 /// Appends to the transcript of one cell; cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Recorder {
@@ -39,7 +42,8 @@ struct Recording {
 impl Recorder {
     /// Begins a recording in which each secret's value is replaced by its name.
     ///
-    /// Values shorter than four bytes are not looked for: they would be found everywhere. Others are, also in JSON text.
+    /// Values that would be found everywhere are not looked for: those shorter than four bytes, `true`, `false`, `null`, and
+    /// numbers of less than eight digits. Others are, also in JSON text.
     pub fn new(secrets: impl IntoIterator<Item = Secret>) -> Self {
         let recorder = Self { shared: Arc::default(), began: Instant::now(), secrets: Arc::default() };
         recorder.mask_also(secrets);
@@ -49,7 +53,7 @@ impl Recorder {
     /// From now on replaces these too: values that a scenario makes up while it runs.
     pub fn mask_also(&self, secrets: impl IntoIterator<Item = Secret>) {
         let mut known = self.secrets.write().unwrap_or_else(PoisonError::into_inner);
-        for secret in secrets.into_iter().filter(|secret| secret.value.len() >= SHORTEST) {
+        for secret in secrets.into_iter().filter(|secret| can_be_looked_for(&secret.value)) {
             for value in forms(&secret.value) {
                 if !known.iter().any(|other| other.value == value) {
                     known.push(Secret { name: secret.name.clone(), value });
@@ -117,28 +121,19 @@ impl Recorder {
     /// The text with every secret's value replaced by its name.
     pub fn mask(&self, text: &str) -> String {
         let secrets = self.secrets.read().unwrap_or_else(PoisonError::into_inner);
-        secrets.iter().fold(text.to_owned(), |text, secret| {
-            if text.contains(&secret.value) {
-                text.replace(&secret.value, &format!("<secret:{}>", secret.name))
-            } else {
-                text
-            }
-        })
+        secrets.iter().fold(text.to_owned(), |text, secret| masked_by(secret, &text))
     }
 
     /// Masks in the serialized form, which reaches every string of every kind of entry.
     fn masked(&self, what: What) -> What {
-        if self.secrets.read().unwrap_or_else(PoisonError::into_inner).is_empty() {
-            return what;
-        }
-        let Ok(mut value) = serde_json::to_value(&what) else {
-            return what;
-        };
-        if mask_value(&mut value, &|text| self.mask(text)) {
-            serde_json::from_value(value).unwrap_or(what)
-        } else {
-            what
-        }
+        // One by one: a secret that is also one of the format's own words, and so cannot be replaced everywhere, must not keep the
+        // others from being so.
+        let secrets = self.secrets.read().unwrap_or_else(PoisonError::into_inner);
+        secrets.iter().fold(what, |what, secret| {
+            let Ok(mut value) = serde_json::to_value(&what) else { return what };
+            let is_changed = mask_value(&mut value, &|text| masked_by(secret, text));
+            if is_changed { serde_json::from_value(value).unwrap_or(what) } else { what }
+        })
     }
 
     fn lock(&self) -> MutexGuard<'_, Recording> {
@@ -154,6 +149,15 @@ impl fmt::Debug for Secret {
 }
 
 // === helpers ===
+
+fn can_be_looked_for(value: &str) -> bool {
+    let is_short_number = value.len() < LONG_NUMBER && value.bytes().all(|byte| byte.is_ascii_digit());
+    value.len() >= SHORTEST && !["true", "false", "null"].contains(&value) && !is_short_number
+}
+
+fn masked_by(secret: &Secret, text: &str) -> String {
+    text.replace(&secret.value, &format!("<secret:{}>", secret.name))
+}
 
 /// A value as it stands in text, in JSON text (frames and log lines hold that), and in JSON text that is a string of
 /// JSON text (what a tool returns); the last two also as encoders write them that keep to ASCII.
@@ -213,7 +217,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::transcript::{Body, FORMAT, Frame, Header, ReadError, Transcript};
+    use crate::transcript::{Body, End, FORMAT, Frame, Header, ReadError, Transcript};
 
     fn secret(name: &str, value: &str) -> Secret {
         Secret { name: name.to_owned(), value: value.to_owned() }
@@ -234,6 +238,23 @@ mod tests {
         assert_eq!(text.matches("hush").count(), 1, "{text}");
         assert!(text.contains("key=<secret:KEY> key=<secret:LONG>"), "{text}");
         assert_eq!(text.matches("<secret:KEY>").count(), 4, "{text}");
+    }
+
+    #[test]
+    fn what_stands_in_every_json_text_is_no_secret() {
+        let recorder = Recorder::new([secret("A", "true"), secret("B", "5432"), secret("C", "12345678")]);
+        let text = r#"{"listChanged":true,"port":5432,"pin":12345678}"#;
+        assert_eq!(recorder.mask(text), r#"{"listChanged":true,"port":5432,"pin":<secret:C>}"#);
+    }
+
+    #[test]
+    fn a_secret_that_is_a_word_of_the_format_does_not_uncover_another() {
+        let recorder = Recorder::new([secret("MODE", "timed-out"), secret("KEY", "hush-hush")]);
+        let exchange = recorder.next_exchange();
+        let how = End::TimedOut { waiting_for: "hush-hush".to_owned(), limit_ms: 1 };
+        recorder.record(What::End { exchange, how });
+        let text = serde_json::to_string(&recorder.entries()).unwrap();
+        assert!(!text.contains("hush"), "{text}");
     }
 
     #[test]

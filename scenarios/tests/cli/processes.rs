@@ -94,3 +94,25 @@ fn a_port_that_is_left_to_chance_is_printed_and_stays() {
     assert!(kill.expect("kill runs").success());
     assert_eq!(serve.wait().expect("hubcheck ends").code(), Some(0));
 }
+
+/// Replicas behind a URL that do not know each other's sessions lose most of them before their tools are told.
+#[test]
+fn sessions_that_are_lost_behind_a_url_are_a_verdict_and_no_bad_command_line() {
+    let mut serve = hubcheck(Path::new(env!("CARGO_TARGET_TMPDIR")), &["serve", "--listen", "127.0.0.1:0"])
+        .args(["--env", "SESSIONS=memory"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("hubcheck starts");
+    let url = BufReader::new(serve.stdout.take().expect("its output")).lines().map_while(Result::ok).next();
+    let url = url.expect("a URL");
+    let told = told(&["run", "--url", &url, "session-survives-any-replica"]);
+    let kill = Command::new("kill").args(["-INT", &serve.id().to_string()]).status();
+    assert!(kill.expect("kill runs").success());
+    assert_eq!(serve.wait().expect("hubcheck ends").code(), Some(0));
+    assert_eq!(told.lines().next(), Some("exit code: 1"), "{told}");
+    for transport in ["sse", "streamable"] {
+        let is_judged = |line: &str| line.trim_start().starts_with("FAIL") && line.ends_with(transport);
+        assert!(told.lines().any(is_judged), "{told}");
+    }
+}

@@ -50,6 +50,11 @@ fn sink(report: &str, errors: &WriteErrors) -> Result<Box<dyn Sink + Send>, Comm
     if folder.is_some_and(|folder| !folder.is_dir()) {
         return Err(CommandError::usage(format!("`--report {report}`: its folder does not exist")));
     }
+    // A run that ends before it can report must not leave an older one's report to be taken for its own.
+    if path.symlink_metadata().is_ok_and(|found| found.is_file()) {
+        std::fs::remove_file(path)
+            .map_err(|error| CommandError::usage(format!("`--report {report}`: replacing it: {error}")))?;
+    }
     Ok(sink)
 }
 

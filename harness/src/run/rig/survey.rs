@@ -4,19 +4,22 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde_json::json;
+use serde_json::{Value, json};
 
-use super::{Rig, RigError, target};
+use super::{Place, Rig, RigError, target};
 use crate::cluster::Condition;
 use crate::cluster::backend::Cluster;
 use crate::plan::{Need, Tool, Transport};
 use crate::run::Setup;
 use crate::run::stage::outcome_text;
-use crate::transcript::{ExchangeId, Path, Recorder, What};
+use crate::transcript::{Body, ExchangeId, Path, Recorder, What};
 use crate::wire::{Client, Outcome, Target};
 
 /// How often a hub may end by itself before the survey gives up on it.
 const ENDINGS: u32 = 2;
+
+/// How often an era is looked at that is spoken, and whose session was lost between replicas before its tools were told.
+const TRIES: u32 = 5;
 
 impl Rig {
     /// Looks at the hub once, with one replica: which of these transports it speaks, and which tools it has.
@@ -66,7 +69,18 @@ impl Rig {
                 Arc::clone(&self.dialect),
                 Arc::clone(&self.timeouts),
             );
-            match look(&client, *transport, &target).await {
+            let mut seen = look(&client, *transport, &target).await;
+            // Behind a URL there may be replicas that do not know each other's sessions: what cells are there to find out, and
+            // an era is spoken all the same.
+            let is_spoken = || matches!(self.place, Place::Url { .. }) && has_begun(client.name(), recorder);
+            for _ in 1..TRIES {
+                if seen.is_ok() || !is_spoken() {
+                    break;
+                }
+                seen = look(&client, *transport, &target).await;
+            }
+            match seen {
+                Err(_) if is_spoken() => found.push(Need::Speaks(*transport)),
                 Ok(seen) => {
                     found.push(Need::Speaks(*transport));
                     found.extend(seen.names_sessions.then_some(Need::SessionIds(*transport)));
@@ -75,8 +89,10 @@ impl Rig {
                     found.extend(is_resumable.then_some(Need::EventIds));
                     found.extend(self.parts(&seen.tools));
                 }
-                Err(why) if by_name => return Err(RigError::DoesNotSpeak { transport: *transport, why }),
-                Err(why) => refused.push(format!("{transport}: {why}")),
+                Err(why) if by_name => {
+                    return Err(RigError::DoesNotSpeak { transport: *transport, why: recorder.mask(&why) });
+                }
+                Err(why) => refused.push(format!("{transport}: {}", recorder.mask(&why))),
             }
         }
         if found.is_empty() { Err(RigError::SpeaksNothing(refused.join("; "))) } else { Ok(found) }
@@ -108,6 +124,25 @@ async fn keeps_ending(cluster: &Cluster) {
 
 /// Whether an event that this client heard had an id.
 fn gives_event_ids(client: &str, recorder: &Recorder) -> bool {
+    heard(client, recorder, |what| matches!(what, What::Frame { frame, .. } if frame.id.is_some()))
+}
+
+/// Whether a session was begun, whatever came of it: by the `endpoint` of HTTP+SSE, or by an answer to `initialize`.
+fn has_begun(client: &str, recorder: &Recorder) -> bool {
+    let agrees = |answer: &Value| answer["result"]["protocolVersion"].is_string();
+    heard(client, recorder, |what| match what {
+        What::Frame { frame, .. } if frame.event.as_deref() == Some("endpoint") => true,
+        What::Frame { frame, .. } => {
+            let answer = frame.data.as_deref().and_then(|data| serde_json::from_str(data).ok());
+            answer.is_some_and(|answer| agrees(&answer))
+        }
+        What::Body { body: Body::Json(answer), .. } => agrees(answer),
+        _ => false,
+    })
+}
+
+/// Whether there is such a frame or body in what this client was answered.
+fn heard(client: &str, recorder: &Recorder, is_meant: impl Fn(&What) -> bool) -> bool {
     let entries = recorder.entries();
     let own: BTreeSet<ExchangeId> = entries
         .iter()
@@ -116,8 +151,11 @@ fn gives_event_ids(client: &str, recorder: &Recorder) -> bool {
             _ => None,
         })
         .collect();
-    entries.iter().any(|entry| {
-        matches!(&entry.what, What::Frame { exchange, frame } if frame.id.is_some() && own.contains(exchange))
+    entries.iter().map(|entry| &entry.what).any(|what| match what {
+        What::Frame { exchange, .. } | What::Body { exchange, .. } => {
+            own.contains(exchange) && is_meant(what)
+        }
+        _ => false,
     })
 }
 
