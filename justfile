@@ -24,9 +24,9 @@ test-many times="20":
 
 # The same matrix and the same snapshots on a real cluster (KIND: needs Docker and `kind`)
 e2e:
-    cargo run --release -- up
-    HUBCHECK_BACKEND=kind INSTA_UPDATE=no cargo test -p scenarios --test matrix || { cargo run --release -- down; exit 1; }
-    cargo run --release -- down
+    trap 'cargo run --release -- down' EXIT; \
+        cargo run --release -- up; \
+        HUBCHECK_BACKEND=kind INSTA_UPDATE=no cargo test -p scenarios --test matrix
 
 # The same cells on `local` and on a KIND cluster, which stays: verdicts and transcripts must be the same
 parity *filters:
@@ -74,7 +74,7 @@ conformance:
 run *args:
     cargo run --release -- run {{args}}
 
-# Bringing an image into the KIND cluster, against `kind load` (needs `hubcheck up`)
+# Bringing an image into the KIND cluster, against `kind load` (makes the cluster, which stays)
 bench-load:
     cargo bench -p harness --bench load
 

@@ -1,6 +1,6 @@
 //! What findings of every family say of calls and their outcomes.
 
-use harness::transcript::history::{Call, History, Outcome};
+use harness::transcript::history::{Call, Exchange, History, Outcome};
 use harness::transcript::{Body, End, Path};
 use serde_json::Value;
 
@@ -44,10 +44,23 @@ pub(crate) fn outcome_text(history: &History<'_>, call: &Call<'_>) -> String {
 
 /// The same of a call that should have had a result: an answer that is an error says which.
 pub(crate) fn reply_text(history: &History<'_>, call: &Call<'_>) -> String {
+    let is_answered = matches!(call.outcome, Outcome::Answered { .. });
     match call.answers.first().and_then(|(_, answer)| answer.get("error")) {
-        Some(error) => format!("the error {error}"),
-        None => outcome_text(history, call),
+        Some(error) if is_answered => format!("the error {error}"),
+        _ => outcome_text(history, call),
     }
+}
+
+/// Whether a call of what every hub serves came to a result: an error, whatever its HTTP status, serves nobody.
+pub(crate) fn is_served(call: &Call<'_>) -> bool {
+    matches!(call.outcome, Outcome::Answered { .. }) && call.result().is_some()
+}
+
+/// Whether a server ended a stream as it may at any time, having said when to come back ("The server MAY close the SSE stream
+/// at any time", <https://modelcontextprotocol.io/specification/2025-11-25/basic/transports#listening-for-messages-from-the-server>).
+pub(crate) fn is_polled(stream: &Exchange<'_>) -> bool {
+    let says_retry = || stream.frames.iter().any(|(_, frame)| frame.retry.is_some());
+    stream.end.is_some_and(|(_, end)| *end == End::Complete) && says_retry()
 }
 
 pub(crate) fn body_text(body: &Body) -> String {
@@ -67,6 +80,25 @@ pub(crate) fn end_text(end: &End) -> String {
         End::Malformed { why } => format!("not HTTP: {why}"),
         End::TimedOut { waiting_for, limit_ms } => format!("no {waiting_for} within {limit_ms} ms"),
     }
+}
+
+/// A result without what may differ from answer to answer: the order of tools ("SHOULD" be the same), and for how long it may be
+/// kept.
+pub(crate) fn in_order(mut result: Value) -> Value {
+    if let Some(fields) = result.as_object_mut() {
+        fields.remove("ttlMs");
+    }
+    if let Some(tools) = result.get_mut("tools") {
+        *tools = tools_by_name(tools);
+    }
+    result
+}
+
+/// A list of tools in the order of their names.
+pub(crate) fn tools_by_name(tools: &Value) -> Value {
+    let mut tools = tools.as_array().cloned().unwrap_or_default();
+    tools.sort_by_key(|tool| tool["name"].as_str().map(str::to_owned));
+    Value::Array(tools)
 }
 
 pub(crate) fn without_meta(value: &Value) -> Value {

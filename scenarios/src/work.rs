@@ -51,7 +51,9 @@ impl Work {
         let began = history.probed_calls(self.name).any(|call| !call.progress.is_empty());
         let was_paced = history.probed_calls(PACE).any(|call| call.result().is_some());
         let steps = |call: &'h Call<'_>| Some((call.text()?.trim().parse().ok()?, call));
-        history.probed_calls(READ).filter(|_| began && was_paced).filter_map(steps).collect()
+        let read = history.probed_calls(READ).filter(|_| began && was_paced).filter_map(steps);
+        // The call has told of a step: a process that knows of none is another one.
+        read.filter(|(steps, _)| *steps > 0).collect()
     }
 
     fn params(&self, stage: &Stage, key: &str) -> Value {

@@ -196,6 +196,7 @@ pub const EVERY_REQUEST_ENDS: Check = Check {
             if let Some((at, End::TimedOut { waiting_for, limit_ms })) = exchange.end
                 && waiting_for != "connect"
                 && !was_cancelled(history, exchange)
+                && !was_answered(history, exchange)
             {
                 let expected =
                     format!("an answer to {} {}", exchange.request.method, exchange.request.target);
@@ -480,6 +481,11 @@ fn is_clients_error(history: &History<'_>, exchange: &Exchange<'_>) -> bool {
         }
         Some(Transport::Stateless) | None => false,
     }
+}
+
+/// Whether the request of an exchange has its answer: what stays open after it is a stream that should have ended.
+fn was_answered(history: &History<'_>, exchange: &Exchange<'_>) -> bool {
+    history.calls.iter().any(|call| call.exchange == exchange.id && !call.answers.is_empty())
 }
 
 /// Whether the client cancelled the request of an exchange.

@@ -350,7 +350,9 @@ impl<'t> History<'t> {
     pub fn is_endpoint(&self, exchange: &Exchange<'_>) -> bool {
         self.exchanges.values().any(|stream| {
             stream.end.is_none_or(|(ended, _)| exchange.at < ended)
-                && stream.endpoint().is_some_and(|uri| same_target(uri, &exchange.request.target))
+                && stream
+                    .endpoint()
+                    .is_some_and(|uri| same_target(uri, &stream.request.target, &exchange.request.target))
         })
     }
 
@@ -428,7 +430,9 @@ impl<'t> History<'t> {
             .values()
             .filter(|stream| {
                 stream.request.client == exchange.request.client
-                    && stream.endpoint().is_some_and(|uri| same_target(uri, &exchange.request.target))
+                    && stream
+                        .endpoint()
+                        .is_some_and(|uri| same_target(uri, &stream.request.target, &exchange.request.target))
             })
             .collect()
     }

@@ -3,11 +3,11 @@
 
 use harness::check::{Check, HUB_CONTRACT, Judgement, Level};
 use harness::timeouts::{ANSWER, SLACK};
-use harness::transcript::history::{At, Call, Exchange, History, Outcome};
+use harness::transcript::history::{At, Call, Exchange, History, Outcome, Session};
 use harness::transcript::{End, Fault, PodChange, Symptom, Told, What};
 
 use crate::routing::SESSIONS;
-use crate::words::{body_text, call_text, end_text, outcome_text};
+use crate::words::{body_text, call_text, end_text, is_polled, is_served, reply_text};
 
 /// The step in which replicas have different keys.
 pub const KEYS_DIFFER: &str = "the keys differ";
@@ -96,7 +96,7 @@ pub const NO_HANG: Check = Check {
             let late = call.took().filter(|took| *took > ANSWER + SLACK);
             if let (Some(_), Some(at)) = (late, call.outcome.at()) {
                 let expected = format!("an answer to {} within 5 s", call_text(call));
-                judgement.breach(expected, outcome_text(history, call), at);
+                judgement.breach(expected, reply_text(history, call), at);
             }
         }
         judgement
@@ -119,16 +119,23 @@ pub const READY_MEANS_SERVING: Check = Check {
             let Some(replica) = call.replica.filter(|replica| was_ready_for(history, replica, call)) else {
                 continue;
             };
+            // What a replica forwards is its owner's to serve.
+            let owner = history.session_of(call).and_then(|session| session.owner);
+            if owner.is_some_and(|owner| {
+                owner != replica && history.was_away(owner, call.sent, until(history, call))
+            }) {
+                continue;
+            }
             judgement.judged();
             let is_served = match &call.outcome {
-                Outcome::Answered { .. } => true,
+                Outcome::Answered { .. } => call.result().is_some(),
                 Outcome::Refused { status, .. } => *status < 500,
                 Outcome::Ended { .. } | Outcome::Silent => false,
             };
             if !is_served {
                 let at = call.outcome.at().unwrap_or(call.sent);
                 let expected = format!("`{replica}`, which is ready, serves {}", call_text(call));
-                judgement.breach(expected, outcome_text(history, call), at);
+                judgement.breach(expected, reply_text(history, call), at);
             }
         }
         // A stream carries no call of its own.
@@ -169,7 +176,7 @@ pub const FOREIGN_KEY_TOLD: Check = Check {
             if !(matches!(call.outcome, Outcome::Refused { status: 404, .. }) && says_key) {
                 let at = call.outcome.at().unwrap_or(call.sent);
                 let expected = format!("404 that names the key to {}", call_text(call));
-                judgement.breach(expected, outcome_text(history, call), at);
+                judgement.breach(expected, reply_text(history, call), at);
             }
         }
         judgement
@@ -180,14 +187,16 @@ pub const FOREIGN_KEY_TOLD: Check = Check {
 pub const RECOVERS: Check = Check {
     id: "recovers",
     level: Level::Contract,
-    sentence: "once what was wrong is mended, every replica becomes ready, and new sessions work on every path",
+    sentence: "once what was wrong is mended, or the change is made, every replica becomes ready, and serves the sessions that it \
+               gives",
     source: HUB_CONTRACT,
     remedy: "hub: keep nothing from an earlier start, and become ready as soon as it can serve",
     transports: &[],
     needs: &[],
     judge: |history| {
         let mut judgement = Judgement::default();
-        let Some(remedy) = history.step("remedy") else { return judgement };
+        let last_fault = || history.faults.last().map(|(at, _)| *at);
+        let Some(remedy) = history.step("remedy").or_else(last_fault) else { return judgement };
         for entry in history.entries().iter().filter(|entry| entry.seq > remedy.seq) {
             if let What::Awaited { condition, unmet, .. } = &entry.what {
                 judgement.judged();
@@ -198,17 +207,16 @@ pub const RECOVERS: Check = Check {
         }
         let Some(recovery) = history.step("recovery") else { return judgement };
         for call in &history.calls {
-            if history.session_of(call).is_none_or(|session| session.opened < recovery) {
+            let is_own =
+                |session: &Session<'_>| session.owner.is_none_or(|owner| call.replica == Some(owner));
+            if !history.session_of(call).is_some_and(|session| session.opened >= recovery && is_own(session))
+            {
                 continue;
             }
             judgement.judged();
-            if !matches!(call.outcome, Outcome::Answered { .. }) {
+            if !is_served(call) {
                 let at = call.outcome.at().unwrap_or(call.sent);
-                judgement.breach(
-                    format!("an answer to {}", call_text(call)),
-                    outcome_text(history, call),
-                    at,
-                );
+                judgement.breach(format!("an answer to {}", call_text(call)), reply_text(history, call), at);
             }
         }
         judgement
@@ -235,19 +243,23 @@ pub const SESSIONS_OUTLIVE_A_PAUSE: Check = Check {
             for stream in history.streams_of(session) {
                 if let Some((at, end)) = stream.end
                     && *end != End::ClosedByClient
+                    && !is_polled(stream)
                 {
                     let expected = format!("the stream of client `{}` stays open", session.client);
                     judgement.breach(expected, end_text(end), at);
                 }
             }
+            let is_its = |other: &Session<'_>| std::ptr::eq(other, session);
             let own = |call: &&Call<'_>| {
-                call.sent > back && history.session_of(call).is_some_and(|other| std::ptr::eq(other, session))
+                call.sent > back
+                    && call.replica == session.owner
+                    && history.session_of(call).is_some_and(is_its)
             };
             for call in history.calls.iter().filter(own) {
-                if !matches!(call.outcome, Outcome::Answered { .. }) {
+                if !is_served(call) {
                     let expected = format!("an answer to {}", call_text(call));
                     let at = call.outcome.at().unwrap_or(call.sent);
-                    judgement.breach(expected, outcome_text(history, call), at);
+                    judgement.breach(expected, reply_text(history, call), at);
                 }
             }
         }
@@ -322,10 +334,13 @@ fn last_line<'t>(history: &History<'t>, of: &str) -> Option<&'t str> {
 
 /// Whether a replica was ready, and stayed so, from when a call was sent until it came to something.
 fn was_ready_for(history: &History<'_>, replica: &str, call: &Call<'_>) -> bool {
-    // Silence lasts until the client gives up.
+    was_ready(history, replica, call.sent, until(history, call))
+}
+
+/// When it was known what a call came to. Silence lasts until the client gives up.
+fn until(history: &History<'_>, call: &Call<'_>) -> At {
     let given_up = || history.exchanges.get(&call.exchange)?.end.map(|(at, _)| at);
-    let until = call.outcome.at().or_else(given_up).unwrap_or(history.end());
-    was_ready(history, replica, call.sent, until)
+    call.outcome.at().or_else(given_up).unwrap_or(history.end())
 }
 
 /// Whether a replica was ready from one place to another.

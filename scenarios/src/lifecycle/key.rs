@@ -8,7 +8,7 @@ use harness::check::HUB_CONTRACT;
 use harness::cluster::Condition;
 use harness::plan::{Need, Outline};
 use harness::run::stage::Holder;
-use harness::run::{Scenario, Setup, Stage};
+use harness::run::{Guide, Scenario, Setup, Stage};
 
 use super::{SECRETS_NOT_FOUND, checks, one_each, recover};
 use crate::routing;
@@ -36,7 +36,11 @@ pub const SECRET_ROTATED: Scenario = Scenario {
     spec: &[HUB_CONTRACT],
     remedy: "rotate in two steps: first give every replica the new key as `SESSION_KEY_PREVIOUS`, then swap the two; drop \
              the old key when its sessions have ended",
-    guide: None,
+    guide: Some(Guide {
+        issue: "Issue #9: Secrets Not Found",
+        symptom: "after the Secret was edited some sessions are answered 404, until every pod was restarted",
+        cause: "a container keeps the values that it was started with: until then replicas have different keys",
+    }),
     setup: Setup::ORDINARY,
     checks: &[
         &checks::NO_HANG,

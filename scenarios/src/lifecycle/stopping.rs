@@ -27,7 +27,11 @@ pub const GRACEFUL_STOP: Scenario = Scenario {
     remedy: "hub: handle SIGTERM (in a container the process is PID 1, which has no default action; or run it under \
              `tini`), finish calls, end streams, exit 0; Deployment: `terminationGracePeriodSeconds` longer than the \
              longest call",
-    guide: None,
+    guide: Some(Guide {
+        issue: "Issue #5: \"Connection Refused\" from Claude Desktop",
+        symptom: "with every release clients say `Connection refused` or lose their stream, and each pod is Terminating for 30 s",
+        cause: "the process does not act on SIGTERM: it is killed at the end of its grace period, with all that it holds",
+    }),
     setup: Setup::ORDINARY,
     checks: &[
         &checks::EXITS_IN_GRACE,
@@ -35,6 +39,7 @@ pub const GRACEFUL_STOP: Scenario = Scenario {
         &routing::checks::ORPHANS_TOLD,
         &routing::checks::STREAMS_UNTOUCHED,
         &routing::checks::NEW_SESSION_WORKS,
+        &checks::RECOVERS,
     ],
     drive: |stage| graceful_stop(stage).boxed(),
 };
@@ -63,6 +68,7 @@ pub const ROLLOUT_WITH_PROBES: Scenario = Scenario {
         &routing::checks::ACCEPTED_CALLS_KEPT,
         &routing::checks::EXECUTED_ONCE,
         &routing::checks::NEW_SESSION_WORKS,
+        &checks::RECOVERS,
     ],
     drive: |stage| rollout(stage).boxed(),
     ..GRACEFUL_STOP

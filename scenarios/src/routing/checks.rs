@@ -20,7 +20,7 @@ use scope::{is_ended, is_opening, is_promised, is_unknown, was_accepted, was_end
 use tally::tallies;
 
 use super::{REMEDY_CLIENT_IP, SESSIONS};
-use crate::words::{call_text, end_text, outcome_text, without_meta};
+use crate::words::{call_text, end_text, in_order, is_polled, is_served, reply_text, without_meta};
 
 /// Hub contract: a session works on every path its client may take, for as long as its owner lives.
 pub const CALLS_ANSWERED: Check = Check {
@@ -47,8 +47,8 @@ pub const CALLS_ANSWERED: Check = Check {
         for call in history.calls.iter().filter(|call| is_promised(history, call)) {
             judgement.judged();
             let limit = ANSWER + call.held() + SLACK;
-            let answered = matches!(call.outcome, Outcome::Answered { .. });
-            if !answered || call.took().is_none_or(|took| took > limit) {
+            let is_served = is_served(call);
+            if !is_served || call.took().is_none_or(|took| took > limit) {
                 let expected = format!("an answer to {}", call_text(call));
                 breach(&mut judgement, history, call, expected);
             }
@@ -144,7 +144,9 @@ pub const TERMINATED_IS_404: Check = Check {
             let ended = delete.end.map_or(delete.at, |(at, _)| at);
             let later = history.exchanges.values().filter(|exchange| exchange.at > ended);
             for exchange in later.filter(|exchange| exchange.request.header("mcp-session-id") == id) {
-                if exchange.status() != Some(404) {
+                // Whoever offers no GET stream answers 405 to every GET.
+                let is_not_offered = exchange.request.method == "GET" && exchange.status() == Some(405);
+                if exchange.status() != Some(404) && !is_not_offered {
                     let actual =
                         exchange.status().map_or("no answer".to_owned(), |status| status.to_string());
                     judgement.breach(format!("404 to a {}", exchange.request.method), actual, exchange.at);
@@ -206,7 +208,7 @@ pub const STREAMS_UNTOUCHED: Check = Check {
                 let path_stayed =
                     stream.replica.is_none_or(|replica| !history.was_away(replica, stream.at, at));
                 let ended_by_client = was_ended_before(history, session, at);
-                if path_stayed && !ended_by_client && *end != End::ClosedByClient {
+                if path_stayed && !ended_by_client && *end != End::ClosedByClient && !is_polled(stream) {
                     let expected = format!("the stream of client `{}` stays open", session.client);
                     judgement.breach(expected, end_text(end), at);
                 }
@@ -451,7 +453,7 @@ pub const ANSWERS_ALIKE: Check = Check {
                 continue;
             };
             let asked = format!("{} {}", call.method, without_meta(call.params));
-            let result = without_meta(result);
+            let result = in_order(without_meta(result));
             match first.get(&asked) {
                 None => {
                     first.insert(asked, (call, result));
@@ -476,5 +478,5 @@ pub const ANSWERS_ALIKE: Check = Check {
 
 /// Notes that a call did not come to what was expected.
 fn breach(judgement: &mut Judgement, history: &History<'_>, call: &Call<'_>, expected: String) {
-    judgement.breach(expected, outcome_text(history, call), call.outcome.at().unwrap_or(call.sent));
+    judgement.breach(expected, reply_text(history, call), call.outcome.at().unwrap_or(call.sent));
 }

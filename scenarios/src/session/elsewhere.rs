@@ -24,7 +24,7 @@ const SESSIONS: &[Transport] = &[Transport::Sse, Transport::Streamable];
 const STRAY: &str = "stray";
 
 /// The call that is cancelled.
-const CANCELLED: Work = Work { name: "cancelled", steps: 2, step: Duration::from_secs(1) };
+const CANCELLED: Work = Work { name: "cancelled", steps: 4, step: Duration::from_millis(500) };
 
 /// The name of its cancellation.
 const CANCEL: &str = "cancellation";
@@ -104,7 +104,7 @@ pub const TOOLS_ALIKE: Scenario = Scenario {
         HUB_CONTRACT,
         "https://modelcontextprotocol.io/specification/2026-07-28/server/tools#listing-tools",
     ],
-    remedy: "hub: be ready only when every tool is there; list tools in a fixed order",
+    remedy: "hub: be ready only when every tool is there",
     guide: None,
     setup: Setup::ORDINARY,
     checks: &[&checks::TOOLS_LISTED_ALIKE],

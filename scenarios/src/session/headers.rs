@@ -2,6 +2,7 @@
 
 use futures_util::future::FutureExt;
 use harness::check::{Check, HUB_CONTRACT, Judgement, Level};
+use harness::cluster::manifest::Manifests;
 use harness::plan::{Outline, Transport};
 use harness::run::stage::Holder;
 use harness::run::{Scenario, Setup, Stage};
@@ -20,9 +21,6 @@ const ODD: &str = "odd header";
 
 /// The name of the requests after them.
 const AFTER_ODD: &str = "after it";
-
-/// What a Service is called in its cluster.
-const HOST_OF_SERVICE: &str = "mcp-hub-service:8000";
 
 /// What requests say in their headers.
 pub const HEADERS: Scenario = Scenario {
@@ -44,7 +42,12 @@ async fn headers(stage: &Stage) -> anyhow::Result<()> {
         return Ok(());
     };
     let list = || holder.session.raw("tools/list", json!({}));
-    holder.session.send(&service, list().named(SERVICE_NAME).with("host", HOST_OF_SERVICE)).await;
+    // A hub that is not ours is asked by its own name anyway.
+    let named = match stage.given_manifests() {
+        Ok(manifests) => list().with("host", host_of(manifests)),
+        Err(_) => list(),
+    };
+    holder.session.send(&service, named.named(SERVICE_NAME)).await;
     let typed = [list().with("content-type", "text/plain"), list().without("content-type")];
     for request in typed {
         odd(stage, &holder, &service, request).await;
@@ -68,6 +71,17 @@ async fn headers(stage: &Stage) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// What clients in its namespace call a Service.
+fn host_of(manifests: &Manifests) -> String {
+    let service = &manifests.service;
+    let name = service.metadata.name.as_deref().unwrap_or_default();
+    let ports = service.spec.as_ref().and_then(|spec| spec.ports.as_deref()).unwrap_or_default();
+    match ports.first() {
+        Some(port) => format!("{name}:{}", port.port),
+        None => name.to_owned(),
+    }
+}
+
 async fn odd(stage: &Stage, holder: &Holder, service: &Target, request: Raw) {
     holder.client.exchange(service, request.named(ODD)).await;
     stage.ask(holder, service, AFTER_ODD, "tools/list", json!({})).await;
@@ -89,11 +103,8 @@ pub const SERVICE_NAME_SERVED: Check = Check {
         for exchange in history.probes(SERVICE_NAME) {
             judgement.judged();
             if !exchange.status().is_some_and(|status| (200..300).contains(&status)) {
-                judgement.breach(
-                    format!("2xx to `Host: {HOST_OF_SERVICE}`"),
-                    status_text(exchange),
-                    exchange.at,
-                );
+                let host = exchange.request.header("host").unwrap_or_default();
+                judgement.breach(format!("2xx to `Host: {host}`"), status_text(exchange), exchange.at);
             }
         }
         judgement

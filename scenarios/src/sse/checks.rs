@@ -85,8 +85,11 @@ pub const ENDPOINT_SAME_ORIGIN: Check = Check {
         for exchange in history.probes(OPEN) {
             let Some(said) = exchange.endpoint() else { continue };
             judgement.judged();
-            let authority =
-                said.split_once("//").map(|(_, rest)| rest.split(['/', '?']).next().unwrap_or(rest));
+            let is_scheme = |before: &str| !before.contains(['/', '?', '#']);
+            let absolute =
+                said.split_once("://").filter(|(before, _)| is_scheme(before)).map(|(_, rest)| rest);
+            let authority = said.strip_prefix("//").or(absolute);
+            let authority = authority.map(|rest| rest.split(['/', '?', '#']).next().unwrap_or(rest));
             let host = exchange.request.header("host").unwrap_or_default();
             // Relative to the stream, or with its own authority.
             if authority.is_some_and(|authority| !authority.eq_ignore_ascii_case(host)) {

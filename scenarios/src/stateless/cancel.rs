@@ -10,7 +10,7 @@ use super::{STATELESS, checks};
 use crate::work::Work;
 
 /// The call whose stream is closed.
-pub(super) const CLOSED: Work = Work { name: "closed", steps: 2, step: Duration::from_secs(1) };
+pub(super) const CLOSED: Work = Work { name: "closed", steps: 4, step: Duration::from_millis(500) };
 
 /// A client that closes the stream of a call stops it.
 pub const CLOSE_CANCELS: Scenario = Scenario {

@@ -13,7 +13,7 @@ pub use session::{
     SESSION_SURVIVES_DISCONNECT,
 };
 
-use harness::transcript::history::{Call, Exchange, Outcome};
+use harness::transcript::history::{Call, Exchange};
 
 /// What an exchange came to, for findings.
 pub(crate) fn answer_text(exchange: &Exchange<'_>) -> String {
@@ -26,5 +26,5 @@ pub(crate) fn answer_text(exchange: &Exchange<'_>) -> String {
 
 /// Whether a call was answered with a result.
 pub(crate) fn has_result(call: &Call<'_>) -> bool {
-    matches!(call.outcome, Outcome::Answered { .. }) && call.result().is_some()
+    crate::words::is_served(call)
 }

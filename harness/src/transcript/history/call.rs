@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use serde_json::Value;
+use url::{Position, Url};
 
 use super::{At, Call, Exchange, Outcome};
 use crate::transcript::End;
@@ -61,17 +62,20 @@ pub(super) fn outcome<'t>(
     carriers: &[&Exchange<'t>],
     answers: &[(At, Value)],
 ) -> Outcome<'t> {
-    if let Some((at, _)) = answers.first() {
-        return Outcome::Answered { at: *at };
-    }
-    if let Some(head) = exchange.head.filter(|head| head.status >= 300) {
-        return Outcome::Refused { at: head.at, status: head.status };
+    // A refusal is one whatever its body says: JSON-RPC wants the request's id in it. On HTTP+SSE the answer comes elsewhere.
+    let own_body = carriers.iter().any(|carrier| carrier.id == exchange.id);
+    let head = exchange.head.filter(|head| head.status >= 300);
+    let refused = head.map(|head| Outcome::Refused { at: head.at, status: head.status });
+    match (answers.first(), refused) {
+        (None, Some(refused)) => return refused,
+        (Some(_), Some(refused)) if own_body => return refused,
+        (Some((at, _)), _) => return Outcome::Answered { at: *at },
+        (None, None) => {}
     }
     let broken = |how: &&End| !matches!(how, End::ClosedByClient | End::TimedOut { .. });
     let own = exchange.end.filter(|(_, how)| broken(how));
     // A POST of HTTP+SSE ends well with its 202; it is the stream that must not end before the answer.
-    let accepted_elsewhere = !carriers.iter().any(|carrier| carrier.id == exchange.id);
-    let own = own.filter(|(_, how)| !(accepted_elsewhere && **how == End::Complete));
+    let own = own.filter(|(_, how)| own_body || **how != End::Complete);
     let streams = carriers.iter().filter(|carrier| carrier.id != exchange.id);
     let ended = streams.filter_map(|stream| stream.end.filter(|(_, how)| broken(how)));
     match own.into_iter().chain(ended).min_by_key(|(at, _)| *at) {
@@ -93,11 +97,72 @@ pub(super) fn is_progress_of(message: &Value, token: &Value) -> bool {
         && message.get("params").and_then(|params| params.get("progressToken")) == Some(token)
 }
 
-/// Whether an `endpoint` event's URI leads to this request target.
-pub(super) fn same_target(uri: &str, target: &str) -> bool {
-    let path = match uri.split_once("://") {
-        Some((_, rest)) => rest.find('/').map_or("/", |slash| &rest[slash..]),
-        None => uri,
-    };
-    target == path || (!path.starts_with('/') && target.ends_with(path))
+/// Whether an `endpoint` event's URI leads to this request target, from a stream of that one (RFC 3986).
+pub(super) fn same_target(uri: &str, stream: &str, target: &str) -> bool {
+    let base = Url::parse("http://hub").and_then(|host| host.join(stream));
+    let resolved = base.and_then(|base| base.join(uri));
+    resolved.is_ok_and(|url| &url[Position::BeforePath..Position::AfterQuery] == target)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::same_target;
+    use crate::plan::Transport;
+    use crate::transcript::history::{History, Outcome};
+    use crate::transcript::{Entry, FORMAT, Header, Transcript, What};
+
+    #[test]
+    fn an_endpoint_is_resolved_as_clients_do() {
+        for uri in
+            ["/m?s=1", "m?s=1", "./m?s=1", "http://hub/m?s=1", "//hub/m?s=1", "/m?s=1#there", "../m?s=1"]
+        {
+            assert!(same_target(uri, "/sse", "/m?s=1"), "{uri}");
+        }
+        assert!(same_target("http://hub?s=1", "/sse", "/?s=1"));
+        assert!(same_target("m?s=1", "/team/sse", "/team/m?s=1"));
+        for uri in ["/m?s=2", "/x/m?s=1", "m"] {
+            assert!(!same_target(uri, "/sse", "/m?s=1"), "{uri}");
+        }
+    }
+
+    /// What a call over this transport came to whose POST got this status and, as its own body, an error with its id.
+    fn outcome(status: u16) -> String {
+        let whats = json!([
+            { "kind": "request", "exchange": 1, "client": "a", "path": "service", "method": "POST", "target": "/mcp",
+              "headers": [], "connection": "fresh",
+              "body": { "json": { "jsonrpc": "2.0", "id": 1, "method": "tools/list" } } },
+            { "kind": "head", "exchange": 1, "status": status, "headers": [["content-type", "application/json"]] },
+            { "kind": "body", "exchange": 1,
+              "body": { "json": { "jsonrpc": "2.0", "id": 1, "error": { "code": -32001, "message": "?" } } } },
+            { "kind": "end", "exchange": 1, "how": { "end": "complete" } },
+        ]);
+        let whats: Vec<What> = serde_json::from_value(whats).unwrap();
+        let entries = (1..).zip(whats).map(|(seq, what)| Entry { seq, at_us: u64::from(seq), what });
+        let header = Header {
+            format: FORMAT,
+            cell: "family/scenario".to_owned(),
+            scenario: "family/scenario".to_owned(),
+            affinity: None,
+            transport: Some(Transport::Streamable),
+            backend: "local".to_owned(),
+            hub: "made by hand".to_owned(),
+            replicas: 1,
+            tools: Vec::new(),
+        };
+        let transcript = Transcript { header, entries: entries.collect() };
+        let history = History::new(&transcript);
+        match &history.calls[0].outcome {
+            Outcome::Answered { .. } => "answered".to_owned(),
+            Outcome::Refused { status, .. } => format!("refused with {status}"),
+            Outcome::Ended { .. } | Outcome::Silent => "nothing".to_owned(),
+        }
+    }
+
+    #[test]
+    fn a_refusal_is_one_although_its_body_names_the_request() {
+        assert_eq!(outcome(404), "refused with 404");
+        assert_eq!(outcome(200), "answered");
+    }
 }

@@ -7,7 +7,7 @@ use harness::plan::{Need, Tool};
 use harness::transcript::history::Exchange;
 use serde_json::Value;
 
-use crate::words::{call_text, reply_text};
+use crate::words::{call_text, reply_text, tools_by_name};
 
 use super::{CANCEL, CANCELLED, SESSIONS, STRAY};
 
@@ -101,10 +101,9 @@ pub const CANCEL_REACHES_OWNER: Check = Check {
 pub const TOOLS_LISTED_ALIKE: Check = Check {
     id: "tools-listed-alike",
     level: Level::Contract,
-    sentence: "`tools/list` gives the same tools in the same order on every replica, from the moment it is ready and \
-               during a rollout",
+    sentence: "`tools/list` gives the same tools on every replica, from the moment it is ready and during a rollout",
     source: HUB_CONTRACT,
-    remedy: "hub: be ready only when every tool is there; list tools in a fixed order",
+    remedy: "hub: be ready only when every tool is there",
     transports: &[],
     needs: &[],
     judge: |history| {
@@ -115,8 +114,9 @@ pub const TOOLS_LISTED_ALIKE: Check = Check {
             let Some(tools) = call.result().and_then(|result| result.get("tools")) else { continue };
             judgement.judged();
             let replica = call.replica.unwrap_or("a replica");
-            *known.entry(tools.to_string()).or_default() += 1;
-            lists.push((call.sent, replica, tools, tools.to_string()));
+            let list = tools_by_name(tools).to_string();
+            *known.entry(list.clone()).or_default() += 1;
+            lists.push((call.sent, replica, tools, list));
         }
         // Most of them are right.
         let usual = known.iter().max_by_key(|(_, count)| **count).map(|(list, _)| list.clone());

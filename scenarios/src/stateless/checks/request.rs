@@ -14,7 +14,7 @@ use super::super::{
 };
 use super::refused_with;
 use crate::streamable::checks::{answer_text, has_result};
-use crate::words::{body_text, reply_text};
+use crate::words::{body_text, reply_text, tools_by_name};
 
 /// "When rejecting a request due to header validation failure, servers MUST return HTTP status 400 Bad Request and MUST
 /// include a JSON-RPC error response using the following error code: -32020":
@@ -203,12 +203,13 @@ pub const LIST_NOT_OF_CONNECTION: Check = Check {
     needs: &[],
     judge: |history| {
         let mut judgement = Judgement::default();
-        let mut first: Option<&Value> = None;
+        let mut first: Option<Value> = None;
         for call in history.probed_calls(COMPLETE) {
             judgement.judged();
             // Whether there is a list at all is another check's business.
             let Some(tools) = call.result().and_then(|result| result.get("tools")) else { continue };
-            if *first.get_or_insert(tools) != tools {
+            let tools = tools_by_name(tools);
+            if *first.get_or_insert_with(|| tools.clone()) != tools {
                 judgement.breach(
                     "the tools that the first request was told of",
                     tools.to_string(),
