@@ -31,6 +31,9 @@ use crate::log;
 use crate::reply::Reply;
 use crate::spoil::Remembered;
 
+/// How long the end waits for the first byte of a connection that says nothing.
+const LAST_LOOK: Duration = Duration::from_millis(100);
+
 /// How long a connection may be idle, or take to send its headers.
 pub const HEADER_READ_LIMIT: Duration = Duration::from_secs(75);
 /// After the streams ended: how long connections may take to send what is left.
@@ -102,11 +105,18 @@ async fn connection(
         Box::pin(router.call(request))
     });
     let mut start = [0; 3];
-    let first = timeout(HEADER_READ_LIMIT, stream.peek(&mut start));
-    tokio::select! {
-        biased;
-        first = first => if !matches!(first, Ok(Ok(1..))) { return },
-        () = closing.cancelled() => return,
+    let has_begun = {
+        let first = timeout(HEADER_READ_LIMIT, stream.peek(&mut start));
+        tokio::pin!(first);
+        tokio::select! {
+            biased;
+            first = first.as_mut() => matches!(first, Ok(Ok(1..))),
+            // What was sent before the end is answered: a socket that was just accepted does not know yet that there is any.
+            () = closing.cancelled() => matches!(timeout(LAST_LOOK, first).await, Ok(Ok(Ok(1..)))),
+        }
+    };
+    if !has_begun {
+        return;
     }
     if &start == b"PRI" {
         return Box::pin(replica_connection(stream, service, closing)).await;
@@ -118,6 +128,7 @@ async fn connection(
         .serve_connection(TokioIo::new(stream), service);
     tokio::pin!(connection);
     tokio::select! {
+        biased;
         // A connection that breaks is the client's business.
         _ = connection.as_mut() => return,
         () = closing.cancelled() => connection.as_mut().graceful_shutdown(),
@@ -132,6 +143,8 @@ where
     S::Future: Send + 'static,
 {
     let connection = http2::Builder::new(TokioExecutor::new())
+        .timer(TokioTimer::new())
+        .keep_alive_interval(Some(HEADER_READ_LIMIT))
         .auto_date_header(false)
         .initial_connection_window_size(SHARED_WINDOW)
         .max_concurrent_streams(None)
@@ -142,6 +155,7 @@ where
         .serve_connection(TokioIo::new(stream), service);
     tokio::pin!(connection);
     tokio::select! {
+        biased;
         _ = connection.as_mut() => return,
         () = closing.cancelled() => connection.as_mut().graceful_shutdown(),
     }

@@ -21,7 +21,7 @@ use rmcp::model::{
 use rmcp::service::OriginatingRequestId;
 use rmcp::transport::Transport;
 use rmcp::transport::streamable_http_server::session::ServerSseMessage;
-use tokio::sync::mpsc;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::time::{sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
@@ -59,6 +59,8 @@ pub(crate) struct Pending {
     route: Option<Route>,
     progress: Option<ProgressToken>,
     is_tool_call: bool,
+    /// Its place among the calls that the session may have: until its answer was taken by the stream, however long nobody reads.
+    slot: Option<OwnedSemaphorePermit>,
 }
 
 impl Pending {
@@ -101,7 +103,8 @@ pub struct Session {
     inbox: mpsc::Sender<Box<ClientJsonRpcMessage>>,
     pub(crate) out: Out,
     pending: Mutex<HashMap<RequestId, Pending>>,
-    limit: usize,
+    /// How many calls it may have in flight.
+    slots: Arc<Semaphore>,
     ended: CancellationToken,
     begun: Instant,
     used: AtomicU64,
@@ -137,7 +140,7 @@ impl Session {
             inbox,
             out,
             pending: Mutex::default(),
-            limit,
+            slots: Arc::new(Semaphore::new(limit.min(Semaphore::MAX_PERMITS))),
             ended: CancellationToken::new(),
             begun: Instant::now(),
             used: AtomicU64::new(0),
@@ -209,20 +212,25 @@ impl Session {
         if self.ended.is_cancelled() {
             return Err(Refused::Ended);
         }
-        let mut taken = None;
+        // First of all: between noting a call and handing it over, its client must not be able to go away.
+        let place = match timeout(INBOX_WAIT, self.inbox.reserve()).await {
+            Ok(Ok(place)) => place,
+            Ok(Err(_)) => return Err(Refused::Ended),
+            Err(_) => return Err(Refused::Full),
+        };
         match &message {
             ClientJsonRpcMessage::Request(request) => {
-                let mut all = lock(&self.pending);
-                if all.len() >= self.limit {
+                let Ok(slot) = self.slots.clone().try_acquire_owned() else {
                     return Err(Refused::Full);
-                }
+                };
+                let mut all = lock(&self.pending);
                 if all.contains_key(&request.id) {
                     return Err(Refused::Repeated);
                 }
                 pending.progress = request.request.get_meta().get_progress_token();
                 pending.is_tool_call = matches!(request.request, ClientRequest::CallToolRequest(_));
+                pending.slot = Some(slot);
                 all.insert(request.id.clone(), pending);
-                taken = Some(request.id.clone());
             }
             // rmcp never answers a cancelled request: its stream ends, and nothing waits for it any more.
             ClientJsonRpcMessage::Notification(notification) => {
@@ -234,13 +242,8 @@ impl Session {
             }
             ClientJsonRpcMessage::Response(_) | ClientJsonRpcMessage::Error(_) => {}
         }
-        let refused = match timeout(INBOX_WAIT, self.inbox.send(Box::new(message))).await {
-            Ok(Ok(())) => return Ok(()),
-            Ok(Err(_)) => Refused::Ended,
-            Err(_) => Refused::Full,
-        };
-        taken.iter().for_each(|id| self.abandon(id));
-        Err(refused)
+        place.send(Box::new(message));
+        Ok(())
     }
 
     /// Ends the stream of a request that will not be answered.
@@ -294,8 +297,9 @@ impl Session {
                         }
                     }
                 }
-                // A send fails only when the stream, and with it the session, is gone.
+                // A send fails only when the stream, and with it the session, is gone. Only then is the slot another call's.
                 let _ = stream.send((frame, pending.call)).await;
+                drop(pending.slot);
             }
             Out::Routes(streams) => {
                 if let Some(initialized) = initialized(&message) {

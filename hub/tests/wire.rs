@@ -168,6 +168,17 @@ fn an_idle_session_ends_and_one_with_a_stream_does_not() {
 }
 
 #[test]
+fn answers_that_nobody_reads_fill_the_queue_and_not_the_memory() {
+    let hub = Hub::start(&["--queue", "8"]);
+    let (_unread, path) = sse_session(&hub);
+    let text = "x".repeat(1 << 20);
+    // What the queue, the channel and the buffers of both sockets hold is taken before.
+    let refused =
+        (1..=100).find(|id| hub.post(&path, &call(*id, "echo", json!({"text": text}))).status == 503);
+    assert!(refused.is_some(), "100 MiB of answers wait for a client that reads none");
+}
+
+#[test]
 fn more_calls_than_the_queue_holds_are_refused() {
     let hub = Hub::start(&["--queue", "2"]);
     let (mut stream, path) = sse_session(&hub);
