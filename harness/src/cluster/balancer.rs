@@ -56,6 +56,7 @@ pub(crate) struct Balancer {
     addr: SocketAddr,
     service: watch::Sender<Service>,
     history: Arc<Mutex<History>>,
+    recorder: Recorder,
     task: JoinHandle<()>,
 }
 
@@ -85,7 +86,7 @@ struct Stickiness {
 impl Balancer {
     /// Reserves the address; connections are refused until there are endpoints.
     pub(crate) fn start(addr: SocketAddr, recorder: Recorder) -> io::Result<Self> {
-        // Bound and not listening: nobody else can take the port while there are no endpoints.
+        // Bound and not listening: while there are no endpoints the port is given to nobody who does not insist on it.
         let reserved = TcpSocket::new_v4()?;
         reserved.set_reuseaddr(true)?;
         reserved.bind(addr)?;
@@ -93,8 +94,8 @@ impl Balancer {
         let addr = reserved.local_addr()?;
         let (service, changed) = watch::channel(Service::default());
         let history = Arc::default();
-        let task = tokio::spawn(serve(reserved, changed, recorder, Arc::clone(&history)));
-        Ok(Self { addr, service, history, task })
+        let task = tokio::spawn(serve(reserved, changed, recorder.clone(), Arc::clone(&history)));
+        Ok(Self { addr, service, history, recorder, task })
     }
 
     /// Where clients connect.
@@ -111,7 +112,14 @@ impl Balancer {
                     let _ = SockRef::from(&*listener).shutdown(Shutdown::Both);
                 }
             } else if service.listener.is_none() {
-                service.listener = listen(self.addr).ok().map(Arc::new);
+                match listen(self.addr) {
+                    Ok(listener) => service.listener = Some(Arc::new(listener)),
+                    // Refused connections would be taken for the hub's.
+                    Err(error) => {
+                        let reason = format!("the Service cannot listen at {}: {error}", self.addr);
+                        self.recorder.record(What::Broken { reason });
+                    }
+                }
             }
             service.routes = routes;
         });
