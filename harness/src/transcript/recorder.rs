@@ -121,11 +121,23 @@ impl Recorder {
     /// The text with every secret's value replaced by its name.
     pub fn mask(&self, text: &str) -> String {
         let secrets = self.secrets.read().unwrap_or_else(PoisonError::into_inner);
-        secrets.iter().fold(text.to_owned(), |text, secret| masked_by(secret, &text))
+        secrets.iter().fold(text.to_owned(), |text, secret| {
+            if text.contains(&secret.value) { masked_by(secret, &text) } else { text }
+        })
     }
 
     /// Masks in the serialized form, which reaches every string of every kind of entry.
     fn masked(&self, what: What) -> What {
+        if self.secrets.read().unwrap_or_else(PoisonError::into_inner).is_empty() {
+            return what;
+        }
+        let Ok(mut value) = serde_json::to_value(&what) else { return what };
+        if !mask_value(&mut value, &|text| self.mask(text)) {
+            return what;
+        }
+        if let Ok(masked) = serde_json::from_value(value) {
+            return masked;
+        }
         // One by one: a secret that is also one of the format's own words, and so cannot be replaced everywhere, must not keep the
         // others from being so.
         let secrets = self.secrets.read().unwrap_or_else(PoisonError::into_inner);

@@ -62,8 +62,8 @@ pub(super) async fn remove_images(docker: &Docker, but_for: Option<&str>) -> Res
     // The name and not the image: somebody may have given it another name, or built one of their own on it.
     let is_left = |name: &String| name.starts_with(&format!("{NAME}:")) && !used.contains(name);
     for name in found.iter().flat_map(|image| &image.repo_tags).filter(|name| is_left(name)) {
-        let options = RemoveImageOptionsBuilder::new().build();
-        // One that a container uses stays.
+        // By force, since a relay may be on its way still; one that a running container uses stays.
+        let options = RemoveImageOptionsBuilder::new().force(true).build();
         if let Err(error) = docker.remove_image(name, Some(options), None).await {
             tracing::debug!("removing image {name}: {error}");
         }
