@@ -46,6 +46,10 @@ const LOCAL: &str = "local";
 /// How much later than a pod's node a watch may tell us that the pod ends: 0.2 s were seen on a machine with 25 processes a core.
 const TOLD_LATE: Duration = Duration::from_secs(1);
 
+/// For so long after its end a pod may still be given connections by the rules of a real cluster's busy node, which follow the
+/// endpoints: kube-proxy took over 2.6 s once, and what it sends to an address that is gone is answered by nobody.
+const RULES_LATE: Duration = Duration::from_secs(5);
+
 /// One HTTP exchange.
 #[derive(Debug)]
 pub struct Exchange<'t> {
@@ -298,6 +302,21 @@ impl<'t> History<'t> {
         away
     }
 
+    /// Whether an exchange through the Service may have met nobody: on a real cluster, soon after the end of a pod.
+    pub fn may_have_met_nobody(&self, exchange: &Exchange<'_>) -> bool {
+        if self.transcript.header.backend == LOCAL
+            || exchange.replica.is_some()
+            || exchange.request.path != Path::Service
+        {
+            return false;
+        }
+        self.entries().iter().any(|entry| {
+            let What::Pod { pod, change: PodChange::Terminating } = &entry.what else { return false };
+            let ended = self.process_ended(pod, entry.place());
+            ended.is_some_and(|ended| ended.us <= exchange.at.us && ended.until(exchange.at) <= RULES_LATE)
+        })
+    }
+
     /// How much later than the node of a pod we may be told that it ends.
     fn told_late(&self) -> Duration {
         if self.transcript.header.backend == LOCAL { Duration::ZERO } else { TOLD_LATE }
@@ -500,5 +519,42 @@ mod tests {
         assert!(was_away("kind", 400));
         assert!(!was_away("kind", 1_300), "that is later than a watch tells it");
         assert!(!was_away("local", 400), "the embedded controller records what it does at once");
+    }
+
+    /// Whether a request through the Service, sent so long after a pod's process had ended, may have met nobody.
+    fn may_have_met_nobody(backend: &str, later_ms: u64) -> bool {
+        let pod = |change| What::Pod { pod: "a".to_owned(), change };
+        let ended = PodChange::Terminated { reason: "Completed".to_owned(), exit_code: 0, by: None };
+        let request = serde_json::json!({
+            "kind": "request", "exchange": 1, "client": "a", "path": "service", "method": "POST", "target": "/mcp",
+            "headers": [], "connection": "fresh",
+        });
+        let whats = [
+            (0, pod(PodChange::Terminating)),
+            (1_000, pod(ended)),
+            (1_000 + later_ms, serde_json::from_value(request).unwrap()),
+        ];
+        let entries = (1..).zip(whats).map(|(seq, (ms, what))| Entry { seq, at_us: ms * 1000, what });
+        let header = Header {
+            format: FORMAT,
+            cell: "family/scenario".to_owned(),
+            scenario: "family/scenario".to_owned(),
+            affinity: None,
+            transport: None,
+            backend: backend.to_owned(),
+            hub: "made by hand".to_owned(),
+            replicas: 1,
+            tools: Vec::new(),
+        };
+        let transcript = Transcript { header, entries: entries.collect() };
+        let history = History::new(&transcript);
+        history.exchanges.values().any(|exchange| history.may_have_met_nobody(exchange))
+    }
+
+    #[test]
+    fn a_nodes_rules_may_lead_to_a_pod_that_has_just_gone() {
+        assert!(may_have_met_nobody("kind", 200));
+        assert!(!may_have_met_nobody("kind", 6_000), "then the rules have followed");
+        assert!(!may_have_met_nobody("local", 200), "the balancer follows at once");
     }
 }

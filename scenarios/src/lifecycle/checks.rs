@@ -87,7 +87,9 @@ pub const NO_HANG: Check = Check {
         let mut judgement = Judgement::default();
         for exchange in history.exchanges.values() {
             judgement.judged();
-            if let Some((at, end @ End::TimedOut { .. })) = exchange.end {
+            if let Some((at, end @ End::TimedOut { .. })) = exchange.end
+                && !history.may_have_met_nobody(exchange)
+            {
                 let expected = format!("an answer to {}", exchange_text(exchange));
                 judgement.breach(expected, end_text(end), at);
             }
