@@ -483,9 +483,11 @@ fn is_clients_error(history: &History<'_>, exchange: &Exchange<'_>) -> bool {
     }
 }
 
-/// Whether the request of an exchange has its answer: what stays open after it is a stream that should have ended.
+/// Whether an exchange has the answer to its own request: what stays open after it is a stream that should have ended. On HTTP+SSE
+/// the answer comes elsewhere, and HTTP owes the POST one of its own.
 fn was_answered(history: &History<'_>, exchange: &Exchange<'_>) -> bool {
-    history.calls.iter().any(|call| call.exchange == exchange.id && !call.answers.is_empty())
+    history.transport() != Some(Transport::Sse)
+        && history.calls.iter().any(|call| call.exchange == exchange.id && !call.answers.is_empty())
 }
 
 /// Whether the client cancelled the request of an exchange.
