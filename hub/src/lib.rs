@@ -25,6 +25,7 @@ pub mod reply;
 pub mod serve;
 pub mod session;
 pub mod session_id;
+pub mod sessions;
 pub mod spoil;
 pub mod sse;
 pub mod streamable;

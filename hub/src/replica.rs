@@ -10,8 +10,9 @@ use std::time::Duration;
 use crate::defect::{Defect, Defects};
 use crate::drain::Drain;
 use crate::reply::{self, Reply};
-use crate::session::{Session, Sessions};
+use crate::session::Session;
 use crate::session_id::{self, Keyring, Opened, Owner, StartNonce};
+use crate::sessions::Sessions;
 use crate::{lock, log};
 
 /// How sessions are found when the load balancer chooses another replica.

@@ -28,8 +28,9 @@ use crate::forward::MARK;
 use crate::handler::Handler;
 use crate::replica::{Place, Replica};
 use crate::reply::{self, Reply};
-use crate::session::{CHANNEL, Frame, Out, Pending, Refused, Session, Sessions, Tamper, Use};
+use crate::session::{CHANNEL, Frame, Out, Pending, Refused, Session, Tamper, Use};
 use crate::session_id::is_plausible;
+use crate::sessions::Sessions;
 
 /// How often an idle stream carries a comment, so that proxies and dead clients are noticed.
 pub const KEEP_ALIVE: Duration = Duration::from_secs(15);
