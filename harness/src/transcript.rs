@@ -461,6 +461,24 @@ pub enum Fault {
 
 // === impl Frame ===
 
+#[cfg(test)]
+impl Header {
+    /// For tests: of a transcript that no run made.
+    pub(crate) fn made_by_hand(backend: &str, transport: Option<crate::plan::Transport>) -> Self {
+        Self {
+            format: FORMAT,
+            cell: "family/scenario".to_owned(),
+            scenario: "family/scenario".to_owned(),
+            affinity: None,
+            transport,
+            backend: backend.to_owned(),
+            hub: "made by hand".to_owned(),
+            replicas: 1,
+            tools: Vec::new(),
+        }
+    }
+}
+
 impl Frame {
     /// The event's type; `message` when the field is absent or empty, as the SSE standard says.
     pub fn event_type(&self) -> &str {

@@ -111,7 +111,7 @@ mod tests {
     use super::same_target;
     use crate::plan::Transport;
     use crate::transcript::history::{History, Outcome};
-    use crate::transcript::{Entry, FORMAT, Header, Transcript, What};
+    use crate::transcript::{Entry, Header, Transcript, What};
 
     #[test]
     fn an_endpoint_is_resolved_as_clients_do() {
@@ -140,17 +140,7 @@ mod tests {
         ]);
         let whats: Vec<What> = serde_json::from_value(whats).unwrap();
         let entries = (1..).zip(whats).map(|(seq, what)| Entry { seq, at_us: u64::from(seq), what });
-        let header = Header {
-            format: FORMAT,
-            cell: "family/scenario".to_owned(),
-            scenario: "family/scenario".to_owned(),
-            affinity: None,
-            transport: Some(Transport::Streamable),
-            backend: "local".to_owned(),
-            hub: "made by hand".to_owned(),
-            replicas: 1,
-            tools: Vec::new(),
-        };
+        let header = Header::made_by_hand("local", Some(Transport::Streamable));
         let transcript = Transcript { header, entries: entries.collect() };
         let history = History::new(&transcript);
         match &history.calls[0].outcome {
