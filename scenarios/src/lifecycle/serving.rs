@@ -132,7 +132,7 @@ pub const LIVENESS_RESTART: Scenario = Scenario {
           for a process that is gone.",
     remedy: "Deployment: a `livenessProbe` on a path that needs nothing but the process (`/healthz`), slower than the \
              readiness probe; hub: answer 404 for sessions of before the restart",
-    setup: Setup { edit: |manifests| manifests.set_liveness_failures(4), ..Setup::ORDINARY },
+    setup: Setup { edit: |manifests| manifests.set_liveness_failures(6), ..Setup::ORDINARY },
     checks: &[
         &checks::SYMPTOM_TOLD,
         &checks::NO_HANG,

@@ -13,11 +13,12 @@ use crate::routing;
 /// What the reference hub is told to require, and nobody sets.
 const UNSET: &str = "LICENSE_KEY";
 
-/// How long the slow release takes to start, in seconds.
-const START_S: u32 = 7;
+/// How long the slow release takes to start, in seconds. Its liveness probe must end it before, on a node whose kubelet is
+/// late by 10 s too, and the ordinary one would end it as well.
+const START_S: u32 = 15;
 
 /// How long its liveness probe waits, asking every second.
-const LIVENESS_S: u32 = 4;
+const LIVENESS_S: u32 = 2;
 
 /// A release whose configuration is wrong is rolled out.
 pub const CRASH_LOOP: Scenario = Scenario {
@@ -118,20 +119,30 @@ async fn port_in_use(stage: &Stage) -> anyhow::Result<()> {
 }
 
 async fn slow_start(stage: &Stage) -> anyhow::Result<()> {
+    let before = stage.manifests().await?;
     let Some(holders) = one_each(stage).await? else { return Ok(()) };
     stage.step("a release is rolled out that starts slowly");
+    let start_delay = format!("{START_S}s");
     let change =
         format!("the process takes {START_S} s to start, and its liveness probe gives it {LIVENESS_S} s");
     stage
         .apply(&change, |manifests| {
-            manifests.set_env("START_DELAY", &format!("{START_S}s"));
+            manifests.set_env("START_DELAY", &start_delay);
             manifests.set_liveness_failures(LIVENESS_S);
         })
         .await?;
     stage.symptom(Symptom::CrashLoop, &[]).await;
     meanwhile(stage, &holders).await?;
     stage.step("remedy");
-    stage.apply("a startup probe gives it 60 s", |manifests| manifests.set_startup_probe(60)).await?;
+    let change = "a startup probe gives it 60 s, the liveness probe waits as before, and both replicas are replaced at once";
+    stage
+        .apply(change, |manifests| {
+            *manifests = before;
+            manifests.set_env("START_DELAY", &start_delay);
+            manifests.set_startup_probe(60);
+            manifests.set_rollout(2, 0);
+        })
+        .await?;
     recover(stage, Condition::RolledOut, &[]).await?;
     if let Some(newest) = stage.replicas().last() {
         stage.time_to_ready(newest);
