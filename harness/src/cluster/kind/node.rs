@@ -25,8 +25,9 @@ const LABEL_ROLE: &str = "io.x-k8s.kind.role";
 /// The mount by which we know a node that we made.
 pub(super) const MARK: &str = "/etc/made-by-hubcheck";
 
-/// How long the kernel's news of a connection may take to reach us.
-const TOLD: Duration = Duration::from_millis(500);
+/// How long the kernel's news of a connection may take to reach us: over half a second on a busy machine. Shorter than any
+/// limit of an answer, which waits for it.
+const TOLD: Duration = Duration::from_secs(2);
 
 /// How many connections are remembered.
 const REMEMBERED: usize = 10_000;
