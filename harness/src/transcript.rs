@@ -235,6 +235,18 @@ pub enum What {
         what: String,
         /// How long it took, in milliseconds.
         took_ms: u64,
+        /// How long it may take, in milliseconds, where something says so.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        limit_ms: Option<u64>,
+    },
+    /// So many of so many did, which is worth telling whatever the verdict is.
+    Counted {
+        /// What they did.
+        what: String,
+        /// How many did it.
+        count: usize,
+        /// How many there were.
+        of: usize,
     },
     /// A part of the scenario begins.
     Step {

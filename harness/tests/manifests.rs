@@ -93,6 +93,7 @@ fn fields_that_are_not_honoured_are_listed_once() {
             "deployment mcp-hub: spec.template.spec.containers[].resources.requests",
             "deployment mcp-hub: spec.template.spec.containers[].securityContext",
             "deployment mcp-hub: spec.template.spec.securityContext",
+            "deployment mcp-hub: spec.template.spec.topologySpreadConstraints",
             "service mcp-hub-service: spec.ports[].nodePort",
             "service mcp-hub-service: spec.type",
         ]

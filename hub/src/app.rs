@@ -76,6 +76,9 @@ async fn admit(State(app): State<Arc<App>>, request: Request<Body>, next: Next) 
     {
         return reply::text(StatusCode::SERVICE_UNAVAILABLE, "not yet");
     }
+    if app.replica.defects.has(Defect::WaitsInLine) {
+        app.forwarder.turn().await;
+    }
     if let Some(lacks) = &app.replica.lacks {
         if app.replica.defects.has(Defect::HangsWithoutSecret) {
             return std::future::pending().await;

@@ -267,6 +267,9 @@ pub enum Defect {
     IgnoresSigterm,
     /// `/readyz` answers 200 from the start, but for 1.5 s after it was first asked the process answers 503 to every MCP request.
     ReadyTooSoon,
+    /// Requests are carried to sessions' owners one at a time, each for up to 10 s, and every other request of the process waits in
+    /// line behind them.
+    WaitsInLine,
     /// A path that is none of the hub's is answered 503.
     #[value(name = "unknown-path-is-503")]
     UnknownPathIs503,

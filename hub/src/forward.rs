@@ -40,6 +40,8 @@ pub const MARK: &str = "hubcheck-forwarded";
 const CONNECT_LIMIT: Duration = Duration::from_secs(1);
 /// A replica that takes longer for its response headers may be stopped, and may live: the client is told so.
 const HEADERS_LIMIT: Duration = Duration::from_secs(2);
+/// How long [`Defect::WaitsInLine`] waits for an owner: longer than any client.
+const IN_LINE: Duration = Duration::from_secs(10);
 /// How long a connection is kept that carries nothing.
 const IDLE_LIMIT: Duration = Duration::from_secs(20);
 /// What a client that reads slowly leaves in our memory at most; the owner's call waits for it.
@@ -52,6 +54,8 @@ pub(crate) const SHARED_WINDOW: u32 = (1 << 31) - 1;
 pub struct Forwarder {
     lines: Mutex<HashMap<SocketAddr, Line>>,
     opened: AtomicU64,
+    /// What [`Defect::WaitsInLine`] waits for.
+    turn: Arc<tokio::sync::Mutex<()>>,
 }
 
 /// A connection to another replica.
@@ -131,6 +135,11 @@ impl Forwarder {
         }
     }
 
+    /// Waits until no request is on its way to another replica.
+    pub async fn turn(&self) {
+        drop(self.turn.lock().await);
+    }
+
     async fn send(
         &self,
         to: SocketAddr,
@@ -141,6 +150,14 @@ impl Forwarder {
         let (number, response) = self.written(to, request).await?;
         let response = if defects.has(Defect::WaitsForStoppedOwner) {
             response.await
+        } else if defects.has(Defect::WaitsInLine) {
+            let turn = self.turn.clone().lock_owned().await;
+            // Whoever asked may have given up before that.
+            let waiting = tokio::spawn(async move {
+                let _turn = turn;
+                timeout(IN_LINE, response).await
+            });
+            waiting.await.ok().and_then(Result::ok).ok_or(Failure::Silent)?
         } else {
             timeout_at(deadline, response).await.map_err(|_| {
                 // It may be stopped, and its machine may be gone: the next call finds out with a connection of its own.

@@ -221,10 +221,11 @@ async fn pass<F: Future<Output = ()>>(
         let (from_server, mut to_server) = split(server.get_mut());
         let back = async {
             let mut from_server = BufReader::with_capacity(CHUNK, from_server);
-            if early.is_empty() {
-                from_server.fill_buf().await?;
-            }
-            route(from).await;
+            // Which replica it got is known of a connection that carries no answer, too.
+            let begins =
+                async { if early.is_empty() { from_server.fill_buf().await.map(drop) } else { Ok(()) } };
+            let (begins, ()) = tokio::join!(begins, route(from));
+            begins?;
             to_client.write_all(&early).await?;
             loop {
                 let chunk = from_server.fill_buf().await?;

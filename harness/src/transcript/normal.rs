@@ -366,6 +366,7 @@ fn cluster_section(history: &History<'_>, names: &mut Names) -> String {
             }
             What::Symptom { symptom, naming, told, .. } => symptom_text(*symptom, naming, told.as_ref()),
             What::Measured { what, .. } => format!("measured: {what}"),
+            What::Counted { what, .. } => format!("counted: {what}"),
             What::Luck { of, probability } => format!("luck: {of}: {probability:.1e}"),
             What::Broken { .. } => "broken off".to_owned(),
             _ => continue,

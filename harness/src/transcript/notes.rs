@@ -14,7 +14,12 @@ pub fn notes(transcript: &Transcript) -> Vec<String> {
                 notes.extend(last_words(transcript, *symptom, told));
             }
             What::Luck { of, probability } => notes.push(format!("by luck: {of}: {probability:.1e}")),
-            What::Measured { what, took_ms } => notes.push(format!("{what}: {}", seconds(*took_ms))),
+            What::Measured { what, took_ms, limit_ms } => {
+                let limit =
+                    limit_ms.map(|limit| format!(" (at most {})", seconds(limit))).unwrap_or_default();
+                notes.push(format!("{what}: {}{limit}", seconds(*took_ms)));
+            }
+            What::Counted { what, count, of } => notes.push(format!("{what}: {count} of {of}")),
             _ => {}
         }
     }

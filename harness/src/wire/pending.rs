@@ -169,6 +169,19 @@ impl Pending {
         }
     }
 
+    /// Waits until its POST has been answered, whole or not; false when it was not within the limit.
+    ///
+    /// Over HTTP+SSE a call can be known to run before that: its progress comes along another way than the 202. Until then it
+    /// still needs whoever carries its POST.
+    pub async fn posted(&mut self, limit: Duration) -> bool {
+        if self.posted.is_none()
+            && let Ok(answer) = tokio::time::timeout(limit, &mut self.post).await
+        {
+            self.posted = Some(joined(answer));
+        }
+        self.posted.is_some()
+    }
+
     /// Waits for what becomes of it; bounded by the limits of the call.
     pub async fn outcome(self) -> Outcome {
         self.finish().await.0

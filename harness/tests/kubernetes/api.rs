@@ -132,7 +132,7 @@ impl Api {
         self.tell();
     }
 
-    /// Answers the next request of this kind so.
+    /// Answers the next request of this kind so; a string is text, with 200.
     pub(crate) fn answer(&self, method: Method, path: &str, code: u16, body: Value) {
         self.lock().answers.entry((method, path.to_owned())).or_default().push_back((code, body));
     }
@@ -178,6 +178,7 @@ impl Api {
         asked.body = serde_json::from_slice(&body).unwrap_or_default();
         let planned = self.note(asked.clone());
         match planned {
+            Some((_, Value::String(lines))) => text(Bytes::from(lines)),
             Some((code, body)) => answer(code, &body),
             None => self.answered(&asked),
         }

@@ -1,12 +1,15 @@
 //! Watches that end, and what happened meanwhile.
 
+use std::time::Duration;
+
 use futures_util::future::join_all;
 use harness::cluster::Condition;
 use harness::transcript::{PodChange, What};
+use http::Method;
 
 use super::ages::{Age, V1_20, V1_37};
-use super::api::Asked;
-use super::cell::{Cell, core, of, up};
+use super::api::{Asked, LIMIT};
+use super::cell::{Cell, NAMESPACE, core, of, up};
 use super::objects::{endpoints, event, pod, ready, slice};
 
 /// What the Service's pods are told by.
@@ -143,6 +146,27 @@ async fn the_log_that_is_followed_is_of_the_container_that_counts() {
     cell.api.until("a log", |asked| asked.iter().any(|asked| asked.path.ends_with("/pods/a/log"))).await;
     let asked = cell.api.asked().into_iter().find(|asked| asked.path.ends_with("/pods/a/log")).unwrap();
     assert_eq!(asked.query.get("container").map(String::as_str), Some("mcp-hub"));
+}
+
+#[tokio::test]
+async fn a_node_that_cannot_retrieve_a_log_is_asked_again() {
+    let cell = up(V1_37).await;
+    for lines in ["unable to retrieve container logs for containerd://0a\n", "port 8000 is in use\n"] {
+        cell.api.answer(Method::GET, &format!("{NAMESPACE}/pods/a/log"), 200, lines.into());
+    }
+    cell.put("pods", pod(A.0, A.1, true));
+    let mut look = tokio::time::interval(Duration::from_millis(10));
+    let told = async {
+        while !cell.recorder.entries().iter().any(|entry| matches!(entry.what, What::Log { .. })) {
+            look.tick().await;
+        }
+    };
+    tokio::time::timeout(LIMIT, told).await.expect("a line is told");
+    let lines = cell.recorder.entries().into_iter().filter_map(|entry| match entry.what {
+        What::Log { pod, line } => Some((pod, line)),
+        _ => None,
+    });
+    assert_eq!(lines.collect::<Vec<_>>(), [("a".to_owned(), "port 8000 is in use".to_owned())]);
 }
 
 /// What became of a pod.

@@ -11,7 +11,7 @@ use harness::wire::{Client, Dialect, Target};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinHandle;
 
 /// A server that runs one function per connection.
@@ -180,9 +180,9 @@ impl SseHub {
     pub(crate) async fn start(ip: &str, end: &'static str) -> Self {
         let seen = Arc::new(Mutex::new(Vec::new()));
         let stream: Arc<Mutex<Option<mpsc::UnboundedSender<Option<Value>>>>> = Arc::default();
-        let (log, stream) = (Arc::clone(&seen), Arc::clone(&stream));
+        let (log, stream, go) = (Arc::clone(&seen), Arc::clone(&stream), Arc::new(Notify::new()));
         let fake = Fake::start(ip, move |mut conn| {
-            let (log, stream) = (Arc::clone(&log), Arc::clone(&stream));
+            let (log, stream, go) = (Arc::clone(&log), Arc::clone(&stream), Arc::clone(&go));
             async move {
                 while let Some(request) = conn.request().await {
                     log.lock().unwrap().push(request.clone());
@@ -196,8 +196,15 @@ impl SseHub {
                         conn.write(no).await;
                         continue;
                     }
-                    conn.write(ACCEPTED).await;
                     let stream = stream.lock().unwrap().clone().unwrap();
+                    if request.body["method"] == "notifications/go" {
+                        go.notify_one();
+                    }
+                    if request.body["params"]["name"] == "late" {
+                        let _ = stream.send(progress_of(&request.body, 1));
+                        go.notified().await;
+                    }
+                    conn.write(ACCEPTED).await;
                     messages_for(&request.body, &log).into_iter().for_each(|message| {
                         let _ = stream.send(message);
                     });
@@ -247,11 +254,7 @@ fn messages_for(request: &Value, log: &Mutex<Vec<Seen>>) -> Vec<Option<Value>> {
     if id.is_null() {
         return Vec::new();
     }
-    let progress = |progress: u64| {
-        let token = &request["params"]["_meta"]["progressToken"];
-        let params = json!({ "progressToken": token, "progress": progress });
-        Some(json!({ "jsonrpc": "2.0", "method": "notifications/progress", "params": params }))
-    };
+    let progress = |progress| progress_of(request, progress);
     let ask = |id: &str, method: &str| Some(json!({ "jsonrpc": "2.0", "id": id, "method": method }));
     match request["params"]["name"].as_str() {
         Some("cut") => vec![None],
@@ -260,6 +263,12 @@ fn messages_for(request: &Value, log: &Mutex<Vec<Seen>>) -> Vec<Option<Value>> {
         Some("ask") => vec![ask("p", "ping"), ask("s", "sampling/createMessage")],
         _ => vec![Some(result_of(request))],
     }
+}
+
+fn progress_of(request: &Value, progress: u64) -> Option<Value> {
+    let token = &request["params"]["_meta"]["progressToken"];
+    let params = json!({ "progressToken": token, "progress": progress });
+    Some(json!({ "jsonrpc": "2.0", "method": "notifications/progress", "params": params }))
 }
 
 // === clients ===

@@ -118,6 +118,22 @@ async fn progress_comes_before_the_outcome() {
 }
 
 #[tokio::test]
+async fn progress_may_come_before_the_post_is_answered() {
+    let hub = SseHub::start("127.41.11.1", "\n").await;
+    let (client, _) = client("127.41.11.2");
+    let target = hub.fake.target();
+    let session = client.open(Transport::Sse, &target).await.unwrap();
+    let params = json!({ "name": "late" });
+    let mut call = session.start(&target, "tools/call", params, Duration::ZERO, Progress::Asked).await;
+    let limit = Duration::from_secs(5);
+    assert!(call.progressed(limit).await);
+    assert!(!call.posted(Duration::from_millis(50)).await);
+    session.send(&target, session.raw_notification("notifications/go", json!({}))).await;
+    assert!(call.posted(limit).await);
+    assert!(matches!(call.outcome().await, Outcome::Result(_)));
+}
+
+#[tokio::test]
 async fn an_unanswered_call_is_silent_at_the_limit() {
     let hub = SseHub::start("127.41.6.1", "\n").await;
     let (client, recorder) = client_with("127.41.6.2", short(), Dialect::default());

@@ -1,12 +1,16 @@
 //! What the lifecycle scenarios are judged by, beside the checks of `routing`. Every check has a defect of the reference
 //! hub that it catches: `scenarios/tests/defects.rs`.
 
+mod hang;
+
 use harness::check::{Check, HUB_CONTRACT, Judgement, Level};
 use harness::timeouts::{ANSWER, SLACK};
 use harness::transcript::history::{At, Call, Exchange, History, Outcome, Session};
 use harness::transcript::{End, Fault, PodChange, Symptom, Told, What};
 
 use crate::routing::SESSIONS;
+pub use hang::HANG_CONTAINED;
+
 use crate::words::{body_text, call_text, end_text, is_polled, is_served, reply_text};
 
 /// The step in which replicas have different keys.
@@ -77,7 +81,8 @@ pub const LAST_WORDS: Check = Check {
 pub const NO_HANG: Check = Check {
     id: "no-hang",
     level: Level::Contract,
-    sentence: "whatever is wrong with a replica, every request is answered or refused within 5 s",
+    sentence: "whatever is wrong with a replica, every request is answered or refused within 5 s, but for what the Service gave \
+               to one that hangs",
     source: HUB_CONTRACT,
     remedy: "hub: do not listen before requests can be answered, bound every wait for something else; Deployment: a \
              `readinessProbe` that asks the hub, so that one that hangs leaves the Service",
@@ -89,6 +94,7 @@ pub const NO_HANG: Check = Check {
             judgement.judged();
             if let Some((at, end @ End::TimedOut { .. })) = exchange.end
                 && !history.may_have_met_nobody(exchange)
+                && !hang::is_held_by_hanging(history, exchange)
             {
                 let expected = format!("an answer to {}", exchange_text(exchange));
                 judgement.breach(expected, end_text(end), at);
@@ -386,14 +392,15 @@ fn exchange_text(exchange: &Exchange<'_>) -> String {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use harness::check::{self, Strictness};
     use harness::plan::{Offers, Transport};
     use harness::transcript::{FORMAT, Header, Recorder, Transcript};
 
     use super::*;
 
-    fn breached(check: &'static Check, entries: Vec<What>) -> bool {
+    /// Whether a check finds something in a transcript of these entries, on a real cluster.
+    pub(super) fn breached(check: &'static Check, entries: Vec<What>) -> bool {
         let recorder = Recorder::new(Vec::new());
         for what in entries {
             recorder.record(what);

@@ -75,7 +75,7 @@ async fn drained(stage: &Stage) -> anyhow::Result<()> {
         anyhow::bail!("the first eviction is refused: {}", refused.message);
     }
     stage.wait(Condition::Gone(goes.clone())).await?;
-    stage.measured("a replica whose node is drained is gone", since);
+    stage.measured("a replica whose node is drained is gone", since, None);
     load.stop().await;
     let orphans = holders.iter().chain(&load.holders).filter(|holder| holder.owner.as_ref() == Some(goes));
     join_all(orphans.map(|holder| stage.until_stream_ends(holder))).await;

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use futures_util::future::FutureExt;
+use futures_util::future::{FutureExt, join};
 use harness::check::HUB_CONTRACT;
 use harness::cluster::Condition;
 use harness::plan::{Need, Outline};
@@ -21,6 +21,9 @@ const GUIDE_NOT_READY: Guide = Guide {
     symptom: "`kubectl get pods` shows `0/1 Running`, and an event says `Readiness probe failed`",
     cause: "the readiness probe asks something that the hub does not answer, so the Service sends it nothing",
 };
+
+/// How often a client comes while a replica hangs.
+const KNOCKS: Duration = Duration::from_millis(250);
 
 /// A path that no hub answers.
 const NO_SUCH_PATH: &str = "/no-such-path";
@@ -102,6 +105,7 @@ pub const WEDGED_REPLICA: Scenario = Scenario {
     checks: &[
         &checks::SYMPTOM_TOLD,
         &checks::NO_HANG,
+        &checks::HANG_CONTAINED,
         &checks::READY_MEANS_SERVING,
         &checks::RECOVERS,
         &routing::checks::CALLS_ANSWERED,
@@ -189,7 +193,14 @@ async fn flaps(stage: &Stage) -> anyhow::Result<()> {
 async fn wedged(stage: &Stage) -> anyhow::Result<()> {
     let Some(holders) = one_each(stage).await? else { return Ok(()) };
     let owner = owner(&holders)?;
-    hang(stage, &owner).await?;
+    let (a, other) = (&holders[0], stage.replicas_from(Some(&owner)).pop().unwrap_or_default());
+    let other = stage.at(&other)?;
+    let since = stops(stage, &owner).await?;
+    let leaves = async {
+        // The other replica waits for the one that hangs: that may cost nobody else anything.
+        join(leaves(stage, &owner, since), stage.probe(a, &other)).await.0
+    };
+    stage.knocking_meanwhile(KNOCKS, leaves).await?;
     meanwhile(stage, &holders[1..]).await?;
     many_open(stage).await;
     stage.step("remedy");
@@ -212,13 +223,24 @@ async fn restarted(stage: &Stage) -> anyhow::Result<()> {
     recover(stage, Condition::Ready(stage.replica_count()), &holders[1..]).await
 }
 
-/// The replica hangs, and leaves the endpoints: how long that took is measured.
+/// The replica hangs, and leaves the endpoints.
 async fn hang(stage: &Stage, owner: &str) -> anyhow::Result<()> {
+    let since = stops(stage, owner).await?;
+    leaves(stage, owner, since).await
+}
+
+async fn stops(stage: &Stage, owner: &str) -> anyhow::Result<Instant> {
     stage.step("a replica hangs");
     let since = Instant::now();
     stage.cluster().stop(owner).await?;
+    Ok(since)
+}
+
+/// The replica that hangs leaves the endpoints: how long that took is measured, and held against what its probe allows.
+async fn leaves(stage: &Stage, owner: &str, since: Instant) -> anyhow::Result<()> {
+    let limit = stage.manifests().await?.readiness_budget();
     stage.wait(Condition::NotReady(owner.to_owned())).await?;
-    stage.measured("a replica that hangs leaves the endpoints", since);
+    stage.measured("a replica that hangs leaves the endpoints", since, limit);
     stage.symptom(Symptom::NotReady, &[]).await;
     Ok(())
 }

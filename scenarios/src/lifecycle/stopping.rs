@@ -96,7 +96,7 @@ async fn graceful_stop(stage: &Stage) -> anyhow::Result<()> {
     let since = Instant::now();
     stage.cluster().delete(&owner, None).await?;
     stage.wait(Condition::Gone(owner.clone())).await?;
-    stage.measured("a replica that is told to stop is gone", since);
+    stage.measured("a replica that is told to stop is gone", since, None);
     load.stop().await;
     let orphans = holders.iter().chain(&load.holders).filter(|holder| holder.owner.as_ref() == Some(&owner));
     join_all(orphans.map(|holder| stage.until_stream_ends(holder))).await;

@@ -14,6 +14,8 @@ pub(crate) const ROWS: &[Row] = &[
     ("never-ready", "secret-appears-late", &["recovers", "new-session-works"]),
     ("forgets-after-pause", "readiness-flaps@sse", &["sessions-outlive-a-pause"]),
     ("forgets-after-pause", "readiness-flaps@streamable", &["sessions-outlive-a-pause"]),
+    ("waits-in-line", "wedged-replica@sse", &["no-hang", "hang-contained"]),
+    ("waits-in-line", "wedged-replica@streamable", &["no-hang", "hang-contained", "ready-means-serving"]),
     ("ignores-sigterm", "graceful-stop@sse", &["exits-in-grace"]),
     ("ignores-sigterm", "graceful-stop@streamable", &["exits-in-grace"]),
     ("ignores-sigterm", "graceful-stop@stateless", &["exits-in-grace"]),

@@ -7,8 +7,6 @@ pub(crate) const REASONS: &[Reason] = &[
     (
         "the pod is at fault, whatever it is asked: how it starts and stops knows no transport, and the rows without one show it",
         &[
-            ("no-hang", "sse"),
-            ("no-hang", "streamable"),
             ("no-hang", "stateless"),
             ("recovers", "sse"),
             ("recovers", "streamable"),

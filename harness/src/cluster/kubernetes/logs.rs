@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use futures_util::{AsyncBufReadExt, TryStreamExt};
 use k8s_openapi::api::core::v1::Pod;
@@ -16,6 +17,14 @@ const KEPT: usize = 200;
 
 /// How many lines of a pod are recorded: one that prints without end must not fill the transcript.
 const RECORDED: usize = 1000;
+
+/// What a kubelet answers in place of a container's lines, with 200, when its runtime does not tell it of the container at that
+/// moment: seen right after a container's end on a busy node.
+const UNRETRIEVABLE: &str = "unable to retrieve container logs for ";
+
+/// How often a kubelet that cannot retrieve lines is asked, and how long it is left in peace in between.
+const ASKED: usize = 8;
+const AGAIN: Duration = Duration::from_millis(500);
 
 /// The lines of every pod that there ever was.
 pub(super) struct Logs {
@@ -85,15 +94,27 @@ impl Logs {
         // What has ended is forgotten here, where there is always a next time.
         while state.tasks.try_join_next().is_some() {}
         state.tasks.spawn(async move {
-            let stream = match pods.log_stream(&pod, &params).await {
-                Ok(stream) => stream,
-                Err(error) => return tracing::debug!("logs of {pod}: {error}"),
-            };
-            let mut lines = stream.lines();
-            while let Ok(Some(line)) = lines.try_next().await {
-                let Some(logs) = logs.upgrade() else { return };
-                logs.push(&pod, &line);
+            let mut again = tokio::time::interval(AGAIN);
+            for _ in 0..ASKED {
+                again.tick().await;
+                let stream = match pods.log_stream(&pod, &params).await {
+                    Ok(stream) => stream,
+                    Err(error) => return tracing::debug!("logs of {pod}: {error}"),
+                };
+                let mut lines = stream.lines();
+                let mut is_told = true;
+                while let Ok(Some(line)) = lines.try_next().await {
+                    let Some(logs) = logs.upgrade() else { return };
+                    is_told = !line.starts_with(UNRETRIEVABLE);
+                    if is_told {
+                        logs.push(&pod, &line);
+                    }
+                }
+                if is_told {
+                    return;
+                }
             }
+            tracing::debug!("logs of {pod}: the node cannot retrieve them");
         });
     }
 

@@ -1,5 +1,7 @@
 //! Questions and edits that fit manifests to a run: another hub, shorter cells.
 
+use std::time::Duration;
+
 use k8s_openapi::api::core::v1::Container;
 
 use super::Manifests;
@@ -22,6 +24,18 @@ impl Manifests {
             let by_http = probe.http_get.as_ref().is_some_and(|get| plain(get.scheme.as_deref()));
             by_http || probe.exec.is_some()
         })
+    }
+
+    /// How long a replica that hangs may stay in the Service: until so many probes in a row, one a period, were waited for in
+    /// vain. `None` without a readiness probe. The defaults are those of the API:
+    /// <https://kubernetes.io/docs/concepts/workloads/pods/probes/>.
+    pub fn readiness_budget(&self) -> Option<Duration> {
+        let probe = self.first_container()?.readiness_probe.as_ref()?;
+        let or = |value: Option<i32>, default: u64| {
+            value.and_then(|value| u64::try_from(value).ok()).filter(|value| *value > 0).unwrap_or(default)
+        };
+        let periods = or(probe.period_seconds, 10) * or(probe.failure_threshold, 3);
+        Some(Duration::from_secs(periods + or(probe.timeout_seconds, 1)))
     }
 
     /// The name of the first Secret among the manifests that the container cannot be made without.

@@ -147,10 +147,10 @@ impl Stage {
         told.map_err(|_| "no such event".to_owned())
     }
 
-    /// Notes how long something took, for the report.
-    pub fn measured(&self, what: &str, since: Instant) {
-        let took_ms = u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX);
-        self.recorder.record(What::Measured { what: what.to_owned(), took_ms });
+    /// Notes how long something took, for the report and, where there is a limit, for the checks.
+    pub fn measured(&self, what: &str, since: Instant, limit: Option<Duration>) {
+        let (took_ms, limit_ms) = (millis(since.elapsed()), limit.map(millis));
+        self.recorder.record(What::Measured { what: what.to_owned(), took_ms, limit_ms });
     }
 
     /// Waits for what the hub, and not the harness, has to bring about; whether it came true. Where [`Stage::wait`]
@@ -170,7 +170,15 @@ impl Stage {
         };
         if let (Some(created), Some(ready)) = (at(&PodChange::Created), at(&PodChange::Ready)) {
             let took_ms = ready.saturating_sub(created) / 1000;
-            self.recorder.record(What::Measured { what: "time to ready".to_owned(), took_ms });
+            self.recorder.record(What::Measured {
+                what: "time to ready".to_owned(),
+                took_ms,
+                limit_ms: None,
+            });
         }
     }
+}
+
+fn millis(length: Duration) -> u64 {
+    u64::try_from(length.as_millis()).unwrap_or(u64::MAX)
 }

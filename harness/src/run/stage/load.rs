@@ -8,6 +8,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Holder, Stage};
 use crate::plan::Need;
+use crate::transcript::What;
 use crate::transcript::normal::SPARE;
 use crate::wire::Progress;
 
@@ -99,6 +100,32 @@ impl Stage {
             result
         };
         tokio::join!(change, opening).0
+    }
+}
+
+impl Stage {
+    /// Knocks at the Service for as long as a change of the cluster takes: at each beat one client tries to open a session, whatever
+    /// became of those before. Notes how many got none; how many there are differs from run to run, so snapshots leave their
+    /// client out.
+    pub async fn knocking_meanwhile<T>(&self, every: Duration, change: impl Future<Output = T>) -> T {
+        let (client, target, transport) = (self.client(SPARE), self.service(), self.transport());
+        let mut knocks = JoinSet::new();
+        let mut beat = tokio::time::interval_at(tokio::time::Instant::now() + every, every);
+        let mut change = std::pin::pin!(change);
+        let result = loop {
+            tokio::select! {
+                result = &mut change => break result,
+                _ = beat.tick() => {
+                    let (client, target) = (client.clone(), target.clone());
+                    knocks.spawn(async move { client.open(transport, &target).await.is_ok() });
+                }
+            }
+        };
+        let opened = knocks.join_all().await;
+        let count = opened.iter().filter(|is_open| !**is_open).count();
+        let what = "clients that got no session meanwhile".to_owned();
+        self.recorder.record(What::Counted { what, count, of: opened.len() });
+        result
     }
 }
 
