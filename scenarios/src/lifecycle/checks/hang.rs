@@ -89,14 +89,22 @@ fn hangs<'t>(history: &'t History<'_>) -> impl Iterator<Item = Hang<'t>> {
             _ => None,
         });
         let to = goes_on.or_else(|| history.process_ended(replica, *from)).unwrap_or(history.end());
-        let told = history.entries().iter().find_map(|entry| match &entry.what {
-            What::Pod { pod, change: PodChange::NotReady } if pod == replica && entry.seq > from.seq => {
-                Some(entry.place())
-            }
+        let since = || history.entries().iter().filter(|entry| entry.seq > from.seq);
+        let later = |at: At, late: Duration| At {
+            us: at.us.saturating_add(u64::try_from(late.as_micros()).unwrap_or(u64::MAX)),
+            ..at
+        };
+        let told = since().find_map(|entry| match &entry.what {
+            What::Pod { pod, change: PodChange::NotReady } if pod == replica => Some(entry.place()),
             _ => None,
         });
-        let late = u64::try_from((history.follows_within() + SLACK).as_micros()).unwrap_or(u64::MAX);
-        let left = told.map_or(to, |told| At { us: told.us.saturating_add(late), ..told });
+        // Where the rules themselves were looked at, they may have followed later than they mostly do.
+        let seen = since().find_map(|entry| match &entry.what {
+            What::Measured { limit_ms: Some(_), .. } => Some(later(entry.place(), SLACK)),
+            _ => None,
+        });
+        let told = told.map(|told| later(told, history.follows_within() + SLACK));
+        let left = told.into_iter().chain(seen).max_by_key(|at| at.us).unwrap_or(to);
         Some(Hang { replica, from: *from, left, to })
     })
 }

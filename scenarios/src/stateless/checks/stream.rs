@@ -1,7 +1,8 @@
 //! What comes on streams, and what closing one means.
 
 use harness::check::{Check, Judgement, Level};
-use harness::transcript::history::{Departure, Exchange, History, Outcome};
+use harness::transcript::history::{At, Departure, Exchange, History, Outcome};
+use harness::transcript::{PodChange, What};
 use serde_json::Value;
 
 use super::super::cancel::CLOSED;
@@ -222,7 +223,8 @@ pub const LISTEN_ENDS_WELL: Check = Check {
         let mut judgement = Judgement::default();
         for call in history.probed_calls(LISTEN) {
             let Some(exchange) = history.exchanges.get(&call.exchange) else { continue };
-            let stopped = exchange.replica.and_then(|replica| history.departure(replica));
+            let reached = exchange.replica.or_else(|| only_replica(history, exchange.at));
+            let stopped = reached.and_then(|replica| history.departure(replica));
             if is_not_offered(exchange) {
                 judgement.judged();
             } else if let Some((_, Departure::Graceful)) = stopped {
@@ -249,6 +251,16 @@ const MAY_COME: [&str; 3] = [
 /// The answers to the calls that tell of their progress.
 fn streams<'h, 't>(history: &'h History<'t>) -> impl Iterator<Item = &'h Exchange<'t>> {
     history.probes(ASKED).chain(history.probes(UNASKED))
+}
+
+/// Who must have been reached where no balancer tells: the one replica that there was.
+fn only_replica<'t>(history: &History<'t>, at: At) -> Option<&'t str> {
+    let before = history.entries().iter().take_while(|entry| entry.seq < at.seq);
+    let ready = before.filter_map(|entry| match &entry.what {
+        What::Pod { pod, change: PodChange::Ready } => Some(pod.as_str()),
+        _ => None,
+    });
+    ready.last().filter(|_| history.transcript.header.replicas == 1)
 }
 
 /// Whether the server says that it has no subscriptions.
