@@ -210,6 +210,10 @@ pub(crate) struct RunArgs {
     /// The hub's tool that plays a part: whoami, echo, count, tally, work, allocate, sleep or ask
     #[arg(long, value_name = "NEED=NAME", help_heading = "What")]
     pub(crate) tool: Vec<String>,
+    /// How many seconds `session/idle-stream` leaves a stream silent: give more than every proxy on the way allows (60 s with
+    /// ingress-nginx) to see whether one of them ends it [default: 1.5]
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=3600), help_heading = "What")]
+    pub(crate) idle: Option<u64>,
 
     /// Write a report, `json=FILE` or `junit=FILE` (repeatable)
     #[arg(long, value_name = "FORMAT=FILE", help_heading = "Reports")]

@@ -21,6 +21,7 @@ pub mod local;
 pub mod manifest;
 #[cfg(target_os = "linux")]
 mod memory;
+mod passing;
 mod probe;
 mod process;
 mod reach;

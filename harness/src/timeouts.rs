@@ -14,6 +14,10 @@ pub const ORPHAN_NOTICED: Duration = Duration::from_secs(2);
 /// What a scheduler and a busy machine may add to a limit before it counts as broken.
 pub const SLACK: Duration = Duration::from_millis(500);
 
+/// How long a stream is left alone unless a user says so: what ends streams for want of a sign of life in a hub itself shows within
+/// this. Proxies have 60 s and more, for which no ordinary run has the time.
+pub const IDLE: Duration = Duration::from_millis(1500);
+
 /// How long things may take. What a check demands of a hub and what our own patience is are different fields.
 #[derive(Clone, Debug)]
 pub struct Timeouts {
@@ -29,6 +33,8 @@ pub struct Timeouts {
     pub slack: Duration,
     /// A call that is held on purpose, beyond the time it is held for.
     pub held_call: Duration,
+    /// How long nothing is said on a stream that is to live on (ours, or the user's: longer than the proxies on the way allow).
+    pub idle: Duration,
     /// The cluster's replicas become ready for the first time (ours; slow hubs import much).
     pub ready: Duration,
     /// A change of the cluster (scale, roll, restart, removal) is complete.
@@ -36,9 +42,9 @@ pub struct Timeouts {
 }
 
 impl Timeouts {
-    /// A whole cell, far beyond what any needs: its replicas become ready, and it changes its cluster a few times (ours).
+    /// A whole cell, far beyond what any needs: its replicas become ready, it changes its cluster a few times, and lets time pass (ours).
     pub fn cell(&self) -> Duration {
-        self.ready + 3 * self.settle
+        self.ready + 3 * self.settle + self.idle
     }
 }
 
@@ -51,6 +57,7 @@ impl Default for Timeouts {
             orphan_noticed: ORPHAN_NOTICED,
             slack: Duration::from_secs(2),
             held_call: Duration::from_secs(10),
+            idle: IDLE,
             ready: Duration::from_secs(60),
             settle: Duration::from_secs(60),
         }

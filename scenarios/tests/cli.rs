@@ -2,6 +2,8 @@
 
 #[path = "cli/catalogue.rs"]
 mod catalogue;
+#[path = "cli/idle.rs"]
+mod idle;
 #[path = "cli/processes.rs"]
 mod processes;
 #[path = "cli/secrets.rs"]

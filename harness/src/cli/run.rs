@@ -26,7 +26,7 @@ use crate::run::kind_hub::{Hurry, Keep, KindHub};
 use crate::run::kube_hub::{KubeGiven, KubeHub};
 use crate::run::rig::{Hub, LocalHub, Rig, RigError, RunningHub};
 use crate::run::{Scenario, reference, run_cells};
-use crate::timeouts::Timeouts;
+use crate::timeouts::{IDLE, Timeouts};
 use crate::wire::Dialect;
 
 /// How many cells of the reference hub run at once: they wait much more than they work.
@@ -196,7 +196,11 @@ fn rig(args: &RunArgs, run_name: &str) -> Result<Rig, CommandError> {
         mcp_path: path_arg("--mcp-path", &mcp_path)?,
         headers,
     };
-    let timeouts = Timeouts { ready: Duration::from_secs(args.hub.ready_timeout), ..Timeouts::default() };
+    let timeouts = Timeouts {
+        ready: Duration::from_secs(args.hub.ready_timeout),
+        idle: args.idle.map_or(IDLE, Duration::from_secs),
+        ..Timeouts::default()
+    };
     let tools = args.tool.iter().map(|tool| tool_name(tool)).collect::<Result<Vec<_>, _>>()?;
     let evidence = args.evidence.join(run_name);
     let hub = match running {

@@ -7,7 +7,7 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, DuplexStream, split};
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, DuplexStream, split};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 use tokio_util::either::Either;
@@ -16,9 +16,8 @@ use tokio_util::task::AbortOnDropHandle;
 use super::accept;
 use super::kind::{RelayContainers, Tracker};
 use super::kubernetes::RelayPods;
+use super::passing::both_ways_when;
 use crate::transcript::{Recorder, What};
-
-const CHUNK: usize = 16 * 1024;
 
 /// The second octet of clients' addresses on the loopback network.
 const CLIENTS: u8 = 77;
@@ -188,7 +187,7 @@ impl Through {
 // === impl Ways ===
 
 impl Ways {
-    async fn serve(&self, client: TcpStream, from: SocketAddr) {
+    async fn serve(&self, mut client: TcpStream, from: SocketAddr) {
         let _ = client.set_nodelay(true);
         let through = match self.relays.connect(client_number(from.ip()), self.entry.to).await {
             Ok(through) => through,
@@ -197,61 +196,19 @@ impl Ways {
                 return reset(&client);
             }
         };
-        pass(client, through, |seen| async move {
-            // Said before the first byte of an answer, so that whoever reads the answer can know.
+        let Through { stream: mut server, from: seen } = through;
+        // Said before the first byte of an answer, so that whoever reads the answer can know; and of a connection that carries
+        // none, too.
+        let routed = async {
             let Some((_, tracker)) = &self.entry.node else { return };
             if let Some(replica) = tracker.routed(seen).await.and_then(|pod| (self.name_of)(pod)) {
                 self.recorder.record(What::Routed { from, replica });
             }
-        })
-        .await;
-    }
-}
-
-/// Passes bytes both ways until both directions have ended or one broke.
-async fn pass<F: Future<Output = ()>>(
-    mut client: TcpStream,
-    through: Through,
-    route: impl FnOnce(SocketAddr) -> F,
-) {
-    let Through { stream, from } = through;
-    let (early, mut server) = (stream.buffer().to_vec(), stream);
-    let broken = {
-        let (mut from_client, mut to_client) = client.split();
-        let (from_server, mut to_server) = split(server.get_mut());
-        let back = async {
-            let mut from_server = BufReader::with_capacity(CHUNK, from_server);
-            // Which replica it got is known of a connection that carries no answer, too.
-            let begins =
-                async { if early.is_empty() { from_server.fill_buf().await.map(drop) } else { Ok(()) } };
-            let (begins, ()) = tokio::join!(begins, route(from));
-            begins?;
-            to_client.write_all(&early).await?;
-            loop {
-                let chunk = from_server.fill_buf().await?;
-                if chunk.is_empty() {
-                    return to_client.shutdown().await;
-                }
-                let length = chunk.len();
-                to_client.write_all(chunk).await?;
-                from_server.consume(length);
-            }
         };
-        let forth = async {
-            let mut chunk = vec![0; CHUNK];
-            loop {
-                let length = from_client.read(&mut chunk).await?;
-                if length == 0 {
-                    return to_server.shutdown().await;
-                }
-                to_server.write_all(&chunk[..length]).await?;
-            }
-        };
-        tokio::try_join!(forth, back).is_err()
-    };
-    if broken {
-        reset(&client);
-        reset_pipe(&server);
+        if !both_ways_when(client.split(), split(&mut server), routed).await {
+            reset(&client);
+            reset_pipe(&server);
+        }
     }
 }
 

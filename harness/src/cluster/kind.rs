@@ -13,7 +13,7 @@ use std::time::Duration;
 use bollard::Docker;
 use bollard::query_parameters::InspectContainerOptions;
 use futures_util::future::join_all;
-use tokio::io::copy_bidirectional;
+use tokio::io::split;
 use tokio::net::TcpStream;
 
 use self::cli::Cli;
@@ -22,6 +22,7 @@ use self::leftovers::{in_use, labelled, remove_images, remove_relays, user_of};
 use self::node::Node;
 use self::state::{Matter, Turn};
 use super::gate::{Entry, GateError, Relays};
+use super::passing::both_ways;
 use super::process::Signal;
 
 mod archive;
@@ -336,11 +337,11 @@ impl Kind {
     /// What the relay said.
     pub(super) async fn aim(&self, client: &mut TcpStream, to: SocketAddr) -> Result<(), String> {
         let mut through = self.relays.aim(to).await?;
-        let passed = copy_bidirectional(client, &mut through.stream).await;
-        passed.map(drop).map_err(|error| {
-            through.reset();
-            error.to_string()
-        })
+        if both_ways(client.split(), split(&mut through.stream)).await {
+            return Ok(());
+        }
+        through.reset();
+        Err("the connection broke".to_owned())
     }
 
     /// The process id, on its node, of a container's main process.

@@ -1,7 +1,5 @@
 //! A stream on which nothing is said.
 
-use std::time::Duration;
-
 use futures_util::future::FutureExt;
 use harness::check::{Check, HUB_CONTRACT, Judgement, Level};
 use harness::plan::{Outline, Transport};
@@ -15,17 +13,15 @@ use crate::words::{end_text, reply_text};
 /// The name of the request after the silence.
 const AFTER: &str = "after silence";
 
-/// How long nothing is said. Real timeouts of proxies are longer (60 s), and no scenario has the time; what ends streams for want of a
-/// sign of life in the hub itself shows sooner.
-const IDLE: Duration = Duration::from_millis(1500);
-
 /// An idle stream lives.
 pub const IDLE_STREAM: Scenario = Scenario {
     outline: Outline { id: "session/idle-stream", affinities: &[], transports: SESSIONS, needs: &[] },
     title: "a stream on which nothing is said stays open, and its session answers afterwards",
-    why: "Agents think for minutes between two calls. A stream that ends meanwhile takes an HTTP+SSE session with it.",
+    why: "Agents think for minutes between two calls. A stream that ends meanwhile takes an HTTP+SSE session with it. A run \
+          waits 1.5 s; `--idle 90` shows what a proxy does that has a limit of 60 s.",
     spec: &[HUB_CONTRACT, SPEC],
-    remedy: "hub: no limit on the time between two events; a comment every 15 s keeps proxies from having one",
+    remedy: "hub: no limit on the time between two events, and a comment every 15 s for proxies that have one; Ingress: \
+             `nginx.ingress.kubernetes.io/proxy-read-timeout: \"3600\"`",
     guide: None,
     setup: Setup::ONE_REPLICA,
     checks: &[&IDLE_STREAM_SURVIVES, &IDLE_STREAM_SAYS_RETRY],
@@ -38,7 +34,7 @@ async fn idle(stage: &Stage) -> anyhow::Result<()> {
         return Ok(());
     };
     holder.session.listen(&service).await;
-    stage.pause(IDLE).await;
+    stage.pause(stage.timeouts().idle).await;
     stage.ask(&holder, &service, AFTER, "tools/list", json!({})).await;
     holder.session.end(&service).await;
     Ok(())
@@ -55,7 +51,8 @@ pub const IDLE_STREAM_SURVIVES: Check = Check {
     level: Level::Contract,
     sentence: "a session answers after a silence, and the stream of an HTTP+SSE session is still open then",
     source: HUB_CONTRACT,
-    remedy: "hub: end a stream when its client goes or the process stops, not because nothing was said",
+    remedy: "hub: end a stream when its client goes or the process stops, not because nothing was said; Ingress: \
+             `nginx.ingress.kubernetes.io/proxy-read-timeout: \"3600\"`",
     transports: SESSIONS,
     needs: &[],
     judge: |history| {

@@ -39,6 +39,7 @@ fn words(args: &RunArgs) -> Vec<String> {
         header,
         strict,
         tool,
+        idle,
         report: _,
         expected: _,
         evidence,
@@ -70,6 +71,7 @@ fn words(args: &RunArgs) -> Vec<String> {
     }
     words.flag("--strict", *strict);
     words.values("--tool", tool);
+    words.value("--idle", idle.map(|seconds| seconds.to_string()).as_deref());
     let evidence = evidence.to_string_lossy();
     words.value("--evidence", (evidence != super::super::EVIDENCE).then_some(&evidence));
     words.0
@@ -206,6 +208,7 @@ mod tests {
         let line =
             "routing --transport sse --affinity=off --report json=x --expected y --replicas 3 --strict";
         assert_eq!(of(line), "run --replicas 3 --strict");
+        assert_eq!(of("--idle 90"), "run --idle 90");
         assert_eq!(of("--command 'python server.py' --shell"), "run --command 'python server.py' --shell");
         for line in ["run --backend kube --context dev", "run --backend kind --cluster x"] {
             assert_eq!(of(&line[4..]), line);

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::Api;
-use tokio::io::copy_bidirectional;
+use tokio::io::split;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -17,6 +17,7 @@ use tokio_util::task::AbortOnDropHandle;
 use super::context::said;
 use crate::cluster::accept;
 use crate::cluster::kind::Kind;
+use crate::cluster::passing::both_ways;
 
 /// The listener of one replica. Dropping it closes every connection.
 pub(super) struct Forward {
@@ -95,7 +96,9 @@ async fn port_forward(client: &mut TcpStream, pods: &Api<Pod>, pod: &str, port: 
         return Ok(());
     };
     tokio::select! {
-        copied = copy_bidirectional(client, &mut replica) => copied.map(drop).map_err(|error| error.to_string()),
+        ended_well = both_ways(client.split(), split(&mut replica)) => {
+            if ended_well { Ok(()) } else { Err(format!("forwarding to {pod}: the connection broke")) }
+        }
         // The kubelet tells on a channel of its own that the replica refused.
         Some(why) = refused => Err(format!("forwarding to {pod}: {why}")),
     }
