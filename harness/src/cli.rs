@@ -169,7 +169,8 @@ pub(crate) struct RunArgs {
     /// The kubeconfig, in place of those that KUBECONFIG names and of the user's own
     #[arg(long, value_name = "FILE", help_heading = "Where")]
     pub(crate) kubeconfig: Option<PathBuf>,
-    /// The image that wire clients run as on `--backend kube`: it must have `/relay`, as the reference hub's has
+    /// The image that wire clients run as in a cluster: it must have `/relay`, as the reference hub's has. On `kind` it is built where
+    /// there is Linux and none is given
     #[arg(long, value_name = "IMAGE", help_heading = "Where")]
     pub(crate) relay_image: Option<String>,
     /// How many replicas a cell begins with; with `--url`, how many stand behind it [default: 2]

@@ -15,7 +15,7 @@ type Breaking = fn(&mut Value);
 fn every_workflow_is_what_github_takes() {
     let schema = schema();
     let workflows = workflows();
-    assert_eq!(workflows.keys().map(String::as_str).collect::<Vec<_>>(), ["ci.yml", "e2e.yml"]);
+    assert_eq!(workflows.keys().map(String::as_str).collect::<Vec<_>>(), ["ci.yml", "e2e.yml", "image.yml"]);
     for (name, workflow) in &workflows {
         assert_eq!(breaches(&schema, workflow), Vec::<String>::new(), "{name}");
     }
@@ -86,6 +86,15 @@ fn e2e_covers_the_axes_and_the_oldest_and_newest_kubernetes() {
         step["uses"].as_str().is_some_and(|action| action.starts_with("actions/upload-artifact@"))
     });
     assert_eq!(upload.expect("reports are uploaded")["if"], "always()", "also when the run failed");
+}
+
+/// Who cannot build it names it: it has to be the image of `hub/Dockerfile`, under the name by which hubcheck knows it.
+#[test]
+fn image_is_the_reference_hubs() {
+    let steps = workflows()["image.yml"]["jobs"].to_string();
+    for part in ["target-feature=+crt-static", "hub/Dockerfile", "/hubcheck-hub:", "docker push"] {
+        assert!(steps.contains(part), "image.yml has `{part}`");
+    }
 }
 
 fn schema() -> Validator {

@@ -234,7 +234,7 @@ fn flags_fit(args: &RunArgs) -> Result<(), CommandError> {
         ("--keep", args.keep && !is_kind, "`--backend kind`"),
         ("--context", context.is_some() && !is_kube, "`--backend kube`"),
         ("--kubeconfig", args.kubeconfig.is_some() && !is_kube, "`--backend kube`"),
-        ("--relay-image", args.relay_image.is_some() && !is_kube, "`--backend kube`"),
+        ("--relay-image", args.relay_image.is_some() && !pods, "`--backend kind` or `--backend kube`"),
         ("--env", !args.hub.env.is_empty() && args.url.is_some(), "a hub that hubcheck starts"),
         ("--ready-path", args.hub.ready_path.is_some() && args.url.is_some(), "a hub that hubcheck starts"),
     ];
@@ -284,7 +284,7 @@ fn kind_hub(args: &RunArgs, run_name: &str) -> Result<KindHub, CommandError> {
     let keep = if args.keep { Keep::Cluster } else { Keep::Found };
     let hub =
         KindHub::new(manifests, args.image.clone(), ready_path.as_deref(), env, run_name.to_owned(), keep);
-    Ok(hub.map_err(rig_error)?.on(&args.place.cluster))
+    Ok(hub.map_err(rig_error)?.on(&args.place.cluster).relayed_by(args.relay_image.clone()))
 }
 
 fn kube_hub(args: &RunArgs, run_name: &str) -> Result<KubeHub, CommandError> {

@@ -43,6 +43,8 @@ pub struct KindHub {
     /// Whether it is the reference hub.
     pub(super) is_reference: bool,
     image: Option<String>,
+    /// What wire clients run as, where it is not to be built.
+    relay_image: Option<String>,
     run: String,
     cluster: String,
     keep: Keep,
@@ -106,6 +108,7 @@ impl KindHub {
             asks,
             is_reference: image.is_none(),
             image,
+            relay_image: None,
             run,
             cluster: CLUSTER.to_owned(),
             keep,
@@ -120,6 +123,11 @@ impl KindHub {
     /// The same on the KIND cluster of this name.
     pub fn on(self, cluster: &str) -> Self {
         Self { cluster: cluster.to_owned(), ..self }
+    }
+
+    /// The same with wire clients that run as this image: with an image of the hub, too, nothing has to be built here.
+    pub fn relayed_by(self, relay_image: Option<String>) -> Self {
+        Self { relay_image, ..self }
     }
 
     /// Brings up the cluster, the image and the relays, unless they are.
@@ -228,28 +236,40 @@ impl KindHub {
                     self.took("cluster", began);
                     kind
                 };
+                let is_given = self.image.is_some() && self.relay_image.is_some();
                 let built = async {
+                    if is_given {
+                        return Ok(None);
+                    }
                     let binaries = Binaries::build().await;
                     self.took("binaries (meanwhile)", began);
-                    Ok(binaries)
+                    Ok(Some(binaries))
                 };
                 let (kind, binaries) = tokio::try_join!(cluster, built)?;
                 say(&format!("cluster up after {}", after()));
                 let since = Instant::now();
                 // Relays are of our image, whoever's hub is tested.
                 let ours = match binaries {
-                    Ok(binaries) => kind.build(&binaries).await,
-                    Err(error) => Err(error.into()),
+                    Some(Ok(binaries)) => Some(kind.build(&binaries).await),
+                    Some(Err(error)) => Some(Err(error.into())),
+                    None => None,
                 };
                 self.took("image", since);
                 say(&format!("image built after {}", after()));
-                let relays = match (&self.image, ours) {
+                let given = |reference: &Option<String>| {
+                    reference.as_ref().map(|reference| Image { reference: reference.clone() })
+                };
+                let (image, relays) = match (given(&self.image), given(&self.relay_image), ours) {
                     // Whatever registry it comes from: it has a relay too.
-                    (Some(given), Err(_)) if is_ours(given) => Image { reference: given.clone() },
-                    (_, ours) => ours?,
+                    (Some(image), None, Some(Err(_))) if is_ours(&image.reference) => (image.clone(), image),
+                    (image, relays, Some(ours)) => {
+                        let ours = ours?;
+                        (image.unwrap_or_else(|| ours.clone()), relays.unwrap_or(ours))
+                    }
+                    (Some(image), Some(relays), None) => (image, relays),
+                    (_, _, None) => return Err(KindError::NoImage(REFERENCE_IMAGE.to_owned()).into()),
                 };
                 kind.open_relays(&relays);
-                let image = self.image.clone().map_or(relays, |reference| Image { reference });
                 let since = Instant::now();
                 let loaded = kind.load(&image).await?;
                 // Only now: the image may be of a name that another run left.

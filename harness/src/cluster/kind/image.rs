@@ -36,11 +36,12 @@ pub struct Image {
 pub enum ImageError {
     /// Not Linux.
     #[error(
-        "a static binary for the image can only be built on Linux; name one that was built elsewhere with `--image`"
+        "the image that wire clients run as can only be built on Linux; name one that was built elsewhere with `--relay-image` \
+         (the reference hub's does), and the hub's with `--image`"
     )]
     NotLinux,
     /// No sources.
-    #[error("the reference hub's sources are not at `{}`; name an image with `--image`", .0.display())]
+    #[error("the reference hub's sources are not at `{}`; name its image with `--relay-image`, and the hub's with `--image`", .0.display())]
     NoSources(PathBuf),
     /// Cargo could not be started.
     #[error("starting cargo: {0}")]
