@@ -128,6 +128,11 @@ pub enum KindError {
     /// The image is not in Docker.
     #[error("Docker has no image `{0}`: build or pull it, or name another one with `--image`")]
     NoImage(String),
+    /// The image that wire clients were to run as is not in Docker.
+    #[error(
+        "Docker has no image `{0}` for wire clients: build or pull it, or name another one with `--relay-image`"
+    )]
+    NoRelayImage(String),
     /// A node that is not there.
     #[error("no node is called `{0}`")]
     NoNode(String),
@@ -300,6 +305,20 @@ impl Kind {
     /// Lets wire clients into the cluster: relays run this image from now on.
     pub fn open_relays(&self, image: &Image) {
         self.relays.open(image.reference.clone());
+    }
+
+    /// The same with an image that was given. Nobody removes it while the run goes on.
+    ///
+    /// # Errors
+    ///
+    /// [`KindError::NoRelayImage`].
+    pub async fn open_relays_given(&self, image: &Image) -> Result<(), KindError> {
+        self.lock.uses(&image.reference).await?;
+        if self.docker.inspect_image(&image.reference).await.is_err() {
+            return Err(KindError::NoRelayImage(image.reference.clone()));
+        }
+        self.open_relays(image);
+        Ok(())
     }
 
     /// A way for wire clients to a node port, for the cell of this number.

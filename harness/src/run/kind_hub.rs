@@ -269,7 +269,11 @@ impl KindHub {
                     (Some(image), Some(relays), None) => (image, relays),
                     (_, _, None) => return Err(KindError::NoImage(REFERENCE_IMAGE.to_owned()).into()),
                 };
-                kind.open_relays(&relays);
+                if self.relay_image.is_some() {
+                    kind.open_relays_given(&relays).await?;
+                } else {
+                    kind.open_relays(&relays);
+                }
                 let since = Instant::now();
                 let loaded = kind.load(&image).await?;
                 // Only now: the image may be of a name that another run left.
