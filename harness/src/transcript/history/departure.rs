@@ -15,7 +15,7 @@ const TOLD_LATE: Duration = Duration::from_secs(1);
 /// endpoints: kube-proxy took over 2.6 s once, and what it sends to an address that is gone is answered by nobody.
 const RULES_LATE: Duration = Duration::from_secs(5);
 
-/// A replica whose probe allowed 3 s was in the rules for 7.6 s, with 25 cells on three nodes that shared two cores.
+/// A replica whose probe allowed 3 s was in the rules for 11.2 s, with 25 cells on three nodes that shared two cores.
 const LEAVES_LATE: Duration = Duration::from_secs(15);
 
 /// The embedded cluster probes and follows by itself, on the same busy machine.
