@@ -11,6 +11,7 @@ mod jsonl;
 pub mod normal;
 pub mod notes;
 mod recorder;
+pub(crate) mod secret;
 mod symptom;
 
 use std::fmt;
@@ -23,7 +24,8 @@ use crate::plan::{Affinity, Transport};
 pub use body::{BODY_KEPT, Body};
 pub use fault::Fault;
 pub use jsonl::ReadError;
-pub use recorder::{Recorder, Secret};
+pub use recorder::Recorder;
+pub use secret::Secret;
 pub use symptom::{Symptom, Told};
 
 /// The version of the JSONL form. A reader refuses a file of another version.
@@ -281,6 +283,9 @@ pub struct Request {
     pub probe: Option<String>,
     /// How it travels.
     pub path: Path,
+    /// Whether it travels over TLS: then the server's URLs begin with `https`.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub tls: bool,
     /// `GET`, `POST`, `DELETE`, ..
     pub method: String,
     /// Path and query.

@@ -1,5 +1,7 @@
 //! The catalogue: every scenario of hubcheck, one module per family.
 
+#[cfg(test)]
+mod by_hand;
 pub mod fuzz;
 pub mod lifecycle;
 mod probed;

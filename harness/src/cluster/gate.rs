@@ -80,6 +80,17 @@ pub enum GateError {
     Listen(#[from] io::Error),
 }
 
+/// Why a connection through a relay was not made.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum NoWay {
+    /// The relay could not connect: there is nobody to connect to.
+    #[error("{0}")]
+    Refused(String),
+    /// The relay itself was not reached, or broke: a client's fault, which nobody who serves is to blame for.
+    #[error("{0}")]
+    NoRelay(String),
+}
+
 struct Ways {
     entry: Entry,
     relays: Relays,
@@ -140,25 +151,49 @@ impl Relays {
     }
 
     /// Connects to an address of the cluster from the address of the client of this number.
-    async fn connect(&self, number: usize, to: SocketAddr) -> Result<Through, String> {
+    async fn connect(&self, number: usize, to: SocketAddr) -> Result<Through, NoWay> {
         let pipe = match self {
             Relays::Containers(relays) => relays.pipe(number).await.map(Either::Left),
             Relays::Pods(relays) => relays.pipe(number).await.map(Either::Right),
             Relays::OnePod(relays) => relays.pipe(0).await.map(Either::Right),
         };
-        ask(BufReader::new(pipe?), to).await.map_err(|error| format!("relay {number}: {error}"))
+        let told = ask(BufReader::new(pipe.map_err(NoWay::NoRelay)?), to).await;
+        told.map_err(|no_way| no_way.at(&format!("relay {number}")))
     }
 }
 
 /// Tells the relay where to connect to, and hears its own end of that connection.
-pub(super) async fn ask(mut stream: BufReader<Pipe>, to: SocketAddr) -> io::Result<Through> {
-    stream.write_all(format!("{to}\n").as_bytes()).await?;
+pub(super) async fn ask(mut stream: BufReader<Pipe>, to: SocketAddr) -> Result<Through, NoWay> {
+    let broke = |error: io::Error| NoWay::NoRelay(error.to_string());
+    stream.write_all(format!("{to}\n").as_bytes()).await.map_err(broke)?;
     let mut said = String::new();
-    stream.read_line(&mut said).await?;
+    stream.read_line(&mut said).await.map_err(broke)?;
     let said = said.trim_end();
-    match said.strip_prefix('+').and_then(|from| from.parse().ok()) {
-        Some(from) => Ok(Through { stream, from }),
-        None => Err(io::Error::other(said.trim_start_matches('-').to_owned())),
+    match (said.strip_prefix('+').and_then(|from| from.parse().ok()), said.strip_prefix('-')) {
+        (Some(from), _) => Ok(Through { stream, from }),
+        (None, Some(why)) => Err(NoWay::Refused(why.to_owned())),
+        (None, None) if said.is_empty() => Err(NoWay::NoRelay("it closed the connection".to_owned())),
+        (None, None) => Err(NoWay::NoRelay(format!("it said `{said}`"))),
+    }
+}
+
+// === impl NoWay ===
+
+impl NoWay {
+    /// The same, with who says it.
+    pub(super) fn at(self, who: &str) -> Self {
+        match self {
+            NoWay::Refused(why) => NoWay::Refused(format!("{who}: {why}")),
+            NoWay::NoRelay(why) => NoWay::NoRelay(format!("{who}: {why}")),
+        }
+    }
+
+    /// Notes in the transcript that a client had no way to whoever serves, when that is what it is.
+    pub(super) fn note(&self, recorder: &Recorder) {
+        if let NoWay::NoRelay(why) = self {
+            recorder
+                .record(What::Broken { reason: format!("a wire client has no way into the cluster: {why}") });
+        }
     }
 }
 
@@ -193,6 +228,7 @@ impl Ways {
             Ok(through) => through,
             Err(why) => {
                 tracing::debug!("connecting {from} to {}: {why}", self.entry.to);
+                why.note(&self.recorder);
                 return reset(&client);
             }
         };

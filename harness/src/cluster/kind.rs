@@ -21,7 +21,7 @@ use self::exits::Exits;
 use self::leftovers::{in_use, labelled, remove_images, remove_relays, user_of};
 use self::node::Node;
 use self::state::{Matter, Turn};
-use super::gate::{Entry, GateError, Relays};
+use super::gate::{Entry, GateError, NoWay, Relays};
 use super::passing::both_ways;
 use super::process::Signal;
 
@@ -275,14 +275,14 @@ impl Kind {
     ///
     /// # Errors
     ///
-    /// What the relay said.
-    pub(super) async fn aim(&self, client: &mut TcpStream, to: SocketAddr) -> Result<(), String> {
+    /// What the relay said, or that there is none.
+    pub(super) async fn aim(&self, client: &mut TcpStream, to: SocketAddr) -> Result<(), NoWay> {
         let mut through = self.relays.aim(to).await?;
         if both_ways(client.split(), split(&mut through.stream)).await {
             return Ok(());
         }
         through.reset();
-        Err("the connection broke".to_owned())
+        Err(NoWay::Refused("the connection broke".to_owned()))
     }
 
     /// The process id, on its node, of a container's main process.

@@ -94,10 +94,7 @@ impl Target {
         let mut counted = began;
         loop {
             sleep_until(next).await;
-            let said = match timeout(limit, self.ask(&probe, limit)).await {
-                Ok(said) => said,
-                Err(_) => Err("command timed out".to_owned()),
-            };
+            let said = self.ask(&probe, limit).await;
             let now = Instant::now();
             if said.is_ok() {
                 (successes, failures) = (successes + 1, 0);
@@ -131,6 +128,7 @@ impl Target {
         }
     }
 
+    /// One answer, which takes at most `limit`.
     async fn ask(&self, probe: &Probe, limit: Duration) -> Result<String, String> {
         if let Some(get) = &probe.http_get {
             let url = self.url(get);
@@ -152,7 +150,8 @@ impl Target {
         }
         if let Some(exec) = &probe.exec {
             let argv = exec.command.clone().unwrap_or_default();
-            return self.run_command(&argv).await;
+            let ran = timeout(limit, self.run_command(&argv)).await;
+            return ran.unwrap_or_else(|_| Err("command timed out".to_owned()));
         }
         Ok("nothing to ask".to_owned())
     }

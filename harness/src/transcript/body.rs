@@ -3,6 +3,8 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::recorder::mask_value;
+
 /// The largest body kept whole, in bytes; of a longer one the beginning is kept and its length.
 pub const BODY_KEPT: usize = 64 * 1024;
 
@@ -32,28 +34,31 @@ pub enum Body {
 // === impl Body ===
 
 impl Body {
-    /// Keeps these bytes as what they are.
-    pub fn from_bytes(bytes: &[u8]) -> Self {
-        let Ok(text) = std::str::from_utf8(bytes) else {
-            return Self::long(bytes);
-        };
-        if text.len() > BODY_KEPT {
-            return Self::long(bytes);
-        }
-        match serde_json::from_str(text) {
-            Ok(value) => Self::Json(value),
-            Err(_) => Self::Text(text.to_owned()),
+    /// Keeps these bytes as what they are, each text through `mask`: before it is cut, so that no secret's beginning is left.
+    pub(super) fn from_bytes(bytes: &[u8], mask: &impl Fn(&str) -> String) -> Self {
+        match std::str::from_utf8(bytes) {
+            Ok(text) if text.len() <= BODY_KEPT => match serde_json::from_str(text) {
+                Ok(mut value) => {
+                    mask_value(&mut value, mask);
+                    Self::Json(value)
+                }
+                Err(_) => Self::Text(mask(text)),
+            },
+            _ => Self::long(bytes, mask),
         }
     }
 
-    fn long(bytes: &[u8]) -> Self {
-        let beginning = String::from_utf8_lossy(&bytes[..bytes.len().min(BEGINNING)]).into_owned();
-        let message = serde_json::from_slice(bytes).ok().filter(Value::is_object).map(shortened);
+    fn long(bytes: &[u8], mask: &impl Fn(&str) -> String) -> Self {
+        let text = mask(&String::from_utf8_lossy(bytes));
+        let beginning = text[..text.floor_char_boundary(BEGINNING)].to_owned();
+        let message = serde_json::from_slice(bytes).ok().filter(Value::is_object).map(|mut message| {
+            mask_value(&mut message, mask);
+            shortened(message)
+        });
         // Long for another reason than its strings: then it stays unread.
         let message = message.filter(|message| message.to_string().len() <= BODY_KEPT);
         Self::Long { length: bytes.len() as u64, beginning, message }
     }
-
     /// The JSON that it is; of a long message, what was kept of it.
     pub fn json(&self) -> Option<&Value> {
         match self {
@@ -87,16 +92,20 @@ mod tests {
 
     use super::*;
 
+    fn of(bytes: &[u8]) -> Body {
+        Body::from_bytes(bytes, &str::to_owned)
+    }
+
     #[test]
     fn of_a_long_message_is_kept_what_tells_whose_it_is() {
         let padding = "x".repeat(BODY_KEPT);
         let message = json!({ "id": 7, "method": "ping", "params": { "_meta": { "padding": padding } } });
-        let body = Body::from_bytes(message.to_string().as_bytes());
+        let body = of(message.to_string().as_bytes());
         assert!(matches!(body, Body::Long { length: 65_590.., .. }), "{body:?}");
         let kept = body.json().expect("a message is kept");
         assert_eq!((&kept["id"], &kept["method"]), (&json!(7), &json!("ping")));
         assert_eq!(kept["params"]["_meta"]["padding"].as_str().map(str::len), Some(BEGINNING + 2));
-        let text = Body::from_bytes(&vec![b'x'; BODY_KEPT + 1]);
+        let text = of(&vec![b'x'; BODY_KEPT + 1]);
         assert_eq!(text.json(), None);
     }
 }

@@ -1,10 +1,9 @@
 //! Appends entries as they happen, with secrets replaced by their names before they are kept.
 
-use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{Duration, Instant, SystemTime};
 
-use super::{Entry, ExchangeId, What};
+use super::{Body, Entry, ExchangeId, Secret, What};
 
 /// The shortest value that is looked for, in bytes.
 const SHORTEST: usize = 4;
@@ -18,15 +17,6 @@ pub struct Recorder {
     shared: Arc<Mutex<Recording>>,
     began: Instant,
     secrets: Arc<RwLock<Vec<Secret>>>,
-}
-
-/// A value that must not appear in a transcript, and the name that stands for it.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Secret {
-    /// What the transcript says instead, `<secret:NAME>`.
-    pub name: String,
-    /// The value.
-    pub value: String,
 }
 
 #[derive(Debug, Default)]
@@ -118,6 +108,11 @@ impl Recorder {
         u64::try_from(self.began.elapsed().saturating_sub(ago).as_micros()).unwrap_or(u64::MAX)
     }
 
+    /// The body of a request or an answer as it is kept.
+    pub fn body(&self, bytes: &[u8]) -> Body {
+        Body::from_bytes(bytes, &|text| self.mask(text))
+    }
+
     /// The text with every secret's value replaced by its name.
     pub fn mask(&self, text: &str) -> String {
         let secrets = self.secrets.read().unwrap_or_else(PoisonError::into_inner);
@@ -150,13 +145,6 @@ impl Recorder {
 
     fn lock(&self) -> MutexGuard<'_, Recording> {
         self.shared.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// Shows the name only.
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "<secret:{}>", self.name)
     }
 }
 
@@ -202,7 +190,8 @@ fn in_ascii(escaped: &str) -> String {
     ascii
 }
 
-fn mask_value(value: &mut serde_json::Value, mask: &impl Fn(&str) -> String) -> bool {
+/// Masks every string of a value, but not its keys; whether one changed.
+pub(super) fn mask_value(value: &mut serde_json::Value, mask: &impl Fn(&str) -> String) -> bool {
     match value {
         serde_json::Value::String(text) => {
             let masked = mask(text);
@@ -250,6 +239,22 @@ mod tests {
         assert_eq!(text.matches("hush").count(), 1, "{text}");
         assert!(text.contains("key=<secret:KEY> key=<secret:LONG>"), "{text}");
         assert_eq!(text.matches("<secret:KEY>").count(), 4, "{text}");
+    }
+
+    #[test]
+    fn what_is_cut_is_masked_before() {
+        let recorder = Recorder::new([secret("KEY", "hush-hush")]);
+        let padding = "x".repeat(crate::transcript::BODY_KEPT);
+        // The cut that every string gets is within the secret, and so is that of the body.
+        let text = |before: usize| format!("{}hush-hush{padding}", "y".repeat(before));
+        let message = json!({ "params": text(252), "padding": text(252) }).to_string();
+        let not_utf8 = [text(252).as_bytes(), b"\xff"].concat();
+        for bytes in [message.as_bytes(), text(252).as_bytes(), &not_utf8] {
+            let body = recorder.body(bytes);
+            let kept = serde_json::to_string(&body).unwrap();
+            assert!(matches!(body, Body::Long { length, .. } if length == bytes.len() as u64), "{kept}");
+            assert!(kept.contains("<se") && !kept.contains("hus"), "{kept}");
+        }
     }
 
     #[test]

@@ -15,7 +15,7 @@ use super::connection::{ConnectError, Kept, Link};
 use super::frame::Parser;
 use super::patience::Patience;
 use super::{Answer, Client, Raw, Target};
-use crate::transcript::{Body, Connection, End, ExchangeId, Frame, Recorder, Request, What};
+use crate::transcript::{Connection, End, ExchangeId, Frame, Recorder, Request, What};
 
 /// What the transcript says instead of the value of a dialect's header.
 pub const REDACTED: &str = "<redacted>";
@@ -174,7 +174,7 @@ impl Exchange<'_> {
             recording.frames(body, patience, sink).await
         } else {
             let (bytes, end) = collect(body, patience).await;
-            answer.body = Body::from_bytes(&bytes);
+            answer.body = client.recorder().body(&bytes);
             if matches!(end, End::Complete) {
                 sink.body(&bytes);
             }
@@ -255,12 +255,13 @@ impl Exchange<'_> {
             client: client.name().to_owned(),
             probe: probe.clone(),
             path: self.target.path.clone(),
+            tls: self.target.tls.is_some(),
             method: method.clone(),
             target: target.clone(),
             headers: headers
                 .map(|(name, value, is_secret)| (name, if is_secret { REDACTED.to_owned() } else { value }))
                 .collect(),
-            body: (!body.is_empty()).then(|| Body::from_bytes(body)),
+            body: (!body.is_empty()).then(|| client.recorder().body(body)),
             connection,
         }));
         Recording { recorder: client.recorder().clone(), exchange, is_over: false }

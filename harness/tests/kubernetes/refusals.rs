@@ -3,8 +3,11 @@
 use std::time::Duration;
 
 use harness::cluster::Condition;
+use harness::transcript::What;
 use http::Method;
 use serde_json::{Value, json};
+use tokio::io::AsyncReadExt;
+use tokio::net::TcpStream;
 
 use super::ages::V1_37;
 use super::api::{Api, Asked, failure};
@@ -143,4 +146,31 @@ async fn a_plugin_that_logs_in_is_asked_for_the_credentials() {
 async fn a_token_of_the_kubeconfig_is_sent_with_everything() {
     let cell = up(V1_37).await;
     assert!(cell.api.asked().iter().all(|asked| asked.token == "Bearer let-me-in"));
+}
+
+#[tokio::test]
+async fn a_client_whose_relay_is_lost_is_not_the_hubs_fault() {
+    let cell = up(V1_37).await;
+    let path = "/api/v1/namespaces/hubcheck-run-clients/pods/relay-0/portforward";
+    let lost = json!({ "kind": "Status", "status": "Failure", "code": 404, "message": "pods \"relay-0\" not found" });
+    let connect = || async {
+        let mut client = TcpStream::connect(cell.cell.service()).await.unwrap();
+        client.read(&mut [0]).await.unwrap_err()
+    };
+    let broken = || {
+        let entries = cell.recorder.entries().into_iter();
+        let reason = |what| if let What::Broken { reason } = what { Some(reason) } else { None };
+        entries.filter_map(|entry| reason(entry.what)).collect::<Vec<_>>()
+    };
+    // The relay is there, and nobody is where it is to connect to.
+    connect().await;
+    assert_eq!(broken(), Vec::<String>::new());
+    cell.api.answer(Method::GET, path, 404, lost);
+    connect().await;
+    assert_eq!(
+        broken(),
+        [
+            "a wire client has no way into the cluster: forwarding to relay-0: pods \"relay-0\" not found (404)"
+        ]
+    );
 }

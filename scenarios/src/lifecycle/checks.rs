@@ -396,34 +396,9 @@ fn exchange_text(exchange: &Exchange<'_>) -> String {
 }
 
 #[cfg(test)]
-pub(super) mod tests {
-    use harness::check::{self, Strictness};
-    use harness::plan::{Offers, Transport};
-    use harness::transcript::{FORMAT, Header, Recorder, Transcript};
-
+mod tests {
     use super::*;
-
-    /// Whether a check finds something in a transcript of these entries, on a real cluster.
-    pub(super) fn breached(check: &'static Check, entries: Vec<What>) -> bool {
-        let recorder = Recorder::new(Vec::new());
-        for what in entries {
-            recorder.record(what);
-        }
-        let header = Header {
-            format: FORMAT,
-            cell: "lifecycle/node-drain@sse".to_owned(),
-            scenario: "lifecycle/node-drain".to_owned(),
-            affinity: None,
-            transport: Some(Transport::Sse),
-            backend: "kind".to_owned(),
-            hub: "made by hand".to_owned(),
-            replicas: 2,
-            tools: Vec::new(),
-        };
-        let transcript = Transcript { header, entries: recorder.entries() };
-        let judged = check::judge(&transcript, &[check], &Offers::default(), Strictness::Ordinary);
-        check::breached(&judged.findings).contains(check.id)
-    }
+    use crate::by_hand::breached;
 
     #[test]
     fn a_replica_that_is_evicted_exits_by_itself() {

@@ -77,7 +77,8 @@ pub const ENDPOINT_SAME_ORIGIN: Check = Check {
     level: Level::Contract,
     sentence: "the endpoint has the origin of the stream: clients refuse to send messages anywhere else",
     source: HUB_CONTRACT,
-    remedy: "hub: say the endpoint as a path (`/messages?..`), not as a URL with the pod's own name",
+    remedy: "hub: say the endpoint as a path (`/messages?..`), not as a URL with the pod's own name, or with `http` behind a \
+             proxy that speaks TLS",
     transports: SSE,
     needs: &[],
     judge: |history| {
@@ -85,15 +86,11 @@ pub const ENDPOINT_SAME_ORIGIN: Check = Check {
         for exchange in history.probes(OPEN) {
             let Some(said) = exchange.endpoint() else { continue };
             judgement.judged();
-            let is_scheme = |before: &str| !before.contains(['/', '?', '#']);
-            let absolute =
-                said.split_once("://").filter(|(before, _)| is_scheme(before)).map(|(_, rest)| rest);
-            let authority = said.strip_prefix("//").or(absolute);
-            let authority = authority.map(|rest| rest.split(['/', '?', '#']).next().unwrap_or(rest));
-            let host = exchange.request.header("host").unwrap_or_default();
-            // Relative to the stream, or with its own authority.
-            if authority.is_some_and(|authority| !authority.eq_ignore_ascii_case(host)) {
-                judgement.breach(format!("an endpoint on {host}"), said, exchange.at);
+            let Some(own) = exchange.request.url() else { continue };
+            let is_own = own.join(said).is_ok_and(|endpoint| endpoint.origin() == own.origin());
+            if !is_own {
+                let origin = own.origin().ascii_serialization();
+                judgement.breach(format!("an endpoint on {origin}"), said, exchange.at);
             }
         }
         judgement
@@ -251,4 +248,36 @@ fn is_success(exchange: &Exchange<'_>) -> bool {
 
 fn status_text(exchange: &Exchange<'_>) -> String {
     exchange.status().map_or_else(|| "no answer".to_owned(), |status| status.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use harness::transcript::{ExchangeId, Frame, Request, What};
+
+    use super::*;
+    use crate::by_hand::{breached, request};
+
+    /// Whether clients would refuse this endpoint of a stream at `hub.example`.
+    fn is_refused(tls: bool, said: &str) -> bool {
+        let exchange = ExchangeId(1);
+        let open = Request { probe: Some(OPEN.to_owned()), tls, ..request(exchange, "GET", "/sse") };
+        let (event, data) = (Some("endpoint".to_owned()), Some(said.to_owned()));
+        let frame = Frame { event, data, ..Frame::default() };
+        breached(&ENDPOINT_SAME_ORIGIN, vec![What::Request(open), What::Frame { exchange, frame }])
+    }
+
+    #[test]
+    fn an_endpoint_of_another_origin_is_refused() {
+        assert!(!is_refused(true, "/messages?id=1"));
+        assert!(!is_refused(true, "messages?to=http://a"));
+        assert!(!is_refused(true, "https://HUB.example:443/messages"));
+        assert!(!is_refused(false, "http://hub.example/messages"));
+        assert!(
+            is_refused(true, "http://hub.example/messages"),
+            "the proxy speaks TLS, and the hub does not know"
+        );
+        assert!(is_refused(false, "http://hub-7d9f/messages"));
+        assert!(is_refused(false, "//other.example/messages"));
+        assert!(is_refused(false, "http://hub.example:8000/messages"));
+    }
 }

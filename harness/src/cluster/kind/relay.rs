@@ -23,7 +23,7 @@ use tokio::task::JoinSet;
 use tokio_util::either::Either;
 
 use super::{KindError, RunLock};
-use crate::cluster::gate::{Through, ask};
+use crate::cluster::gate::{NoWay, Through, ask};
 use crate::cluster::kubernetes::{LABEL_MANAGED_BY, LABEL_RUN, MANAGER};
 
 /// The label that says for which cluster something is.
@@ -127,21 +127,25 @@ impl RelayContainers {
     }
 
     /// Connects to a pod's own address, past the Service.
-    pub(super) async fn aim(&self, to: SocketAddr) -> Result<Through, String> {
-        let relay = self.inside().await.map_err(|error| error.to_string())?;
+    pub(super) async fn aim(&self, to: SocketAddr) -> Result<Through, NoWay> {
+        let broke = |error: io::Error| NoWay::NoRelay(error.to_string());
         let aimed = async {
+            let relay = self.inside().await.map_err(|error| NoWay::NoRelay(error.to_string()))?;
             let stream = if IS_PUBLISHED {
                 // The node's network is not reached from here either.
-                let way = self.pipe(0).await.map_err(io::Error::other)?;
-                ask(BufReader::new(Either::Left(way)), relay).await?.stream
+                let way = self.pipe(0).await.map_err(NoWay::NoRelay)?;
+                match ask(BufReader::new(Either::Left(way)), relay).await {
+                    Ok(through) => through.stream,
+                    Err(NoWay::Refused(why) | NoWay::NoRelay(why)) => return Err(NoWay::NoRelay(why)),
+                }
             } else {
-                let stream = TcpStream::connect(relay).await?;
-                stream.set_nodelay(true)?;
+                let stream = TcpStream::connect(relay).await.map_err(broke)?;
+                stream.set_nodelay(true).map_err(broke)?;
                 BufReader::new(Either::Left(stream))
             };
             ask(stream, to).await
         };
-        aimed.await.map_err(|error| format!("the relay in the node's network: {error}"))
+        aimed.await.map_err(|no_way| no_way.at("the relay in the node's network"))
     }
 
     /// Starts no more.

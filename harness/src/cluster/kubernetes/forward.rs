@@ -16,8 +16,10 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::context::said;
 use crate::cluster::accept;
+use crate::cluster::gate::NoWay;
 use crate::cluster::kind::Kind;
 use crate::cluster::passing::both_ways;
+use crate::transcript::Recorder;
 
 /// The listener of one replica. Dropping it closes every connection.
 pub(super) struct Forward {
@@ -38,13 +40,13 @@ pub(super) enum Way {
 // === impl Forward ===
 
 impl Forward {
-    pub(super) fn open(way: Way, port: u16) -> io::Result<Self> {
+    pub(super) fn open(way: Way, port: u16, recorder: Recorder) -> io::Result<Self> {
         let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
         listener.set_nonblocking(true)?;
         let listener = TcpListener::from_std(listener)?;
         let addr = listener.local_addr()?;
         let (pod, address) = watch::channel(None);
-        let task = tokio::spawn(serve(listener, way, address, port));
+        let task = tokio::spawn(serve(listener, way, address, port, recorder));
         Ok(Self { addr, pod, _task: AbortOnDropHandle::new(task) })
     }
 
@@ -58,14 +60,20 @@ impl Forward {
     }
 }
 
-async fn serve(listener: TcpListener, way: Way, pod: watch::Receiver<Option<IpAddr>>, port: u16) {
+async fn serve(
+    listener: TcpListener,
+    way: Way,
+    pod: watch::Receiver<Option<IpAddr>>,
+    port: u16,
+    recorder: Recorder,
+) {
     let mut connections = JoinSet::new();
     loop {
         tokio::select! {
             (client, _) = accept::next(&listener) => {
                 let ip = *pod.borrow();
-                let way = way.clone();
-                connections.spawn(async move { way.pass(client, ip, port).await });
+                let (way, recorder) = (way.clone(), recorder.clone());
+                connections.spawn(async move { way.pass(client, ip, port, &recorder).await });
             }
             Some(_) = connections.join_next() => {}
         }
@@ -75,15 +83,18 @@ async fn serve(listener: TcpListener, way: Way, pod: watch::Receiver<Option<IpAd
 // === impl Way ===
 
 impl Way {
-    async fn pass(&self, mut client: TcpStream, ip: Option<IpAddr>, port: u16) {
+    async fn pass(&self, mut client: TcpStream, ip: Option<IpAddr>, port: u16, recorder: &Recorder) {
         let _ = client.set_nodelay(true);
         let passed = match (self, ip) {
             (Way::Relay(kind), Some(ip)) => kind.aim(&mut client, SocketAddr::new(ip, port)).await,
-            (Way::Relay(_), None) => Err("no pod".to_owned()),
-            (Way::PortForward(pods, pod), _) => port_forward(&mut client, pods, pod, port).await,
+            (Way::Relay(_), None) => Err(NoWay::Refused("no pod".to_owned())),
+            (Way::PortForward(pods, pod), _) => {
+                port_forward(&mut client, pods, pod, port).await.map_err(NoWay::Refused)
+            }
         };
         if let Err(why) = passed {
             tracing::debug!("passing on to {ip:?}: {why}");
+            why.note(recorder);
             let _ = client.set_zero_linger();
         }
     }

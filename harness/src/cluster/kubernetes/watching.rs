@@ -196,7 +196,7 @@ impl Watching {
                 (known.seen, known.node) = (seen, node);
             }
             None => {
-                let forward = match Forward::open(self.way_to(&name), port(pod)) {
+                let forward = match Forward::open(self.way_to(&name), port(pod), self.recorder.clone()) {
                     Ok(forward) => forward,
                     Err(error) => return tracing::warn!("no port to forward to {name} from: {error}"),
                 };

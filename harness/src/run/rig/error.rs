@@ -45,6 +45,9 @@ pub enum RigError {
     /// The hub ends by itself, again and again.
     #[error("the hub ends as soon as it is started: {0}")]
     KeepsEnding(String),
+    /// Clients had no way to the hub, so that nothing is known of it.
+    #[error("{0}")]
+    NoWay(String),
     /// The hub speaks none of the wanted transports.
     #[error("the hub answers on none of the wanted transports: {0}")]
     SpeaksNothing(String),
@@ -73,6 +76,7 @@ impl RigError {
             | RigError::SpeaksNothing(_)
             | RigError::DoesNotSpeak { .. } => true,
             RigError::Kubernetes(error) => matches!(error, kubernetes::UpError::Relay { .. }),
+            RigError::NoWay(_) => false,
             RigError::Up(error) => matches!(error, UpError::NotLinux | UpError::Manifests(_)),
         }
     }
@@ -106,7 +110,7 @@ impl RigError {
             ),
             RigError::Url { .. } => Some("write it as http://HOST:PORT".to_owned()),
             RigError::Kubernetes(kubernetes::UpError::Kind(error)) => kind_hint(error),
-            RigError::Up(_) | RigError::Kubernetes(_) | RigError::Manifests(_) => None,
+            RigError::Up(_) | RigError::Kubernetes(_) | RigError::Manifests(_) | RigError::NoWay(_) => None,
         }
     }
 }

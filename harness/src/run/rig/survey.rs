@@ -79,6 +79,10 @@ impl Rig {
                 }
                 seen = look(&client, *transport, &target).await;
             }
+            // Then what was heard, or not, was not the hub.
+            if let (Err(_), Some(reason)) = (&seen, broken(recorder)) {
+                return Err(RigError::NoWay(reason));
+            }
             match seen {
                 Err(_) if is_spoken() => found.push(Need::Speaks(*transport)),
                 Ok(seen) => {
@@ -120,6 +124,17 @@ async fn keeps_ending(cluster: &Cluster) {
     while cluster.replicas().iter().all(|replica| replica.restarts < ENDINGS) {
         look.tick().await;
     }
+}
+
+/// Why it was not the hub that failed, when it was not.
+fn broken(recorder: &Recorder) -> Option<String> {
+    recorder.latest(
+        |_| false,
+        |entry| match &entry.what {
+            What::Broken { reason } => Some(reason.clone()),
+            _ => None,
+        },
+    )
 }
 
 /// Whether an event that this client heard had an id.

@@ -8,10 +8,10 @@ use base64::engine::general_purpose::STANDARD;
 use url::{Position, Url};
 
 use super::RigError;
-use super::secrets::{self, decoded};
 use crate::cluster::backend::Address;
 use crate::plan::Transport;
 use crate::transcript::Secret;
+use crate::transcript::secret::decoded;
 
 /// A URL as users copy it: where the hub is, and maybe the path of one transport, a query and who asks.
 #[derive(Clone, Debug)]
@@ -67,7 +67,7 @@ impl RunningHub {
 
     /// What its user authenticates with; its query is part of a path.
     pub(super) fn secrets(&self) -> Vec<Secret> {
-        secrets::of_userinfo(&self.url, "url")
+        Secret::of_userinfo(&self.url, "url")
     }
 
     /// Its address: of several the first one that accepts a connection within the limit.

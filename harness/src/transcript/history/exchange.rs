@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use serde_json::Value;
+use url::Url;
 
 use super::{At, Exchange, Head};
 use crate::transcript::{Body, Entry, ExchangeId, Path, Request, What};
@@ -135,6 +136,12 @@ impl Request {
     /// The first header of this name.
     pub fn header(&self, name: &str) -> Option<&str> {
         find_header(&self.headers, name)
+    }
+
+    /// Where it is sent to.
+    pub fn url(&self) -> Option<Url> {
+        let scheme = if self.tls { "https" } else { "http" };
+        Url::parse(&format!("{scheme}://{}{}", self.header("host")?, self.target)).ok()
     }
 
     /// The JSON-RPC message it carries.

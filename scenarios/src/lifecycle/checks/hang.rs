@@ -127,10 +127,10 @@ fn failure(exchange: &Exchange<'_>) -> Option<(At, String)> {
 
 #[cfg(test)]
 mod tests {
-    use harness::transcript::{Connection, ExchangeId, Request};
+    use harness::transcript::ExchangeId;
 
-    use super::super::tests::breached;
     use super::*;
+    use crate::by_hand::{breached, request};
 
     const HANGS: &str = "mcp-hub-a";
     const SERVES: &str = "mcp-hub-b";
@@ -149,20 +149,9 @@ mod tests {
     /// Whether it is somebody's fault that a request through the Service gets no answer, which went to this replica while one hung.
     fn is_faulty(routed: Option<&str>) -> bool {
         let (exchange, from) = (ExchangeId(1), "127.0.0.1:4000".parse().unwrap());
-        let request = Request {
-            exchange,
-            client: "spare".to_owned(),
-            probe: None,
-            path: Path::Service,
-            method: "POST".to_owned(),
-            target: "/mcp".to_owned(),
-            headers: Vec::new(),
-            body: None,
-            connection: Connection::Fresh,
-        };
         let mut entries = vec![
             What::Fault(Fault::Stop { replica: HANGS.to_owned() }),
-            What::Request(request),
+            What::Request(request(exchange, "POST", "/mcp")),
             What::Connected { exchange, from },
         ];
         entries.extend(routed.map(|replica| What::Routed { from, replica: replica.to_owned() }));

@@ -1,0 +1,121 @@
+//! What must not appear in a transcript, and how it is known that a value is such.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use url::Url;
+
+/// What a variable's name holds when its value is a secret.
+const TELLING: [&str; 8] =
+    ["KEY", "TOKEN", "SECRET", "PASSWORD", "PASSWD", "PASSPHRASE", "CREDENTIAL", "CONNECTION_STRING"];
+
+/// What such a name ends with.
+const TELLING_ENDS: [&str; 5] = ["_PASS", "_PWD", "_DSN", "_AUTH", "_PAT"];
+
+/// What no secret is, whatever its variable is called: masked, it would be found in every JSON text.
+const NO_SECRETS: [&str; 3] = ["true", "false", "null"];
+
+/// A value that must not appear in a transcript, and the name that stands for it.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret {
+    /// What the transcript says instead, `<secret:NAME>`.
+    pub name: String,
+    /// The value.
+    pub value: String,
+}
+
+// === impl Secret ===
+
+impl Secret {
+    /// What is secret of a variable: its value, when its name says so, and what a URL in it authenticates with.
+    pub fn of_variable(name: &str, value: &str) -> Vec<Self> {
+        if value.is_empty() || NO_SECRETS.contains(&value) {
+            return Vec::new();
+        }
+        let mut secrets = Url::parse(value).map(|url| Self::of_userinfo(&url, name)).unwrap_or_default();
+        if tells(name) {
+            secrets.push(Self { name: name.to_owned(), value: value.to_owned() });
+        }
+        secrets
+    }
+
+    /// What a URL's user authenticates with: a password; a user without one is a token.
+    pub fn of_userinfo(url: &Url, name: &str) -> Vec<Self> {
+        let secret = url.password().unwrap_or_else(|| url.username());
+        if secret.is_empty() { Vec::new() } else { Self::as_written_and_meant(name, secret) }
+    }
+
+    /// A value as a URL has it, and as a hub reads it.
+    pub fn as_written_and_meant(name: &str, value: &str) -> Vec<Self> {
+        let mut secrets = vec![Self { name: name.to_owned(), value: value.to_owned() }];
+        let meant = decoded(value);
+        if meant != value {
+            secrets.push(Self { name: name.to_owned(), value: meant.into_owned() });
+        }
+        secrets
+    }
+}
+
+/// Shows the name only.
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "<secret:{}>", self.name)
+    }
+}
+
+// === helpers ===
+
+fn tells(name: &str) -> bool {
+    let name = name.to_ascii_uppercase();
+    TELLING.iter().any(|word| name.contains(word))
+        || TELLING_ENDS.iter().any(|end| name.ends_with(end) || name == end[1..] && name != "PWD")
+}
+
+/// A percent-encoded word, decoded.
+pub(crate) fn decoded(word: &str) -> Cow<'_, str> {
+    percent_encoding::percent_decode_str(word).decode_utf8_lossy()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of_env(name: &str, value: &str) -> Vec<String> {
+        let secrets = Secret::of_variable(name, value);
+        secrets.into_iter().map(|secret| secret.value).collect()
+    }
+
+    #[test]
+    fn a_variables_name_says_whether_its_value_is_a_secret() {
+        for name in [
+            "OPENAI_API_KEY",
+            "GITHUB_TOKEN",
+            "db_password",
+            "DB_PASS",
+            "PASS",
+            "DB_PWD",
+            "SENTRY_DSN",
+            "GOOGLE_APPLICATION_CREDENTIALS",
+            "AZURE_STORAGE_CONNECTION_STRING",
+            "BASIC_AUTH",
+            "GITHUB_PAT",
+        ] {
+            assert_eq!(of_env(name, "hush-hush"), ["hush-hush"], "{name}");
+        }
+        for name in ["SESSIONS", "PWD", "PATH", "LOG_LEVEL", "COMPASS", "BASE_URL"] {
+            assert!(of_env(name, "hush-hush").is_empty(), "{name}");
+        }
+        assert!(of_env("REQUIRE_TOKEN", "true").is_empty(), "it stands in every JSON text");
+    }
+
+    #[test]
+    fn what_a_variables_url_authenticates_with_is_a_secret_whatever_its_name_is() {
+        assert_eq!(
+            of_env("DATABASE_URL", "postgres://app:p%40ss-word@db:5432/app"),
+            ["p%40ss-word", "p@ss-word"]
+        );
+        assert_eq!(of_env("REDIS", "redis://:hush-hush@cache"), ["hush-hush"]);
+        assert_eq!(of_env("PROXY", "https://only-a-token@proxy"), ["only-a-token"]);
+        assert!(of_env("DATABASE_URL", "postgres://db:5432/app").is_empty());
+    }
+}
