@@ -119,7 +119,7 @@ fn fields_that_are_not_honoured_are_listed_once() {
 
 #[test]
 fn a_secret_that_stands_in_clear_is_one_too() {
-    let env = "env: [{name: API_TOKEN, value: hush-1}, {name: NEEDED_SECRETS, value: 'API_TOKEN,DB'}, {name: DB, value: 'db://u:hush-2@h'}]";
+    let env = "env: [{name: API_TOKEN, value: hush-1}, {name: NEEDED_SECRETS, value: 'API_TOKEN,DB_URL'}, {name: DB_URL, value: 'db://u:hush-2@h'}]";
     let deployment = DEPLOYMENT.replace("image: hub", &format!("image: hub, {env}"));
     let map =
         "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: hub}\ndata: {GITHUB_PAT: hush-3, MODE: fast}\n";
@@ -127,5 +127,5 @@ fn a_secret_that_stands_in_clear_is_one_too() {
     let manifests = Manifests::parse(&[("kind/foo.yaml", &text)]).expect("they are right");
     let secrets = manifests.secret_values();
     let told: Vec<_> = secrets.iter().map(|secret| (secret.name.as_str(), secret.value.as_str())).collect();
-    assert_eq!(told, [("API_TOKEN", "hush-1"), ("DB", "hush-2"), ("GITHUB_PAT", "hush-3")]);
+    assert_eq!(told, [("API_TOKEN", "hush-1"), ("DB_URL", "hush-2"), ("GITHUB_PAT", "hush-3")]);
 }

@@ -22,12 +22,17 @@ struct Plain;
 
 /// From here on what the program says reaches the console.
 pub(super) fn show(console: Console) -> Result<(), CommandError> {
+    let ansi = console.has_colours();
     let make_console = move || console.clone();
     match std::env::var(LOG).ok().filter(|filter| !filter.is_empty()) {
         Some(filter) => {
             let filter = EnvFilter::try_new(&filter)
                 .map_err(|error| CommandError::usage(format!("{LOG}=`{filter}`: {error}")))?;
-            tracing_subscriber::fmt().with_env_filter(filter).with_writer(make_console).init();
+            tracing_subscriber::fmt()
+                .with_env_filter(filter)
+                .with_ansi(ansi)
+                .with_writer(make_console)
+                .init();
         }
         None => tracing::subscriber::set_global_default(plain(make_console))
             .map_err(|error| CommandError::inconclusive(error.to_string()))?,

@@ -197,15 +197,8 @@ impl Manifests {
         let pod = self.deployment.spec.as_ref().and_then(|spec| spec.template.spec.as_ref());
         let containers =
             pod.into_iter().flat_map(|pod| pod.init_containers.iter().flatten().chain(&pod.containers));
-        let variables = containers.flat_map(|container| {
-            let variables = container.env.as_deref().unwrap_or_default();
-            let is_named = |word: &str| variables.iter().any(|variable| variable.name == word);
-            // The names of secrets are none.
-            let are_names = move |value: &str| value.split([',', ' ']).all(is_named);
-            let valued =
-                variables.iter().filter_map(|variable| Some((&variable.name, variable.value.as_ref()?)));
-            valued.filter(move |(_, value)| !are_names(value))
-        });
+        let variables = containers.flat_map(|container| container.env.iter().flatten());
+        let variables = variables.filter_map(|variable| Some((&variable.name, variable.value.as_ref()?)));
         let settings = self.config_maps.iter().flat_map(|map| map.data.iter().flatten());
         declared
             .chain(variables.chain(settings).flat_map(|(name, value)| Secret::of_variable(name, value)))

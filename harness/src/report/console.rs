@@ -20,6 +20,11 @@ impl Console {
         Self { progress: progress.filter(|progress| !progress.is_hidden()) }
     }
 
+    /// Whether what is written may be coloured: on a terminal, unless `NO_COLOR` is set.
+    pub fn has_colours(&self) -> bool {
+        self.progress.is_some() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+    }
+
     /// The progress lines, where there are any.
     pub(super) fn progress(&self) -> Option<&MultiProgress> {
         self.progress.as_ref()

@@ -38,8 +38,7 @@ impl Terminal {
     /// set.
     pub fn on_stderr(console: &Console) -> Self {
         let progress = console.progress().cloned();
-        let colour = progress.is_some() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-        Self { progress, colour, ..Self::on(Box::new(console.clone())) }
+        Self { progress, colour: console.has_colours(), ..Self::on(Box::new(console.clone())) }
     }
 
     /// A plain reporter on this writer.

@@ -12,6 +12,10 @@ const TELLING: [&str; 8] =
 /// What such a name ends with.
 const TELLING_ENDS: [&str; 5] = ["_PASS", "_PWD", "_DSN", "_AUTH", "_PAT"];
 
+/// What a name ends with whose value is about a secret, and none.
+const ABOUT_ENDS: [&str; 10] =
+    ["_NAME", "_FILE", "_PATH", "_DIR", "_URL", "_URI", "_HEADER", "_PREFIX", "_TYPE", "_ALGORITHM"];
+
 /// What no secret is, whatever its variable is called: masked, it would be found in every JSON text.
 const NO_SECRETS: [&str; 3] = ["true", "false", "null"];
 
@@ -29,7 +33,7 @@ pub struct Secret {
 impl Secret {
     /// What is secret of a variable: its value, when its name says so, and what a URL in it authenticates with.
     pub fn of_variable(name: &str, value: &str) -> Vec<Self> {
-        if value.is_empty() || NO_SECRETS.contains(&value) {
+        if NO_SECRETS.contains(&value) || are_names(value) {
             return Vec::new();
         }
         let mut secrets = Url::parse(value).map(|url| Self::of_userinfo(&url, name)).unwrap_or_default();
@@ -67,8 +71,18 @@ impl fmt::Debug for Secret {
 
 fn tells(name: &str) -> bool {
     let name = name.to_ascii_uppercase();
-    TELLING.iter().any(|word| name.contains(word))
+    let is_about = ABOUT_ENDS.iter().any(|end| name.ends_with(end));
+    TELLING.iter().any(|word| name.contains(word)) && !is_about
         || TELLING_ENDS.iter().any(|end| name.ends_with(end) || name == end[1..] && name != "PWD")
+}
+
+/// Whether these are names of variables, or nothing: a hub is told so which secrets it needs.
+fn are_names(value: &str) -> bool {
+    let is_name = |word: &str| {
+        let is_of_one = |byte: u8| byte.is_ascii_uppercase() || byte.is_ascii_digit() || byte == b'_';
+        word.is_empty() || word.contains('_') && word.bytes().all(is_of_one)
+    };
+    value.split([',', ' ']).all(is_name)
 }
 
 /// A percent-encoded word, decoded.
@@ -102,10 +116,14 @@ mod tests {
         ] {
             assert_eq!(of_env(name, "hush-hush"), ["hush-hush"], "{name}");
         }
-        for name in ["SESSIONS", "PWD", "PATH", "LOG_LEVEL", "COMPASS", "BASE_URL"] {
+        for name in
+            ["SESSIONS", "PWD", "PATH", "LOG_LEVEL", "COMPASS", "BASE_URL", "TOKEN_FILE", "SECRET_NAME"]
+        {
             assert!(of_env(name, "hush-hush").is_empty(), "{name}");
         }
         assert!(of_env("REQUIRE_TOKEN", "true").is_empty(), "it stands in every JSON text");
+        assert!(of_env("REQUIRED_SECRETS", "API_KEY, DB_PASSWORD").is_empty(), "names, and no values");
+        assert_eq!(of_env("SECRETS", "API_KEY=hush"), ["API_KEY=hush"]);
     }
 
     #[test]
