@@ -242,9 +242,10 @@ pub(crate) struct HubArgs {
     /// What to run for an image of the manifests, `IMAGE=COMMAND`
     #[arg(long, value_name = "IMAGE=COMMAND", help_heading = "The hub")]
     pub(crate) image_command: Vec<String>,
-    /// An environment variable for every replica (repeatable). Its value is shown nowhere when the name holds KEY, TOKEN,
-    /// SECRET, PASSWORD, PASSWD, PASSPHRASE, CREDENTIAL or CONNECTION_STRING, or ends with _PASS, _PWD, _DSN, _AUTH or
-    /// _PAT; nor is the password of a value that is a URL
+    /// An environment variable for every replica (repeatable). Its value is shown nowhere when a word of the name ends with
+    /// KEY, TOKEN, SECRET, PASSWORD, PASSWD, PASSPHRASE or CREDENTIAL, or the name with _PASS, _PWD, _DSN, _AUTH, _PAT or
+    /// _CONNECTION_STRING (but not one that ends with _NAME, _FILE, _PATH, _DIR, _URL, _URI, _HEADER, _PREFIX, _TYPE or
+    /// _ALGORITHM); nor is the password of a value that is a URL
     #[arg(long, value_name = "NAME=VALUE", help_heading = "The hub")]
     pub(crate) env: Vec<String>,
     /// A replica is ready when a GET of this path answers 2xx; without it, as the manifests' `readinessProbe` says, or when

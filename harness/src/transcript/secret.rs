@@ -5,12 +5,11 @@ use std::fmt;
 
 use url::Url;
 
-/// What a variable's name holds when its value is a secret.
-const TELLING: [&str; 8] =
-    ["KEY", "TOKEN", "SECRET", "PASSWORD", "PASSWD", "PASSPHRASE", "CREDENTIAL", "CONNECTION_STRING"];
+/// What a word of a variable's name ends with, or its plural, when its value is a secret: `APIKEY`, but not `KEYCLOAK`.
+const TELLING: [&str; 7] = ["KEY", "TOKEN", "SECRET", "PASSWORD", "PASSWD", "PASSPHRASE", "CREDENTIAL"];
 
 /// What such a name ends with.
-const TELLING_ENDS: [&str; 5] = ["_PASS", "_PWD", "_DSN", "_AUTH", "_PAT"];
+const TELLING_ENDS: [&str; 6] = ["_PASS", "_PWD", "_DSN", "_AUTH", "_PAT", "_CONNECTION_STRING"];
 
 /// What a name ends with whose value is about a secret, and none.
 const ABOUT_ENDS: [&str; 10] =
@@ -72,7 +71,12 @@ impl fmt::Debug for Secret {
 fn tells(name: &str) -> bool {
     let name = name.to_ascii_uppercase();
     let is_about = ABOUT_ENDS.iter().any(|end| name.ends_with(end));
-    TELLING.iter().any(|word| name.contains(word)) && !is_about
+    let is_telling = |word: &str| {
+        let word = word.trim_end_matches(|character: char| character.is_ascii_digit());
+        let word = word.strip_suffix('S').unwrap_or(word);
+        TELLING.iter().any(|telling| word.ends_with(telling))
+    };
+    name.split(|character: char| !character.is_ascii_alphanumeric()).any(is_telling) && !is_about
         || TELLING_ENDS.iter().any(|end| name.ends_with(end) || name == end[1..] && name != "PWD")
 }
 
@@ -113,12 +117,24 @@ mod tests {
             "AZURE_STORAGE_CONNECTION_STRING",
             "BASIC_AUTH",
             "GITHUB_PAT",
+            "API_KEYS",
+            "apiToken2",
+            "AWS_ACCESS_KEY_ID",
         ] {
             assert_eq!(of_env(name, "hush-hush"), ["hush-hush"], "{name}");
         }
-        for name in
-            ["SESSIONS", "PWD", "PATH", "LOG_LEVEL", "COMPASS", "BASE_URL", "TOKEN_FILE", "SECRET_NAME"]
-        {
+        for name in [
+            "SESSIONS",
+            "PWD",
+            "PATH",
+            "LOG_LEVEL",
+            "COMPASS",
+            "BASE_URL",
+            "TOKEN_FILE",
+            "SECRET_NAME",
+            "KEYCLOAK_REALM",
+            "TOKENIZER",
+        ] {
             assert!(of_env(name, "hush-hush").is_empty(), "{name}");
         }
         assert!(of_env("REQUIRE_TOKEN", "true").is_empty(), "it stands in every JSON text");
