@@ -246,6 +246,8 @@ pub enum Defect {
     DropsStrayResponses,
     /// The first `tools/list` of a process lacks a tool.
     FirstListIsShort,
+    /// Every second `tools/list` of a process is in the reverse order.
+    ReordersTools,
     /// `count` reports its progress backwards.
     ProgressFalls,
     /// `count` reports its progress with another token.

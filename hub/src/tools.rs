@@ -3,7 +3,7 @@
 //! A side effect happens when the call begins, and exactly once: that is what checks count. Knows no transport.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -38,7 +38,7 @@ struct Shared {
     instances: AtomicU64,
     last_echo: Mutex<Option<(u64, String)>>,
     calls: AtomicU64,
-    was_listed: AtomicBool,
+    lists: AtomicU64,
 }
 
 /// The handler of one session, or of one request without a session.
@@ -119,7 +119,7 @@ impl Tools {
             instances: AtomicU64::new(1),
             last_echo: Mutex::default(),
             calls: AtomicU64::new(0),
-            was_listed: AtomicBool::new(false),
+            lists: AtomicU64::new(0),
         };
         Self { shared: Arc::new(shared), instance: 0 }
     }
@@ -430,10 +430,12 @@ impl ServerHandler for Tools {
             let _ = asked(&context, for_roots(), ROOTS_LIMIT).await;
         }
         let mut tools = self.shared.listed.clone();
-        if !self.shared.was_listed.swap(true, Ordering::Relaxed)
-            && self.shared.defects.has(Defect::FirstListIsShort)
-        {
+        let lists = self.shared.lists.fetch_add(1, Ordering::Relaxed);
+        if lists == 0 && self.shared.defects.has(Defect::FirstListIsShort) {
             tools.pop();
+        }
+        if lists % 2 == 1 && self.shared.defects.has(Defect::ReordersTools) {
+            tools.reverse();
         }
         Ok(ListToolsResult::with_all_items(tools))
     }

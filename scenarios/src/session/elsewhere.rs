@@ -99,15 +99,17 @@ pub const TOOLS_ALIKE: Scenario = Scenario {
         needs: &[Need::Replicas(2), Need::Aim, Need::Rollout],
     },
     title: "`tools/list` is the same on every replica, as soon as it is ready and during a rollout",
-    why: "A replica that is ready before its tools are loaded tells a client that there are none: it will not ask again.",
+    why: "A replica that is ready before its tools are loaded tells a client that there are none: it will not ask again. And where \
+          each replica has an order of its own, a client that asks again pays for its whole prompt again.",
     spec: &[
         HUB_CONTRACT,
         "https://modelcontextprotocol.io/specification/2026-07-28/server/tools#listing-tools",
+        "https://modelcontextprotocol.io/specification/2026-07-28/server/tools#capabilities",
     ],
-    remedy: "hub: be ready only when every tool is there",
+    remedy: "hub: be ready only when every tool is there, and list them in an order that does not depend on the replica",
     guide: None,
     setup: Setup::ORDINARY,
-    checks: &[&checks::TOOLS_LISTED_ALIKE],
+    checks: &[&checks::TOOLS_LISTED_ALIKE, &checks::TOOLS_ORDERED_ALIKE],
     drive: |stage| tools(stage).boxed(),
 };
 

@@ -93,4 +93,5 @@ pub(crate) const ROWS: &[Row] = &[
     ("first-list-is-short", "tools-alike@sse", &["tools-listed-alike"]),
     ("first-list-is-short", "tools-alike@streamable", &["tools-listed-alike"]),
     ("first-list-is-short", "tools-alike@stateless", &["tools-listed-alike"]),
+    ("reorders-tools", "tools-alike@stateless", &["tools-ordered-alike"]),
 ];

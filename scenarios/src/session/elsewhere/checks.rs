@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use harness::check::{Check, HUB_CONTRACT, Judgement, Level};
-use harness::plan::{Need, Tool};
+use harness::plan::{Need, Tool, Transport};
 use harness::transcript::history::Exchange;
 use serde_json::Value;
 
@@ -122,14 +122,9 @@ pub const TOOLS_LISTED_ALIKE: Check = Check {
         let usual = known.iter().max_by_key(|(_, count)| **count).map(|(list, _)| list.clone());
         for (at, replica, tools, list) in lists {
             if usual.as_ref().is_some_and(|usual| *usual != list) {
-                let names = |tools: &Value| {
-                    let names =
-                        tools.as_array().into_iter().flatten().filter_map(|tool| tool["name"].as_str());
-                    names.collect::<Vec<_>>().join(", ")
-                };
                 judgement.breach(
                     "the list that the others give",
-                    format!("{} at `{replica}`", names(tools)),
+                    format!("{} at `{replica}`", names(tools).join(", ")),
                     at,
                 );
             }
@@ -138,7 +133,50 @@ pub const TOOLS_LISTED_ALIKE: Check = Check {
     },
 };
 
+/// A tool list that is the same but for its order is paid for again by whoever caches prompts. New in 2026-07-28, and not said
+/// of older revisions: <https://modelcontextprotocol.io/specification/2026-07-28/server/tools#capabilities>.
+pub const TOOLS_ORDERED_ALIKE: Check = Check {
+    id: "tools-ordered-alike",
+    level: Level::Should,
+    sentence: "Servers SHOULD return tools in a deterministic order (i.e., the same ordering across requests when the underlying \
+               set of tools has not changed), whichever replica answers",
+    source: "https://modelcontextprotocol.io/specification/2026-07-28/server/tools#capabilities",
+    remedy: "hub: list the tools in an order that every replica finds by itself, such as that of their names",
+    transports: &[Transport::Stateless],
+    needs: &[],
+    judge: |history| {
+        let mut judgement = Judgement::default();
+        // The order in which a set of tools was listed first, and where.
+        let mut first: BTreeMap<Vec<&str>, (Vec<&str>, &str)> = BTreeMap::new();
+        if history.transport() != Some(Transport::Stateless) {
+            return judgement;
+        }
+        for call in history.calls.iter().filter(|call| call.method == "tools/list") {
+            let Some(tools) = call.result().and_then(|result| result.get("tools")) else { continue };
+            judgement.judged();
+            let replica = call.replica.unwrap_or("a replica");
+            let order = names(tools);
+            let mut set = order.clone();
+            set.sort_unstable();
+            let (known, at) = first.entry(set).or_insert_with(|| (order.clone(), replica));
+            if *known != order {
+                judgement.breach(
+                    format!("{}, as at `{at}`", known.join(", ")),
+                    format!("{} at `{replica}`", order.join(", ")),
+                    call.sent,
+                );
+            }
+        }
+        judgement
+    },
+};
+
 // === helpers ===
+
+/// The names of tools, in the order in which they are listed.
+fn names(tools: &Value) -> Vec<&str> {
+    tools.as_array().into_iter().flatten().filter_map(|tool| tool["name"].as_str()).collect()
+}
 
 /// What an exchange asked for.
 fn what(exchange: &Exchange<'_>) -> String {
