@@ -15,8 +15,9 @@ pub use departure::Departure;
 use exchange::exchanges;
 use serde_json::Value;
 
-use super::{Body, End, Entry, ExchangeId, Fault, Frame, Path, Request, Transcript, What};
+use super::{Body, End, Entry, ExchangeId, Fault, Frame, Path, PodChange, Request, Transcript, What};
 use crate::plan::Transport;
+use crate::timeouts::{ANSWER, SLACK};
 
 /// A place in a transcript.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -267,7 +268,40 @@ impl<'t> History<'t> {
         given.any(|given| given == id) && !self.sessions.iter().any(has_ended)
     }
 
+    /// A pod that exists at this time and whose container the cluster has not started yet, without a reason why: whatever waits
+    /// for that pod, waits for the cluster.
+    pub fn not_started(&self, at: At) -> Option<&'t str> {
+        let mut starting: Vec<&'t str> = Vec::new();
+        for entry in self.entries().iter().take_while(|entry| entry.seq < at.seq) {
+            let What::Pod { pod, change } = &entry.what else { continue };
+            match change {
+                PodChange::Created => starting.push(pod),
+                PodChange::Running { .. }
+                | PodChange::Waiting { .. }
+                | PodChange::Terminated { .. }
+                | PodChange::Terminating
+                | PodChange::Deleted => starting.retain(|other| other != pod),
+                PodChange::Ready | PodChange::NotReady => {}
+            }
+        }
+        starting.first().copied()
+    }
+
+    /// Every call that has an outcome, or was waited for. When the scenario broke off, nobody went on waiting: what had been asked
+    /// shortly before and was not answered yet is not held against anyone.
     fn read_calls(&self) -> Vec<Call<'t>> {
+        let broken = self.entries().iter().filter(|entry| matches!(entry.what, What::Broken { .. }));
+        let broken: Vec<At> = broken.map(Entry::place).collect();
+        let is_cut_short = |call: &Call<'_>| {
+            let is_soon = |at: &At| *at > call.sent && call.sent.until(*at) <= ANSWER + SLACK;
+            matches!(call.outcome, Outcome::Silent) && broken.iter().any(is_soon)
+        };
+        let mut calls = self.every_call();
+        calls.retain(|call| !is_cut_short(call));
+        calls
+    }
+
+    fn every_call(&self) -> Vec<Call<'t>> {
         self.exchanges
             .values()
             .flat_map(|exchange| {

@@ -208,7 +208,10 @@ pub const RECOVERS: Check = Check {
         for entry in history.entries().iter().filter(|entry| entry.seq > remedy.seq) {
             if let What::Awaited { condition, unmet, .. } = &entry.what {
                 judgement.judged();
-                if let Some(last_seen) = unmet {
+                // Where the cluster has not even started a container, it is not the hub that is slow.
+                if let Some(last_seen) = unmet
+                    && history.not_started(entry.place()).is_none()
+                {
                     judgement.breach(condition.clone(), last_seen.clone(), entry.place());
                 }
             }
@@ -430,5 +433,22 @@ mod tests {
         assert!(!breached(&SYMPTOM_TOLD, vec![asked(Some(refused))]));
         assert!(breached(&SYMPTOM_TOLD, vec![asked(Some("try again later"))]));
         assert!(breached(&SYMPTOM_TOLD, vec![asked(None)]));
+    }
+
+    #[test]
+    fn who_waits_for_the_cluster_does_not_wait_for_the_hub() {
+        let pod = |change| What::Pod { pod: "mcp-hub-a".to_owned(), change };
+        let in_vain = |changes: Vec<PodChange>| {
+            let fault = What::Fault(Fault::Roll);
+            let (condition, unmet) =
+                ("the newest revision is rolled out".to_owned(), Some("not ready".to_owned()));
+            let awaited = What::Awaited { condition, took_ms: 60_000, unmet };
+            let entries = changes.into_iter().map(pod);
+            breached(&RECOVERS, std::iter::once(fault).chain(entries).chain([awaited]).collect())
+        };
+        assert!(!in_vain(vec![PodChange::Created]), "its node is busy");
+        assert!(in_vain(vec![PodChange::Created, PodChange::Running { restarts: 0 }]));
+        let (reason, message) = ("CrashLoopBackOff".to_owned(), String::new());
+        assert!(in_vain(vec![PodChange::Created, PodChange::Waiting { reason, message }]));
     }
 }

@@ -155,4 +155,28 @@ mod tests {
         assert_eq!(outcome(404), "refused with 404");
         assert_eq!(outcome(200), "answered");
     }
+
+    /// How many calls are looked at when the scenario broke off so long after the only one was sent.
+    fn looked_at(broke_off_after_ms: u64) -> usize {
+        let request = json!({ "kind": "request", "exchange": 1, "client": "a", "path": "service", "method": "POST",
+                              "target": "/mcp", "headers": [], "connection": "fresh",
+                              "body": { "json": { "jsonrpc": "2.0", "id": 1, "method": "tools/list" } } });
+        let broken = json!({ "kind": "broken", "reason": "not within 60 s" });
+        let end = json!({ "kind": "end", "exchange": 1, "how": { "end": "closed-by-client" } });
+        let at = broke_off_after_ms * 1000;
+        let entries = [(1, 0, request), (2, at, broken), (3, at + 1, end)].map(|(seq, at_us, what)| Entry {
+            seq,
+            at_us,
+            what: serde_json::from_value(what).unwrap(),
+        });
+        let header = Header::made_by_hand("local", Some(Transport::Stateless));
+        let transcript = Transcript { header, entries: entries.into() };
+        History::new(&transcript).calls.len()
+    }
+
+    #[test]
+    fn who_is_no_longer_listened_to_was_not_silent() {
+        assert_eq!(looked_at(1_000), 0);
+        assert_eq!(looked_at(6_000), 1, "it had its time");
+    }
 }
