@@ -13,6 +13,7 @@ pub mod transcript;
 
 pub mod check;
 
+pub mod source;
 pub mod wire;
 
 pub mod cluster;

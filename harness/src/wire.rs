@@ -22,13 +22,14 @@ mod stream;
 mod streamable;
 mod tls;
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 
 use crate::plan::Transport;
+use crate::source::Source;
 use crate::timeouts::Timeouts;
 use crate::transcript::{Body, End, Frame, Path, Recorder};
 use message::Voice;
@@ -73,7 +74,7 @@ pub struct Client {
 #[derive(Debug)]
 struct Inner {
     name: String,
-    source: Option<IpAddr>,
+    source: Option<Source>,
     recorder: Recorder,
     dialect: Arc<Dialect>,
     timeouts: Arc<Timeouts>,
@@ -127,7 +128,7 @@ impl Client {
     /// Without a source, or for a hub of the other address family, the operating system chooses.
     pub fn new(
         name: impl Into<String>,
-        source: Option<IpAddr>,
+        source: Option<Source>,
         recorder: Recorder,
         dialect: Arc<Dialect>,
         timeouts: Arc<Timeouts>,
@@ -146,7 +147,7 @@ impl Client {
     pub(crate) fn unrecorded(&self) -> Self {
         let Inner { name, source, dialect, timeouts, .. } = &*self.inner;
         let recorder = Recorder::new([]);
-        Self::new(name.clone(), *source, recorder, Arc::clone(dialect), Arc::clone(timeouts))
+        Self::new(name.clone(), source.clone(), recorder, Arc::clone(dialect), Arc::clone(timeouts))
     }
 
     /// What the transcript calls it.

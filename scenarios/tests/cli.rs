@@ -88,15 +88,6 @@ fn a_filter_of_the_log_that_is_none_is_refused() {
 }
 
 #[test]
-fn a_log_that_is_no_terminal_has_no_colours() {
-    let folder = tempfile::tempdir().expect("a folder");
-    let cell = "session/origin@stateless";
-    let output = hubcheck(folder.path(), &["run", cell]).env("HUBCHECK_LOG", "harness=trace").output();
-    let told = String::from_utf8(output.expect("hubcheck starts").stderr).expect("text");
-    assert!(told.contains(" harness::") && !told.contains('\x1b'), "{told}");
-}
-
-#[test]
 fn a_report_that_cannot_be_written_hides_no_other_and_no_verdict() {
     let folder = tempfile::tempdir().expect("a folder");
     std::fs::create_dir(folder.path().join("taken")).expect("a folder");

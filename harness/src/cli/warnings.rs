@@ -7,6 +7,7 @@ use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::format::{FormatEvent, FormatFields, Writer};
 use tracing_subscriber::fmt::{FmtContext, MakeWriter};
 use tracing_subscriber::registry::LookupSpan;
+use tracing_subscriber::util::SubscriberInitExt;
 
 use super::bad_input::CommandError;
 use crate::report::console::Console;
@@ -22,22 +23,24 @@ struct Plain;
 
 /// From here on what the program says reaches the console.
 pub(super) fn show(console: Console) -> Result<(), CommandError> {
-    let ansi = console.has_colours();
+    let has_colours = console.has_colours();
     let make_console = move || console.clone();
     match std::env::var(LOG).ok().filter(|filter| !filter.is_empty()) {
         Some(filter) => {
             let filter = EnvFilter::try_new(&filter)
                 .map_err(|error| CommandError::usage(format!("{LOG}=`{filter}`: {error}")))?;
-            tracing_subscriber::fmt()
-                .with_env_filter(filter)
-                .with_ansi(ansi)
-                .with_writer(make_console)
-                .init();
+            logged(filter, has_colours, make_console).try_init()
         }
-        None => tracing::subscriber::set_global_default(plain(make_console))
-            .map_err(|error| CommandError::inconclusive(error.to_string()))?,
+        None => plain(make_console).try_init(),
     }
-    Ok(())
+    .map_err(|error| CommandError::inconclusive(error.to_string()))
+}
+
+fn logged<W>(filter: EnvFilter, has_colours: bool, writer: W) -> impl Subscriber + Send + Sync
+where
+    W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
+{
+    tracing_subscriber::fmt().with_env_filter(filter).with_ansi(has_colours).with_writer(writer).finish()
 }
 
 fn plain<W>(writer: W) -> impl Subscriber + Send + Sync
@@ -84,6 +87,18 @@ mod tests {
 
         fn flush(&mut self) -> io::Result<()> {
             Ok(())
+        }
+    }
+
+    #[test]
+    fn a_log_has_colours_only_where_they_are_seen() {
+        for has_colours in [true, false] {
+            let kept = Kept::default();
+            let writer = kept.clone();
+            let subscriber = logged(EnvFilter::new("harness=debug"), has_colours, move || writer.clone());
+            tracing::subscriber::with_default(subscriber, || tracing::debug!("cluster up"));
+            let shown = String::from_utf8(kept.0.lock().unwrap().clone()).unwrap();
+            assert!(shown.contains("cluster up") && shown.contains('\x1b') == has_colours, "{shown:?}");
         }
     }
 

@@ -1,12 +1,13 @@
 //! The cluster that a cell runs on, whichever backend it is of.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::kubernetes::Kubernetes;
 use super::local::Local;
 use super::manifest::Manifests;
 use super::{Condition, FaultError, Page, Replica, Unmet};
+use crate::source::Source;
 use crate::transcript::{Symptom, Told};
 
 /// A cluster that is up.
@@ -106,9 +107,9 @@ impl Cluster {
     }
 
     /// A source address for the client of this number, where clients can have one of their own.
-    pub fn client_address(&self, number: usize) -> Option<IpAddr> {
+    pub fn client_address(&self, number: usize) -> Option<Source> {
         match self {
-            Cluster::Local(local) => Some(local.client_address(number)),
+            Cluster::Local(local) => Some(local.client_address(number).into()),
             Cluster::Kubernetes(cell) => Some(cell.client_address(number)),
             Cluster::Fixed(_) => None,
         }

@@ -1,6 +1,6 @@
 //! A cell's way into a real cluster: takes wire clients' connections and sends each through the client's own relay.
 //!
-//! The source address that a client binds says which client it is; where a node's kernel can be asked, it says which
+//! The source that a client binds says which client it is; where a node's kernel can be asked, it says which
 //! replica the connection got.
 
 use std::io;
@@ -17,6 +17,7 @@ use super::accept;
 use super::kind::{RelayContainers, Tracker};
 use super::kubernetes::RelayPods;
 use super::passing::both_ways_when;
+use crate::source::{Ports, Source};
 use crate::transcript::{Recorder, What};
 
 /// The second octet of clients' addresses on the loopback network.
@@ -32,6 +33,7 @@ pub(super) struct Gate {
     addr: SocketAddr,
     entry: Entry,
     relays: Relays,
+    ports: Ports,
     _task: AbortOnDropHandle<()>,
 }
 
@@ -94,6 +96,7 @@ pub(super) enum NoWay {
 struct Ways {
     entry: Entry,
     relays: Relays,
+    ports: Ports,
     recorder: Recorder,
     name_of: NameOf,
 }
@@ -110,9 +113,11 @@ impl Gate {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
         let addr = listener.local_addr()?;
         let name_of = Box::new(name_of);
-        let ways = Ways { entry: entry.clone(), relays: relays.clone(), recorder, name_of };
+        let ports = Ports::default();
+        let ways =
+            Ways { entry: entry.clone(), relays: relays.clone(), ports: ports.clone(), recorder, name_of };
         let task = AbortOnDropHandle::new(tokio::spawn(serve(listener, Arc::new(ways))));
-        Ok(Self { addr, entry, relays, _task: task })
+        Ok(Self { addr, entry, relays, ports, _task: task })
     }
 
     /// Where clients connect.
@@ -131,10 +136,10 @@ impl Gate {
     }
 
     /// The source address of the client of this number, whose relay is started.
-    pub(super) fn client_address(&self, number: usize) -> IpAddr {
+    pub(super) fn client_address(&self, number: usize) -> Source {
         let number = number % MOST;
         self.relays.prepare(number);
-        Ipv4Addr::new(127, CLIENTS, 0, u8::try_from(number).unwrap_or(0) + 2).into()
+        Source::new(Ipv4Addr::new(127, CLIENTS, 0, u8::try_from(number).unwrap_or(0) + 2).into(), &self.ports)
     }
 }
 
@@ -224,7 +229,7 @@ impl Through {
 impl Ways {
     async fn serve(&self, mut client: TcpStream, from: SocketAddr) {
         let _ = client.set_nodelay(true);
-        let through = match self.relays.connect(client_number(from.ip()), self.entry.to).await {
+        let through = match self.relays.connect(client_number(self.ports.client(from)), self.entry.to).await {
             Ok(through) => through,
             Err(why) => {
                 tracing::debug!("connecting {from} to {}: {why}", self.entry.to);

@@ -4,7 +4,7 @@
 //! `kube`. What needs more than the Kubernetes API (the nodes' processes and rules) is asked of [`super::kind`], where
 //! the cluster is one of those. Works from Kubernetes 1.20.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -22,6 +22,7 @@ use super::kind::{Image, KindError};
 use super::manifest::Manifests;
 use super::process::Signal;
 use super::{Condition, FaultError, Page, Replica, Unmet, awaited};
+use crate::source::Source;
 use crate::transcript::{Fault, Recorder, Symptom, Told, What};
 
 mod context;
@@ -188,7 +189,7 @@ impl Kubernetes {
     }
 
     /// A source address for the client of this number.
-    pub fn client_address(&self, number: usize) -> IpAddr {
+    pub fn client_address(&self, number: usize) -> Source {
         self.gate.client_address(number)
     }
 

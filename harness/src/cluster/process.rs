@@ -50,6 +50,10 @@ pub(crate) struct Process {
     output: JoinHandle<()>,
     pid: Option<u32>,
     /// What its [`MARK`] says.
+    #[cfg_attr(
+        not(target_os = "linux"),
+        expect(dead_code, reason = "processes are looked for by it on Linux alone")
+    )]
     mark: String,
 }
 

@@ -2,7 +2,7 @@
 //!
 //! There is no pool. A [`Link`] belongs to one exchange, or waits in the one place that a [`Kept`] has.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -20,6 +20,7 @@ use tokio::sync::oneshot;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::tls::{self, TlsError};
+use crate::source::Source;
 
 /// Why there is no connection.
 #[derive(Debug, thiserror::Error)]
@@ -79,17 +80,15 @@ struct Watched {
 impl Link {
     /// Connects from `source`, when it is of the same family as `to`; shakes hands when `tls` names a server.
     pub(super) async fn connect(
-        source: Option<IpAddr>,
+        source: Option<&Source>,
         to: SocketAddr,
         tls: Option<&str>,
     ) -> Result<Self, ConnectError> {
         let ours = |doing: &str, error: io::Error| ConnectError::Ours(format!("cannot {doing}: {error}"));
         let socket = if to.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }
             .map_err(|error| ours("make a socket", error))?;
-        if let Some(source) = source.filter(|source| source.is_ipv4() == to.is_ipv4()) {
-            socket
-                .bind(SocketAddr::new(source, 0))
-                .map_err(|error| ours(&format!("bind to {source}"), error))?;
+        if let Some(source) = source.filter(|source| source.ip().is_ipv4() == to.is_ipv4()) {
+            source.bind(&socket).map_err(|error| ours(&format!("bind to {}", source.ip()), error))?;
         }
         let stream = socket.connect(to).await.map_err(|error| ConnectError::Refused(error.to_string()))?;
         let from = stream.local_addr().map_err(|error| ours("read the local address", error))?;

@@ -197,7 +197,10 @@ impl Exchange<'_> {
         let own = Patience::new(limit, "connect");
         // Whichever limit comes first.
         let bound = if own.is_before(patience) { &own } else { patience };
-        match bound.bound(Link::connect(client.source, self.target.addr, self.target.tls.as_deref())).await {
+        match bound
+            .bound(Link::connect(client.source.as_ref(), self.target.addr, self.target.tls.as_deref()))
+            .await
+        {
             Err(_) => Err(own.end()),
             Ok(Ok(link)) => Ok(link),
             Ok(Err(ConnectError::Refused(why))) => Err(End::Refused { why }),

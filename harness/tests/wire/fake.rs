@@ -284,7 +284,8 @@ pub(crate) fn client(source: &str) -> (Client, Recorder) {
 pub(crate) fn client_with(source: &str, timeouts: Timeouts, dialect: Dialect) -> (Client, Recorder) {
     let recorder = Recorder::new([]);
     let source: IpAddr = source.parse().unwrap();
-    let client = Client::new("a", Some(source), recorder.clone(), Arc::new(dialect), Arc::new(timeouts));
+    let client =
+        Client::new("a", Some(source.into()), recorder.clone(), Arc::new(dialect), Arc::new(timeouts));
     (client, recorder)
 }
 
