@@ -14,7 +14,8 @@ use tokio::net::TcpSocket;
 #[derive(Clone, Debug)]
 pub struct Source {
     ip: IpAddr,
-    ports: Ports,
+    /// What is told where it comes from instead; nobody where the address alone counts.
+    ports: Option<Ports>,
 }
 
 /// From which ports clients came whose own address this machine lacks; cheap to clone.
@@ -26,7 +27,7 @@ pub struct Ports(Arc<Mutex<HashMap<u16, IpAddr>>>);
 impl Source {
     /// A client of this address; `ports` are told where it comes from instead.
     pub fn new(ip: IpAddr, ports: &Ports) -> Self {
-        Self { ip, ports: ports.clone() }
+        Self { ip, ports: Some(ports.clone()) }
     }
 
     /// The client's own address.
@@ -38,24 +39,24 @@ impl Source {
     ///
     /// # Errors
     ///
-    /// What the operating system says, unless it is that this machine lacks the address.
+    /// What the operating system says. That this machine lacks the address is one only where nobody is told.
     pub fn bind(&self, socket: &TcpSocket) -> io::Result<()> {
-        match socket.bind(SocketAddr::new(self.ip, 0)) {
-            Err(error) if error.kind() == ErrorKind::AddrNotAvailable => {
+        match (socket.bind(SocketAddr::new(self.ip, 0)), &self.ports) {
+            (Err(error), Some(ports)) if error.kind() == ErrorKind::AddrNotAvailable => {
                 socket.bind((Ipv4Addr::LOCALHOST, 0).into())?;
                 // Known before the connection can be there.
-                self.ports.note(socket.local_addr()?.port(), self.ip);
+                ports.note(socket.local_addr()?.port(), self.ip);
                 Ok(())
             }
-            bound => bound,
+            (bound, _) => bound,
         }
     }
 }
 
 impl From<IpAddr> for Source {
-    /// A client that nobody needs to know again.
+    /// A client that is known by its address alone.
     fn from(ip: IpAddr) -> Self {
-        Self::new(ip, &Ports::default())
+        Self { ip, ports: None }
     }
 }
 

@@ -107,13 +107,13 @@ impl Gate {
     pub(super) async fn open(
         entry: Entry,
         relays: Relays,
+        ports: Ports,
         recorder: Recorder,
         name_of: impl Fn(IpAddr) -> Option<String> + Send + Sync + 'static,
     ) -> Result<Self, GateError> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
         let addr = listener.local_addr()?;
         let name_of = Box::new(name_of);
-        let ports = Ports::default();
         let ways =
             Ways { entry: entry.clone(), relays: relays.clone(), ports: ports.clone(), recorder, name_of };
         let task = AbortOnDropHandle::new(tokio::spawn(serve(listener, Arc::new(ways))));
@@ -133,6 +133,11 @@ impl Gate {
     /// The node by which they enter it, where that is known.
     pub(super) fn node(&self) -> Option<&str> {
         self.entry.node.as_ref().map(|(name, _)| name.as_str())
+    }
+
+    /// What knows the clients of the cell that have no address of their own, whichever of its gates they come to.
+    pub(super) fn ports(&self) -> &Ports {
+        &self.ports
     }
 
     /// The source address of the client of this number, whose relay is started.

@@ -22,7 +22,7 @@ use super::kind::{Image, KindError};
 use super::manifest::Manifests;
 use super::process::Signal;
 use super::{Condition, FaultError, Page, Replica, Unmet, awaited};
-use crate::source::Source;
+use crate::source::{Ports, Source};
 use crate::transcript::{Fault, Recorder, Symptom, Told, What};
 
 mod context;
@@ -153,7 +153,9 @@ impl Kubernetes {
         let watching = AbortOnDropHandle::new(watching);
         objects.service_account().await?;
         let served = objects.apply(&manifests, None).await?;
-        let gate = doors::open(site.entry(leave.number(), &served).await?, &view, &recorder).await?;
+        let gate =
+            doors::open(site.entry(leave.number(), &served).await?, &Ports::default(), &view, &recorder)
+                .await?;
         Ok(Self {
             site,
             objects,

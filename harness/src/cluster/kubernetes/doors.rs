@@ -10,6 +10,7 @@ use super::view::View;
 use crate::cluster::FaultError;
 use crate::cluster::backend::Address;
 use crate::cluster::gate::{Entry, Gate, GateError, Relays};
+use crate::source::Ports;
 use crate::transcript::Recorder;
 
 impl Kubernetes {
@@ -40,7 +41,7 @@ impl Kubernetes {
     }
 
     async fn door(&self, entry: (Entry, Relays)) -> Result<Address, FaultError> {
-        let gate = open(entry, &self.view, &self.recorder).await;
+        let gate = open(entry, self.gate.ports(), &self.view, &self.recorder).await;
         let gate = gate.map_err(FaultError::refused)?;
         let address = Address { addr: gate.addr(), authority: gate.to().to_string(), tls: None };
         self.doors.lock().await.push(gate);
@@ -69,9 +70,11 @@ impl Kubernetes {
 /// Opens a gate whose connections are told by the names of the pods that they reach.
 pub(super) async fn open(
     (entry, relays): (Entry, Relays),
+    ports: &Ports,
     view: &watch::Receiver<Arc<View>>,
     recorder: &Recorder,
 ) -> Result<Gate, GateError> {
     let pods = view.clone();
-    Gate::open(entry, relays, recorder.clone(), move |ip: IpAddr| pods.borrow().pod_at(ip)).await
+    Gate::open(entry, relays, ports.clone(), recorder.clone(), move |ip: IpAddr| pods.borrow().pod_at(ip))
+        .await
 }
