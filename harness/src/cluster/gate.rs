@@ -88,7 +88,7 @@ pub(super) enum NoWay {
     /// The relay could not connect: there is nobody to connect to.
     #[error("{0}")]
     Refused(String),
-    /// The relay itself was not reached, or broke: a client's fault, which nobody who serves is to blame for.
+    /// The relay itself was not reached, or broke: that is our own fault, and not the hub's.
     #[error("{0}")]
     NoRelay(String),
 }

@@ -37,7 +37,7 @@ pub struct History<'t> {
     pub exchanges: BTreeMap<ExchangeId, Exchange<'t>>,
     /// Every session that was opened, in order.
     pub sessions: Vec<Session<'t>>,
-    /// Every JSON-RPC request that a client sent, in order.
+    /// Every JSON-RPC request that a client sent, in order, but for those that were cut short when the cell broke off.
     pub calls: Vec<Call<'t>>,
     /// Everything the harness did to the cluster, in order.
     pub faults: Vec<(At, &'t Fault)>,

@@ -86,6 +86,7 @@ pub const ENDPOINT_SAME_ORIGIN: Check = Check {
         for exchange in history.probes(OPEN) {
             let Some(said) = exchange.endpoint() else { continue };
             judgement.judged();
+            // A `Host` that the user gave is not recorded, and then nobody can tell.
             let Some(own) = exchange.request.url() else { continue };
             let is_own = own.join(said).is_ok_and(|endpoint| endpoint.origin() == own.origin());
             if !is_own {

@@ -148,9 +148,6 @@ pub const TOOLS_ORDERED_ALIKE: Check = Check {
         let mut judgement = Judgement::default();
         // The order in which a set of tools was listed first, and where.
         let mut first: BTreeMap<Vec<&str>, (Vec<&str>, &str)> = BTreeMap::new();
-        if history.transport() != Some(Transport::Stateless) {
-            return judgement;
-        }
         for call in history.calls.iter().filter(|call| call.method == "tools/list") {
             let Some(tools) = call.result().and_then(|result| result.get("tools")) else { continue };
             judgement.judged();
