@@ -392,6 +392,32 @@ mod tests {
         assert_eq!(verdict(vec![runs(), killed, ends(), runs(), ends()]), Verdict::Fail);
     }
 
+    /// As a busy node told it, whose runtime had lost the kernel's event; where the event comes after all, the reason is
+    /// another in the end than when the process was seen to end.
+    #[test]
+    fn a_kill_for_memory_explains_an_end_that_does_not_say_so_and_no_crash() {
+        use crate::transcript::{PodChange, Told};
+        let verdict = |exit_code, reason: &str| {
+            let ended = PodChange::Terminated { reason: "Error".to_owned(), exit_code, by: None };
+            let told = Told {
+                pod: Some("a".to_owned()),
+                reason: reason.to_owned(),
+                message: "exit code 137".to_owned(),
+            };
+            let symptom = What::Symptom {
+                symptom: Symptom::OutOfMemory,
+                naming: Vec::new(),
+                took_ms: 1,
+                told: Some(told),
+                instead: None,
+            };
+            judged(&[&PLAIN], vec![What::Pod { pod: "a".to_owned(), change: ended }, symptom]).verdict
+        };
+        assert_eq!(verdict(137, "Error"), Verdict::Pass);
+        assert_eq!(verdict(137, "OOMKilled"), Verdict::Pass);
+        assert_eq!(verdict(101, "OOMKilled"), Verdict::Fail, "a panic is none");
+    }
+
     #[test]
     fn a_check_with_nothing_to_judge_is_no_pass_in_any_order() {
         assert_eq!(judged(&[&PLAIN], Vec::new()).verdict, Verdict::Pass);

@@ -219,21 +219,16 @@ pub const NO_UNEXPLAINED_RESTART: Check = Check {
     judge: |history| {
         let mut judgement = Judgement::default();
         // What a scenario waited to be told is what it brought about, before and after it was told.
-        let symptoms: BTreeSet<(&str, &str)> = history
+        let symptoms: Vec<(&str, Symptom)> = history
             .entries()
             .iter()
             .filter_map(|entry| match &entry.what {
-                What::Symptom { symptom, told: Some(told), .. } if symptom.is_an_end() => {
-                    Some((told.pod.as_deref()?, told.reason.as_str()))
-                }
+                What::Symptom { symptom, told: Some(told), .. } => Some((told.pod.as_deref()?, *symptom)),
                 _ => None,
             })
             .collect();
-        // A crash loop is many ends, of whatever reason; memory that ran out is one of its own.
-        let is_told = |pod: &str, reason: &str| {
-            symptoms.iter().any(|(told, why)| {
-                *told == pod && (*why == reason || Symptom::CrashLoop.reasons().contains(why))
-            })
+        let is_told = |pod: &str, reason: &str, exit_code: i32| {
+            symptoms.iter().any(|(told, symptom)| *told == pod && symptom.explains(reason, exit_code))
         };
         let mut explained: BTreeSet<&str> = BTreeSet::new();
         // A pod that is to go goes, also when its container runs only after it was told.
@@ -251,7 +246,7 @@ pub const NO_UNEXPLAINED_RESTART: Check = Check {
                 What::Pod { pod, change: PodChange::Terminated { reason, exit_code, .. } } => {
                     judgement.judged();
                     let is_explained = explained.contains(pod.as_str()) || going.contains(pod.as_str());
-                    if !is_explained && !is_told(pod, reason) {
+                    if !is_explained && !is_told(pod, reason, *exit_code) {
                         let actual = format!("`{pod}` ended: {reason}, exit code {exit_code}");
                         judgement.breach("replicas run until something ends them", actual, entry.place());
                     }

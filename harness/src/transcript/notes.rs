@@ -26,9 +26,9 @@ pub fn notes(transcript: &Transcript) -> Vec<String> {
     notes
 }
 
-/// The last line that a process printed which ends again and again.
+/// The last line that a process printed which ends again and again. Memory that ran out ends one without a word.
 fn last_words(transcript: &Transcript, symptom: Symptom, told: &Told) -> Option<String> {
-    let ended = told.pod.as_ref().filter(|_| symptom.is_an_end())?;
+    let ended = told.pod.as_ref().filter(|_| symptom == Symptom::CrashLoop)?;
     let line = transcript.entries.iter().rev().find_map(|entry| match &entry.what {
         What::Log { pod, line } if pod == ended => Some(line),
         _ => None,

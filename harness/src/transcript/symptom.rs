@@ -5,6 +5,9 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+/// The exit code of a process that got SIGKILL, as shells and container runtimes count: 128 and the signal's number.
+const KILLED: i32 = 137;
+
 /// Something wrong that Kubernetes tells of a pod or of a Deployment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -15,7 +18,9 @@ pub enum Symptom {
     CrashLoop,
     /// A container's image is neither on its node nor to be had.
     ImageMissing,
-    /// A container was killed for going past its memory limit.
+    /// A container was killed for going past its memory limit. The reason tells it, or the exit code alone: the runtime
+    /// learns of the kernel's kill by an event of its own, which a busy node loses ("TaskOOM event lost":
+    /// <https://github.com/containerd/containerd/issues/8893>), and then the kubelet says `Error`.
     OutOfMemory,
     /// No node takes a pod.
     Unschedulable,
@@ -34,7 +39,7 @@ pub enum Symptom {
 pub struct Told {
     /// The pod that it is about; `None` for the Deployment.
     pub pod: Option<String>,
-    /// One of [`Symptom::reasons`].
+    /// One of [`Symptom::reasons`]; for a container's end, how Kubernetes calls it.
     pub reason: String,
     /// The message beside the reason.
     pub message: String,
@@ -63,6 +68,22 @@ impl Symptom {
     pub fn is_an_end(self) -> bool {
         match self {
             Symptom::CrashLoop | Symptom::OutOfMemory => true,
+            Symptom::ConfigMissing
+            | Symptom::ImageMissing
+            | Symptom::Unschedulable
+            | Symptom::Stuck
+            | Symptom::Budget
+            | Symptom::NotReady
+            | Symptom::NotLive => false,
+        }
+    }
+
+    /// Whether a process that ended like this ended of it.
+    pub fn explains(self, reason: &str, exit_code: i32) -> bool {
+        match self {
+            // A crash loop is many ends, of whatever reason.
+            Symptom::CrashLoop => true,
+            Symptom::OutOfMemory => self.reasons().contains(&reason) || exit_code == KILLED,
             Symptom::ConfigMissing
             | Symptom::ImageMissing
             | Symptom::Unschedulable
@@ -118,7 +139,9 @@ impl Symptom {
     pub fn of_pod(self, pod: &str, waits: Option<(&str, &str)>, ended: Option<(&str, i32)>) -> Option<Told> {
         let is_meant = |reason: &str| self.reasons().contains(&reason);
         let waits = waits.filter(|(reason, _)| is_meant(reason));
-        let ended = ended.filter(|(reason, _)| is_meant(reason));
+        let ended = ended.filter(|(reason, code)| {
+            is_meant(reason) || self == Symptom::OutOfMemory && self.explains(reason, *code)
+        });
         let (reason, message) = waits
             .map(|(reason, message)| (reason, message.to_owned()))
             .or_else(|| ended.map(|(reason, code)| (reason, format!("exit code {code}"))))?;
@@ -144,5 +167,14 @@ mod tests {
         let told = Symptom::OutOfMemory.of_pod("a", Some(("CrashLoopBackOff", "")), Some(("OOMKilled", 137)));
         assert_eq!(told.map(|told| told.message).as_deref(), Some("exit code 137"));
         assert_eq!(Symptom::CrashLoop.of_pod("a", None, Some(("Error", 1))), None);
+    }
+
+    #[test]
+    fn a_kill_for_memory_of_which_the_runtime_lost_the_event_is_told_by_its_exit_code() {
+        let told = |reason, code| Symptom::OutOfMemory.of_pod("a", None, Some((reason, code)));
+        let lost = told("Error", 137).unwrap();
+        assert_eq!((&*lost.reason, &*lost.message), ("Error", "exit code 137"));
+        assert_eq!(told("Error", 1), None, "the process ended by itself");
+        assert_eq!(told("Completed", 0), None);
     }
 }

@@ -51,7 +51,8 @@ pub const OOM_RAMP: Scenario = Scenario {
 /// The operators' issue of pods that restart with `OOMKilled`.
 const GUIDE_MEMORY: Guide = Guide {
     issue: "Issue #6: High Memory Usage / OOM Kills",
-    symptom: "`kubectl get pods` counts restarts, `kubectl describe pod` says `OOMKilled`, exit code 137",
+    symptom: "`kubectl get pods` counts restarts, `kubectl describe pod` says `OOMKilled`, exit code 137; or `Error`, exit code \
+              137, where the node's runtime missed why",
     cause: "the process needs more than `resources.limits.memory`, and the kernel kills it",
 };
 
