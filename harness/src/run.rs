@@ -249,6 +249,7 @@ async fn drive(rig: &Arc<Rig>, scenario: &Scenario, cell: Cell, recorder: &Recor
         record_broken(recorder, &error);
     }
     drop(stage);
+    cluster.routes_told(None).await;
     let so_far = Transcript { header: rig.header(cell, replicas), entries: recorder.entries() };
     let judged = check::judge(&so_far, scenario.checks, &rig.offers, rig.strictness);
     let mut live = Vec::new();

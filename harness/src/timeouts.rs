@@ -11,6 +11,13 @@ pub const ANSWER: Duration = Duration::from_secs(5);
 /// A stream or call whose replica went ends within this (contract).
 pub const ORPHAN_NOTICED: Duration = Duration::from_secs(2);
 
+/// A change of a real cluster takes at least this long before it counts as in vain: on a busy machine a kubelet took 30 s to start
+/// one container, and a rollout starts them one after another.
+pub const SETTLE_REAL: Duration = Duration::from_secs(120);
+
+/// A hub has noticed that a client closed its stream within this (contract): it learns of that from its operating system.
+pub const CLOSING: Duration = Duration::from_secs(1);
+
 /// What a scheduler and a busy machine may add to a limit before it counts as broken.
 pub const SLACK: Duration = Duration::from_millis(500);
 

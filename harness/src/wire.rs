@@ -22,7 +22,7 @@ mod stream;
 mod streamable;
 mod tls;
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -153,6 +153,11 @@ impl Client {
     /// What the transcript calls it.
     pub fn name(&self) -> &str {
         &self.inner.name
+    }
+
+    /// The source address by which it is known, where it has one of its own.
+    pub fn address(&self) -> Option<IpAddr> {
+        self.inner.source.as_ref().map(Source::ip)
     }
 
     /// Opens a session, with everything that its era demands before the first call.

@@ -9,10 +9,11 @@ use axum::extract::State;
 use axum::middleware::Next;
 use bytes::Bytes;
 use futures_util::StreamExt;
+use futures_util::stream::unfold;
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HOST, LOCATION, ORIGIN};
 use http::{HeaderValue, Method, Request, StatusCode};
 use http_body_util::BodyExt;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::timeout;
 
 use crate::app::App;
 use crate::defect::Defect;
@@ -66,7 +67,11 @@ pub async fn around(State(app): State<Arc<App>>, request: Request<Body>, next: N
     }
     if opens_stream && defects.has(Defect::CutsIdleStreams) {
         answer = answer.map(|inner| {
-            Body::from_stream(inner.into_data_stream().take_until(sleep_until(Instant::now() + CUT_AFTER)))
+            // A stream on which something is said is not idle.
+            Body::from_stream(unfold(inner.into_data_stream(), async |mut pieces| {
+                let piece = timeout(CUT_AFTER, pieces.next()).await.ok().flatten()?;
+                Some((piece, pieces))
+            }))
         });
     }
     if defects.has(Defect::BuffersStreams) {

@@ -88,7 +88,7 @@ struct Sleep {
 
 #[derive(Deserialize)]
 struct Ask {
-    #[serde(default = "two_seconds")]
+    #[serde(default = "four_seconds")]
     limit_ms: u64,
 }
 
@@ -96,8 +96,8 @@ fn one() -> i64 {
     1
 }
 
-fn two_seconds() -> u64 {
-    2000
+fn four_seconds() -> u64 {
+    4000
 }
 
 impl Tools {
@@ -375,7 +375,7 @@ fn list() -> Vec<Tool> {
         tool(
             "ask",
             "Pings the client, and answers when it has answered.",
-            json!({"limit_ms": int("how many milliseconds it may take", json!(2000))}),
+            json!({"limit_ms": int("how many milliseconds it may take", json!(4000))}),
             &[],
         ),
     ]

@@ -15,7 +15,7 @@ fn calls_in_flight_are_answered_and_new_sessions_refused() {
     let session = owner.initialize();
     let get = [ACCEPT, ("Mcp-Session-Id", session.as_str())];
     let mut idle = Stream::open(owner.address, "/mcp", &get);
-    let hold = json!({"key": "k", "hold_ms": 3000});
+    let hold = json!({"key": "k", "hold_ms": 8000});
     assert_eq!(owner.post(&path, &call(1, "tally", hold.clone())).status, 202);
     sse.data().expect("the call has begun");
     let headers = [JSON[0], ACCEPT, ("Mcp-Session-Id", session.as_str()), ("Connection", "close")];

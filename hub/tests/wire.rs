@@ -40,7 +40,7 @@ fn what_cannot_be_read_leaves_the_session_alive() {
 #[test]
 fn a_request_with_the_id_of_a_running_call_is_refused_and_the_call_is_answered() {
     let hub = Hub::start(&[]);
-    let held = call(7, "tally", json!({"key": "k", "hold_ms": 500, "add": 3}));
+    let held = call(7, "tally", json!({"key": "k", "hold_ms": 3000, "add": 3}));
     let again = json!({"jsonrpc": "2.0", "id": 7, "method": "ping"});
     let (mut stream, path) = sse_session(&hub);
     assert_eq!(hub.post(&path, &held).status, 202);

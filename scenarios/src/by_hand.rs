@@ -1,31 +1,35 @@
 //! Transcripts made by hand, to be judged in unit tests.
 
-use harness::check::{self, Check, Strictness};
+use harness::check::{self, Check, Judged, Strictness};
 use harness::plan::{Offers, Transport};
-use harness::transcript::{
-    Connection, ExchangeId, FORMAT, Header, Path, Recorder, Request, Transcript, What,
-};
+use harness::transcript::{Connection, Entry, ExchangeId, FORMAT, Header, Path, Request, Transcript, What};
 
 /// Whether a check finds something in a transcript of these entries, on a real cluster.
 pub(crate) fn breached(check: &'static Check, entries: Vec<What>) -> bool {
-    let recorder = Recorder::new(Vec::new());
-    for what in entries {
-        recorder.record(what);
-    }
+    let judged = judged("kind", check, entries.into_iter().map(|what| (0, what)));
+    check::breached(&judged.findings).contains(check.id)
+}
+
+/// What a check makes of a transcript of these entries, each with its time in ms.
+pub(crate) fn judged(
+    backend: &str,
+    check: &'static Check,
+    entries: impl IntoIterator<Item = (u64, What)>,
+) -> Judged {
     let header = Header {
         format: FORMAT,
         cell: "lifecycle/node-drain@sse".to_owned(),
         scenario: "lifecycle/node-drain".to_owned(),
         affinity: None,
         transport: Some(Transport::Sse),
-        backend: "kind".to_owned(),
+        backend: backend.to_owned(),
         hub: "made by hand".to_owned(),
         replicas: 2,
         tools: Vec::new(),
     };
-    let transcript = Transcript { header, entries: recorder.entries() };
-    let judged = check::judge(&transcript, &[check], &Offers::default(), Strictness::Ordinary);
-    check::breached(&judged.findings).contains(check.id)
+    let entries = (1..).zip(entries).map(|(seq, (ms, what))| Entry { seq, at_us: ms * 1000, what });
+    let transcript = Transcript { header, entries: entries.collect() };
+    check::judge(&transcript, &[check], &Offers::default(), Strictness::Ordinary)
 }
 
 /// A request of a client through the Service of `hub.example`.

@@ -105,7 +105,7 @@ fn hubcheck(args: &[&str]) -> Output {
     let (peer, cache) = fastmcp();
     Command::new(env!("CARGO_BIN_EXE_hubcheck"))
         .args(["run", "--command", &peer.command(cache, "sse")])
-        .args(["--transport", "sse", "--ready-path", "/healthz", "routing"])
+        .args(["--transport", "sse", "--ready-path", "/healthz", "--ready-timeout", "180", "routing"])
         .args(["--evidence", &format!("{}/fastmcp", env!("CARGO_TARGET_TMPDIR"))])
         .args(args)
         .output()

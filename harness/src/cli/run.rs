@@ -32,6 +32,10 @@ use crate::wire::Dialect;
 /// How many cells of the reference hub run at once: they wait much more than they work.
 const JOBS_REFERENCE: usize = 16;
 
+/// How many cells of the reference hub run at once on nodes of this machine, for each core: with twice as many a run takes as
+/// long, and every process waits for the others.
+const JOBS_ON_NODES: usize = 4;
+
 /// How many cells of another hub run at once for each core: it may be slow to start.
 const JOBS_PER_CORE: usize = 2;
 
@@ -196,8 +200,11 @@ fn rig(args: &RunArgs, run_name: &str) -> Result<Rig, CommandError> {
         mcp_path: path_arg("--mcp-path", &mcp_path)?,
         headers,
     };
+    let ready = Duration::from_secs(args.hub.ready_timeout);
     let timeouts = Timeouts {
-        ready: Duration::from_secs(args.hub.ready_timeout),
+        ready,
+        // A change starts replicas, too.
+        settle: Timeouts::default().settle.max(ready),
         idle: args.idle.map_or(IDLE, Duration::from_secs),
         ..Timeouts::default()
     };
@@ -403,10 +410,11 @@ fn default_jobs(args: &RunArgs) -> usize {
         && args.hub.manifests.is_none()
         && args.url.is_none()
         && args.image.is_none();
-    if is_ours {
-        JOBS_REFERENCE
-    } else {
-        std::thread::available_parallelism().map_or(2, std::num::NonZero::get) * JOBS_PER_CORE
+    let cores = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
+    match (is_ours, args.backend) {
+        (true, BackendArg::Kind) => (cores * JOBS_ON_NODES).min(JOBS_REFERENCE),
+        (true, _) => JOBS_REFERENCE,
+        (false, _) => cores * JOBS_PER_CORE,
     }
 }
 

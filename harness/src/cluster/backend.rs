@@ -1,6 +1,6 @@
 //! The cluster that a cell runs on, whichever backend it is of.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use super::kubernetes::Kubernetes;
@@ -106,11 +106,11 @@ impl Cluster {
         found.ok_or_else(|| FaultError::NoReplica(name.to_owned()))
     }
 
-    /// A source address for the client of this number, where clients can have one of their own.
-    pub fn client_address(&self, number: usize) -> Option<Source> {
+    /// A source address for the client of this number, where clients can have one of their own, once it can be used.
+    pub async fn client_address(&self, number: usize) -> Option<Source> {
         match self {
             Cluster::Local(local) => Some(local.client_address(number).into()),
-            Cluster::Kubernetes(cell) => Some(cell.client_address(number)),
+            Cluster::Kubernetes(cell) => Some(cell.client_address(number).await),
             Cluster::Fixed(_) => None,
         }
     }
@@ -121,6 +121,16 @@ impl Cluster {
             Cluster::Local(_) => true,
             Cluster::Kubernetes(cell) => cell.tells_routes().await,
             Cluster::Fixed(_) => false,
+        }
+    }
+
+    /// Returns once it is recorded which replica each connection so far was given to, or will not be: of the client with this
+    /// address, or of all.
+    pub async fn routes_told(&self, of: Option<IpAddr>) {
+        match self {
+            Cluster::Kubernetes(cell) => cell.routes_told(of).await,
+            // It tells before it connects, or never.
+            Cluster::Local(_) | Cluster::Fixed(_) => {}
         }
     }
 
@@ -321,15 +331,15 @@ impl Cluster {
         }
     }
 
-    /// Waits until the cluster tells of this.
+    /// Waits until the cluster tells of this, in words that hold these names. Other words count when no better ones come.
     ///
     /// # Errors
     ///
     /// What was last seen, when it does not within the limit.
-    pub async fn told(&self, symptom: Symptom, limit: Duration) -> Result<Told, String> {
+    pub async fn told(&self, symptom: Symptom, naming: &[&str], limit: Duration) -> Result<Told, String> {
         match self {
             Cluster::Local(local) => local.told(symptom, limit).await,
-            Cluster::Kubernetes(cell) => cell.told(symptom, limit).await,
+            Cluster::Kubernetes(cell) => cell.told(symptom, naming, limit).await,
             Cluster::Fixed(_) => Err("a hub that is not ours".to_owned()),
         }
     }

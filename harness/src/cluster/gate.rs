@@ -3,12 +3,14 @@
 //! The source that a client binds says which client it is; where a node's kernel can be asked, it says which
 //! replica the connection got.
 
+use std::collections::HashSet;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, DuplexStream, split};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::either::Either;
 use tokio_util::task::AbortOnDropHandle;
@@ -16,7 +18,7 @@ use tokio_util::task::AbortOnDropHandle;
 use super::accept;
 use super::kind::{RelayContainers, Tracker};
 use super::kubernetes::RelayPods;
-use super::passing::both_ways_when;
+use super::passing::both_ways;
 use crate::source::{Ports, Source};
 use crate::transcript::{Recorder, What};
 
@@ -34,6 +36,7 @@ pub(super) struct Gate {
     entry: Entry,
     relays: Relays,
     ports: Ports,
+    untold: Untold,
     _task: AbortOnDropHandle<()>,
 }
 
@@ -97,9 +100,13 @@ struct Ways {
     entry: Entry,
     relays: Relays,
     ports: Ports,
+    untold: Untold,
     recorder: Recorder,
     name_of: NameOf,
 }
+
+/// The connections of which it is not yet known, and may still become known, which replica they got.
+type Untold = Arc<watch::Sender<HashSet<SocketAddr>>>;
 
 // === impl Gate ===
 
@@ -114,10 +121,17 @@ impl Gate {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
         let addr = listener.local_addr()?;
         let name_of = Box::new(name_of);
-        let ways =
-            Ways { entry: entry.clone(), relays: relays.clone(), ports: ports.clone(), recorder, name_of };
+        let untold = Untold::default();
+        let ways = Ways {
+            entry: entry.clone(),
+            relays: relays.clone(),
+            ports: ports.clone(),
+            untold: Arc::clone(&untold),
+            recorder,
+            name_of,
+        };
         let task = AbortOnDropHandle::new(tokio::spawn(serve(listener, Arc::new(ways))));
-        Ok(Self { addr, entry, relays, ports, _task: task })
+        Ok(Self { addr, entry, relays, ports, untold, _task: task })
     }
 
     /// Where clients connect.
@@ -140,10 +154,20 @@ impl Gate {
         &self.ports
     }
 
-    /// The source address of the client of this number, whose relay is started.
-    pub(super) fn client_address(&self, number: usize) -> Source {
+    /// Returns once it is known which replica each connection so far got, or that it will not be known: of this client, or
+    /// of all.
+    pub(super) async fn routes_told(&self, of: Option<IpAddr>) {
+        let is_meant = |from: &SocketAddr| of.is_none_or(|client| self.ports.client(*from) == client);
+        let mut untold = self.untold.subscribe();
+        // The sender is ours, so that it cannot have gone.
+        let _ = untold.wait_for(|untold| !untold.iter().any(is_meant)).await;
+    }
+
+    /// The source address of the client of this number, once its relay is there: that may take longer than any client waits
+    /// for an answer. One that cannot be had is told when the client connects.
+    pub(super) async fn client_address(&self, number: usize) -> Source {
         let number = number % MOST;
-        self.relays.prepare(number);
+        self.relays.ready(number).await;
         Source::new(Ipv4Addr::new(127, CLIENTS, 0, u8::try_from(number).unwrap_or(0) + 2).into(), &self.ports)
     }
 }
@@ -151,12 +175,12 @@ impl Gate {
 // === impl Relays ===
 
 impl Relays {
-    /// Starts the relay of the client of this number in the background.
-    fn prepare(&self, number: usize) {
+    /// Returns when the relay of the client of this number is there, or cannot be had.
+    async fn ready(&self, number: usize) {
         match self {
-            Relays::Containers(relays) => relays.prepare(number),
-            Relays::Pods(relays) => relays.prepare(number),
-            Relays::OnePod(_) => {}
+            Relays::Containers(relays) => relays.ready(number).await,
+            Relays::Pods(relays) => relays.ready(number).await,
+            Relays::OnePod(relays) => relays.ready(0).await,
         }
     }
 
@@ -232,29 +256,40 @@ impl Through {
 // === impl Ways ===
 
 impl Ways {
-    async fn serve(&self, mut client: TcpStream, from: SocketAddr) {
+    async fn serve(&self, client: TcpStream, from: SocketAddr) {
         let _ = client.set_nodelay(true);
-        let through = match self.relays.connect(client_number(self.ports.client(from)), self.entry.to).await {
-            Ok(through) => through,
+        // Before the client can have an answer.
+        self.untold.send_if_modified(|untold| untold.insert(from));
+        match self.relays.connect(client_number(self.ports.client(from)), self.entry.to).await {
+            Ok(through) => {
+                let seen = through.from;
+                tokio::join!(pass(client, through), self.tell(from, seen));
+            }
             Err(why) => {
                 tracing::debug!("connecting {from} to {}: {why}", self.entry.to);
                 why.note(&self.recorder);
-                return reset(&client);
+                self.untold.send_if_modified(|untold| untold.remove(&from));
+                reset(&client);
             }
-        };
-        let Through { stream: mut server, from: seen } = through;
-        // Said before the first byte of an answer, so that whoever reads the answer can know; and of a connection that carries
-        // none, too.
-        let routed = async {
-            let Some((_, tracker)) = &self.entry.node else { return };
-            if let Some(replica) = tracker.routed(seen).await.and_then(|pod| (self.name_of)(pod)) {
-                self.recorder.record(What::Routed { from, replica });
-            }
-        };
-        if !both_ways_when(client.split(), split(&mut server), routed).await {
-            reset(&client);
-            reset_pipe(&server);
         }
+    }
+
+    /// Notes which replica a connection got, of which the node says so; also of one that carries no answer.
+    async fn tell(&self, from: SocketAddr, seen: SocketAddr) {
+        if let Some((_, tracker)) = &self.entry.node
+            && let Some(replica) = tracker.routed(seen).await.and_then(|pod| (self.name_of)(pod))
+        {
+            self.recorder.record(What::Routed { from, replica });
+        }
+        self.untold.send_if_modified(|untold| untold.remove(&from));
+    }
+}
+
+async fn pass(mut client: TcpStream, through: Through) {
+    let mut server = through.stream;
+    if !both_ways(client.split(), split(&mut server)).await {
+        reset(&client);
+        reset_pipe(&server);
     }
 }
 

@@ -55,6 +55,9 @@ const NODES_READY: Duration = Duration::from_secs(120);
 /// How long the nodes of a cluster that is there may take: they may have been started again just now.
 const NODES_AGAIN: Duration = Duration::from_secs(30);
 
+/// How long the first rules of a new cluster's Services may take.
+const RULES_COME: Duration = Duration::from_secs(5);
+
 /// Between two looks at the nodes of a new cluster.
 const LOOK_AGAIN: Duration = Duration::from_millis(500);
 
@@ -167,16 +170,15 @@ impl Kind {
         kubeconfig: String,
         nodes: Vec<Arc<Node>>,
     ) -> Result<Self, KindError> {
-        let rules = match nodes.first() {
-            Some(node) => node.sh("iptables-save -t nat | grep -c KUBE-SERVICES").await,
-            None => Err(KindError::NoNode(lock.cluster().to_owned())),
+        let rules_are_readable = match nodes.first() {
+            Some(node) => rules_come(node).await,
+            None => false,
         };
         join_all(nodes.iter().map(|node| node.tell_of_every_refusal())).await;
         let network = nodes.first().map(|node| node.network.clone()).unwrap_or_default();
         let node = nodes.iter().find(|node| !node.is_worker).or(nodes.first());
         let node = node.map(|node| node.name.clone()).unwrap_or_default();
         let relays = Arc::new(RelayContainers::new(docker.clone(), network, node, &lock));
-        let rules_are_readable = rules.is_ok();
         let exits = nodes.iter().map(|node| async { (node.name.clone(), Exits::start(node).await) });
         let exits = join_all(exits).await;
         Ok(Self { docker, lock, kubeconfig, nodes, relays, exits, rules_are_readable })
@@ -416,6 +418,18 @@ async fn become_ready(nodes: &[Arc<Node>], limit: Duration) -> bool {
         }
     };
     tokio::time::timeout(limit, all_ready).await.is_ok()
+}
+
+/// Whether the node's rules can be read: kube-proxy may be about to write the first of them, or use another table.
+async fn rules_come(node: &Node) -> bool {
+    let mut look = tokio::time::interval(LOOK_AGAIN);
+    let come = async {
+        while let Err(error) = node.sh("iptables-save -t nat | grep -c KUBE-SERVICES").await {
+            tracing::debug!("the rules of {}: {error}", node.name);
+            look.tick().await;
+        }
+    };
+    tokio::time::timeout(RULES_COME, come).await.is_ok()
 }
 
 async fn nodes(docker: &Docker, cli: &Cli) -> Result<Vec<Arc<Node>>, KindError> {

@@ -4,7 +4,7 @@
 //! `kube`. What needs more than the Kubernetes API (the nodes' processes and rules) is asked of [`super::kind`], where
 //! the cluster is one of those. Works from Kubernetes 1.20.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -52,6 +52,9 @@ const DESCRIBED: Duration = Duration::from_secs(20);
 
 /// Between two looks at what the nodes route, which nothing tells by itself.
 const LOOK_AGAIN: Duration = Duration::from_millis(250);
+
+/// How long a node's runtime may take to tell that a process has ended.
+const EXIT_TOLD: Duration = Duration::from_secs(5);
 
 /// How long nothing may have changed until it is held to be what the nodes route by, where their rules cannot be read:
 /// twice the second that kube-proxy leaves between two writes of its rules (`--iptables-min-sync-period`).
@@ -190,9 +193,15 @@ impl Kubernetes {
         }
     }
 
-    /// A source address for the client of this number.
-    pub fn client_address(&self, number: usize) -> Source {
-        self.gate.client_address(number)
+    /// A source address for the client of this number, once it can be used.
+    pub async fn client_address(&self, number: usize) -> Source {
+        self.gate.client_address(number).await
+    }
+
+    /// Returns once it is recorded which replica each connection so far was given to, or will not be: of the client with this
+    /// address, or of all.
+    pub async fn routes_told(&self, of: Option<IpAddr>) {
+        self.gate.routes_told(of).await;
     }
 
     /// The pods, in the order of their creation.
@@ -257,6 +266,7 @@ impl Kubernetes {
             Some(Duration::ZERO) => self.process(replica).await.ok(),
             _ => None,
         };
+        let container = self.view.borrow().pod(replica).and_then(|pod| pod.seen.running.clone());
         let grace_s = grace.map_or(own, |grace| grace.as_secs());
         self.recorder.record(What::Fault(Fault::Delete { replica: replica.to_owned(), grace_s }));
         let params = match grace {
@@ -265,14 +275,37 @@ impl Kubernetes {
         };
         let pods = self.objects.api::<Pod>();
         pods.delete(replica, &params).await.map_err(|error| refused("deleting a pod", error))?;
-        if let Some((node, pid)) = process
+        let mut node = None;
+        if let Some((on, pid)) = process
             && let Some(kind) = self.site.kind()
-            && let Err(error) = kind.signal(&node, pid, Signal::Kill).await
         {
-            tracing::debug!("killing {replica}: {error}");
+            if let Err(error) = kind.signal(&on, pid, Signal::Kill).await {
+                tracing::debug!("killing {replica}: {error}");
+            }
+            node = Some(on);
         }
         self.seen(|view| view.pod(replica).is_none_or(|pod| pod.is_terminating())).await;
+        if let Some((node, container)) = node.zip(container) {
+            self.tell_exit(replica, &node, &container).await;
+        }
         Ok(())
+    }
+
+    /// Notes when the process of a pod ended of which the API has no record any more: that may be after its record's end.
+    async fn tell_exit(&self, replica: &str, node: &str, container: &str) {
+        let mut look = tokio::time::interval(LOOK_AGAIN);
+        let exited = async {
+            loop {
+                look.tick().await;
+                if let Some(at) = self.site.exit(node, container).and_then(|exit| exit.at) {
+                    return at;
+                }
+            }
+        };
+        if let Ok(at) = tokio::time::timeout(EXIT_TOLD, exited).await {
+            let at_us = self.recorder.at_us(at);
+            self.recorder.record(What::Exited { pod: replica.to_owned(), at_us });
+        }
     }
 
     /// Scales the Deployment.
@@ -307,21 +340,30 @@ impl Kubernetes {
         self.change(manifests, change.map(|change| Fault::Apply { change: change.to_owned() })).await
     }
 
-    /// Waits until the cluster tells of this, and the nodes' rules agree with the endpoints.
+    /// Waits until the cluster tells of this, in words that hold these names, and then until the nodes' rules agree with the
+    /// endpoints. A kubelet's first words may be that it could not look (`failed to sync secret cache`): they count when no
+    /// better ones come.
     ///
     /// # Errors
     ///
     /// What was last seen, when it does not within the limit.
-    pub async fn told(&self, symptom: Symptom, limit: Duration) -> Result<Told, String> {
+    pub async fn told(&self, symptom: Symptom, naming: &[&str], limit: Duration) -> Result<Told, String> {
         let mut view = self.view.clone();
-        let told = async {
-            // Kept when it is first told: a container that backs off is tried again, and then waits for nothing.
-            let told = view.wait_for(|view| view.told(symptom).is_some()).await.ok()?.told(symptom);
-            self.met(|_| true).await;
-            told
-        };
-        let told = tokio::time::timeout(limit, told).await.ok().flatten();
-        told.ok_or_else(|| self.recorder.mask(&self.last_seen()))
+        // Kept when it is told: a container that backs off is tried again, and then waits for nothing.
+        let mut kept = None;
+        let told = view.wait_for(|view| {
+            let Some(told) = view.told(symptom) else { return false };
+            let is_named = symptom.is_an_end() || naming.iter().all(|name| told.message.contains(name));
+            if is_named || kept.is_none() {
+                kept = Some(told);
+            }
+            is_named
+        });
+        let _ = tokio::time::timeout(limit, told).await;
+        let kept = kept.ok_or_else(|| self.recorder.mask(&self.last_seen()))?;
+        // What comes next is not of this symptom: it has its own time.
+        let _ = tokio::time::timeout(limit, self.met(|_| true)).await;
+        Ok(kept)
     }
 
     /// The manifests as they are now, to be edited and applied.

@@ -1,7 +1,5 @@
 //! Bytes that are passed both ways between a client and a replica.
 
-use std::future::{Future, ready};
-
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 /// How much is read at once.
@@ -22,20 +20,11 @@ enum Broken {
 /// A replica that takes no more may have answered before: what it said is passed on first, as a Service does, which forwards
 /// packets.
 pub(super) async fn both_ways(
-    client: Halves<impl AsyncRead + Unpin, impl AsyncWrite + Unpin>,
-    replica: Halves<impl AsyncRead + Unpin, impl AsyncWrite + Unpin>,
-) -> bool {
-    both_ways_when(client, replica, ready(())).await
-}
-
-/// The same; the first byte of an answer waits for `begins`.
-pub(super) async fn both_ways_when(
     (from_client, to_client): Halves<impl AsyncRead + Unpin, impl AsyncWrite + Unpin>,
     (from_replica, to_replica): Halves<impl AsyncRead + Unpin, impl AsyncWrite + Unpin>,
-    begins: impl Future<Output = ()>,
 ) -> bool {
-    let asking = one_way(from_client, to_replica, ready(()));
-    let answering = one_way(from_replica, to_client, begins);
+    let asking = one_way(from_client, to_replica);
+    let answering = one_way(from_replica, to_client);
     tokio::pin!(asking, answering);
     tokio::select! {
         asked = asking.as_mut() => match asked {
@@ -50,26 +39,20 @@ pub(super) async fn both_ways_when(
     }
 }
 
-async fn one_way(
-    mut from: impl AsyncRead + Unpin,
-    mut to: impl AsyncWrite + Unpin,
-    begins: impl Future<Output = ()>,
-) -> Result<(), Broken> {
+async fn one_way(mut from: impl AsyncRead + Unpin, mut to: impl AsyncWrite + Unpin) -> Result<(), Broken> {
     let mut chunk = vec![0; CHUNK];
-    let (first, ()) = tokio::join!(from.read(&mut chunk), begins);
-    let mut length = first.map_err(|_| Broken::From)?;
-    while length > 0 {
-        to.write_all(&chunk[..length]).await.map_err(|_| Broken::To)?;
-        length = from.read(&mut chunk).await.map_err(|_| Broken::From)?;
+    loop {
+        match from.read(&mut chunk).await.map_err(|_| Broken::From)? {
+            0 => return to.shutdown().await.map_err(|_| Broken::To),
+            length => to.write_all(&chunk[..length]).await.map_err(|_| Broken::To)?,
+        }
     }
-    to.shutdown().await.map_err(|_| Broken::To)
 }
 
 #[cfg(test)]
 mod tests {
     use tokio::io::split;
     use tokio::net::{TcpListener, TcpStream};
-    use tokio::sync::oneshot;
 
     use super::*;
 
@@ -100,20 +83,5 @@ mod tests {
             refusing.await.unwrap();
             passing.await.unwrap();
         }
-    }
-
-    #[tokio::test]
-    async fn an_answer_waits_for_what_has_to_be_known_first() {
-        let (mut client, to_us) = connection().await;
-        let (from_us, mut replica) = connection().await;
-        let (known, begins) = oneshot::channel::<()>();
-        let begins = async { drop(begins.await) };
-        tokio::spawn(both_ways_when(split(to_us), split(from_us), begins));
-        replica.write_all(b"hello").await.unwrap();
-        client.write_all(b"hi").await.unwrap();
-        replica.read_exact(&mut [0; 2]).await.expect("what is asked does not wait");
-        assert!(client.try_read(&mut [0; 5]).is_err(), "nothing has come");
-        known.send(()).unwrap();
-        client.read_exact(&mut [0; 5]).await.unwrap();
     }
 }

@@ -21,7 +21,7 @@ use crate::cluster::kind::KindError;
 use crate::cluster::local::{Launch, Local, Spec};
 use crate::cluster::manifest::{Manifests, ProbeNumbers};
 use crate::plan::{Affinity, Cell, Need, Offers, Tool, Transport};
-use crate::timeouts::Timeouts;
+use crate::timeouts::{SETTLE_REAL, Timeouts};
 use crate::transcript::{FORMAT, Header, Path, Recorder, Secret};
 use crate::wire::{Dialect, Target};
 
@@ -209,6 +209,10 @@ impl Rig {
             }
         };
         let offers = Offers { replicas, has: place.offers() };
+        let mut timeouts = timeouts;
+        if matches!(place, Place::Kind(_) | Place::Kube(_)) {
+            timeouts.settle = timeouts.settle.max(SETTLE_REAL);
+        }
         Ok(Self {
             hub: name,
             replicas: offers.replicas,

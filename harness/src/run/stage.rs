@@ -161,13 +161,13 @@ impl Stage {
     // === clients and sessions ===
 
     /// A client with a source address of its own, known in snapshots by its part.
-    pub fn client(&self, role: &str) -> Client {
+    pub async fn client(&self, role: &str) -> Client {
         let idx = self.clients.fetch_add(1, Ordering::Relaxed);
         let name = client_name(idx);
         if role != name {
             self.recorder.record(What::Role { client: name.clone(), role: role.to_owned() });
         }
-        let source = self.cluster.client_address(idx);
+        let source = self.cluster.client_address(idx).await;
         Client::new(
             name,
             source,
@@ -179,7 +179,7 @@ impl Stage {
 
     /// Opens a session and records it with its owner, or records what came instead.
     pub async fn open(&self, role: &str, target: &Target) -> Option<Holder> {
-        self.open_as(self.client(role), role, target).await
+        self.open_as(self.client(role).await, role, target).await
     }
 
     /// Opens another session of a client that is there.
@@ -212,7 +212,7 @@ impl Stage {
 
     /// Tries to open a session where none is promised: what comes is in the transcript, and is nobody's failure.
     pub async fn knock(&self, role: &str, target: &Target) {
-        drop(self.client(role).open(self.transport(), target).await);
+        drop(self.client(role).await.open(self.transport(), target).await);
     }
 
     /// Opens sessions until every ready replica owns one: straight at each where any path may reach any replica,
@@ -411,6 +411,7 @@ impl Stage {
         if self.transport() == Transport::Stateless {
             return None;
         }
+        self.cluster.routes_told(client.address()).await;
         if let Some(replica) = self.opened_at(client.name()) {
             return Some(replica);
         }

@@ -268,14 +268,16 @@ impl<'t> History<'t> {
         given.any(|given| given == id) && !self.sessions.iter().any(has_ended)
     }
 
-    /// A pod that exists at this time and whose container the cluster has not started yet, without a reason why: whatever waits
-    /// for that pod, waits for the cluster.
-    pub fn not_started(&self, at: At) -> Option<&'t str> {
+    /// A pod that exists at this time and whose container the cluster has not started yet, without a reason why, or with none that
+    /// came after `mended`: whatever waits for that pod, waits for the cluster.
+    pub fn not_started(&self, mended: Option<At>, at: At) -> Option<&'t str> {
         let mut starting: Vec<&'t str> = Vec::new();
         for entry in self.entries().iter().take_while(|entry| entry.seq < at.seq) {
             let What::Pod { pod, change } = &entry.what else { continue };
             match change {
                 PodChange::Created => starting.push(pod),
+                // Why it waited before may have been mended: the kubelet looks again when its turn comes.
+                PodChange::Waiting { .. } if mended.is_some_and(|mended| entry.seq < mended.seq) => {}
                 PodChange::Running { .. }
                 | PodChange::Waiting { .. }
                 | PodChange::Terminated { .. }

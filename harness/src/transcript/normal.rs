@@ -18,9 +18,11 @@ pub const SPARE: &str = "spare";
 /// Reasons of events by which a controller of a real cluster corrects itself when two write at once.
 const BACKGROUND: [&str; 2] = ["FailedToUpdateEndpoint", "FailedToUpdateEndpointSlices"];
 
+/// With what a stream is resumed.
+const LAST_EVENT_ID: &str = "last-event-id";
+
 /// The headers of a request that are told.
-const HEADERS: &[&str] =
-    &["mcp-session-id", "mcp-protocol-version", "mcp-method", "mcp-name", "last-event-id"];
+const HEADERS: &[&str] = &["mcp-session-id", "mcp-protocol-version", "mcp-method", "mcp-name", LAST_EVENT_ID];
 
 /// Those of a probe, which may be about any of them.
 const PROBE_HEADERS: &[&str] = &[
@@ -32,7 +34,7 @@ const PROBE_HEADERS: &[&str] = &[
     "mcp-protocol-version",
     "mcp-method",
     "mcp-name",
-    "last-event-id",
+    LAST_EVENT_ID,
 ];
 
 /// From so many bytes on only the length of a string is told.
@@ -270,7 +272,9 @@ fn write_exchange(
     let told: &[&str] = if request.probe.is_some() { PROBE_HEADERS } else { HEADERS };
     for header in told {
         if let Some(value) = request.header(header) {
-            let _ = writeln!(out, "    {header}: {}", names.text(value, reader));
+            let text =
+                if *header == LAST_EVENT_ID { "<event>".to_owned() } else { names.text(value, reader) };
+            let _ = writeln!(out, "    {header}: {text}");
         }
     }
     if let Some(body) = &request.body {
@@ -292,6 +296,10 @@ fn write_exchange(
     if matches!(exchange.end, Some((_, End::ClosedByClient))) && exchange.request.method == "POST" {
         // How much more came until the client went is luck.
         frames.truncate(1);
+    }
+    if request.header(LAST_EVENT_ID).is_some() {
+        // So it is how much is left to tell, but for the answer.
+        frames.drain(..frames.len().saturating_sub(1));
     }
     for (_, text) in frames {
         let _ = writeln!(out, "    < {text}");

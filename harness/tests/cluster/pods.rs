@@ -28,7 +28,7 @@ async fn a_stopped_process_leaves_the_endpoints_and_comes_back() {
     cluster.stop(&stopped).await.unwrap();
     cluster.wait(&Condition::NotReady(stopped.clone()), LIMIT).await.unwrap();
     // Two probes, a second apart, a second for each answer.
-    assert!(began.elapsed() < Duration::from_secs(4), "{:?}", began.elapsed());
+    assert!(began.elapsed() < Duration::from_secs(8), "{:?}", began.elapsed());
     assert!(event_reasons(&recorder, &format!("Pod/{stopped}")).contains(&"Unhealthy".to_owned()));
     cluster.cont(&stopped).await.unwrap();
     cluster.wait(&Condition::Ready(2), LIMIT).await.unwrap();
@@ -135,9 +135,9 @@ async fn a_sick_container_is_restarted() {
 async fn a_replica_that_is_not_ready_says_why() {
     let mut ours = manifests();
     ours.set_replicas(1);
-    ours.append_args(["--ready-after", "1500"]);
+    ours.append_args(["--ready-after", "6000"]);
     let (cluster, recorder) = up(ours).await;
-    let unmet = cluster.wait(&Condition::Ready(1), Duration::from_secs(1)).await.unwrap_err();
+    let unmet = cluster.wait(&Condition::Ready(1), Duration::from_secs(4)).await.unwrap_err();
     let text = unmet.to_string();
     assert!(text.contains("statuscode: 503: still busy") && text.contains("listening at 127."), "{text}");
     cluster.wait(&Condition::Ready(1), LIMIT).await.unwrap();
@@ -162,7 +162,7 @@ async fn the_grace_period_ends_with_a_kill() {
         cluster.delete(&replica, Some(grace)).await.unwrap();
         cluster.wait(&Condition::Gone(replica.clone()), LIMIT).await.unwrap();
         let took = began.elapsed().as_millis();
-        assert!(took >= at_least && took < at_least + 900, "{took} ms with a grace of {grace:?}");
+        assert!(took >= at_least && took < at_least + 2900, "{took} ms with a grace of {grace:?}");
         let killed = PodChange::Terminated { reason: "Error".to_owned(), exit_code: 137, by: None };
         assert!(changes(&recorder, &replica).contains(&killed));
     }

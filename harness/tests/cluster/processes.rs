@@ -7,11 +7,15 @@ use std::time::Duration;
 
 use harness::cluster::Condition;
 use harness::cluster::local::Enforcement;
+use harness::timeouts::SLACK;
 use harness::transcript::PodChange;
 
 use crate::support::{
     LIMIT, changes, example, get_at, manifests, marked_processes, names, spec, until, up_with,
 };
+
+/// For so long something may outlive the harness.
+const AFTERWARDS: Duration = Duration::from_secs(2).saturating_add(SLACK);
 
 /// A name for the processes of one test.
 fn marker(test: &str) -> (String, String) {
@@ -97,8 +101,8 @@ async fn nothing_outlives(test: &str, death: Death) {
         Death::Panicked => Some(101),
     };
     assert_eq!(status.code(), code);
-    until("nothing is left", Duration::from_secs(2), || marked_processes(&name, &value).is_empty()).await;
-    until("no cgroup is left", Duration::from_secs(2), || cgroups_of(harness.id()).is_empty()).await;
+    until("nothing is left", AFTERWARDS, || marked_processes(&name, &value).is_empty()).await;
+    until("no cgroup is left", AFTERWARDS, || cgroups_of(harness.id()).is_empty()).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -159,7 +163,7 @@ async fn dropping_a_cluster_ends_it() {
     let (cluster, _) = up_with(spec).await;
     cluster.wait(&Condition::Ready(2), LIMIT).await.unwrap();
     drop(cluster);
-    until("nothing is left", Duration::from_secs(2), || marked_processes(&name, &value).is_empty()).await;
+    until("nothing is left", AFTERWARDS, || marked_processes(&name, &value).is_empty()).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

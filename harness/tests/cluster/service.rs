@@ -30,9 +30,9 @@ async fn two_replicas_share_connections() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_client_keeps_its_replica_until_the_timeout() {
     const CLIENTS: usize = 40;
-    let second = Duration::from_secs(1);
+    let timeout = Duration::from_secs(5);
     let mut ours = manifests();
-    ours.set_affinity(Some(second));
+    ours.set_affinity(Some(timeout));
     let (cluster, _) = up(ours).await;
     cluster.wait(&Condition::Ready(2), LIMIT).await.unwrap();
     let mut first = BTreeMap::new();
@@ -42,7 +42,7 @@ async fn a_client_keeps_its_replica_until_the_timeout() {
     }
     let reached: BTreeSet<&String> = first.values().collect();
     assert_eq!(reached.len(), 2);
-    pass_time(second + Duration::from_millis(100)).await;
+    pass_time(timeout + Duration::from_millis(100)).await;
     let mut moved = 0;
     for client in 0..CLIENTS {
         moved += usize::from(get(&cluster, client, "/name").await.unwrap().1 != first[&client]);

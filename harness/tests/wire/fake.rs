@@ -291,7 +291,7 @@ pub(crate) fn client_with(source: &str, timeouts: Timeouts, dialect: Dialect) ->
 
 /// Limits that a test can wait for.
 pub(crate) fn short() -> Timeouts {
-    let limit = Duration::from_millis(200);
+    let limit = Duration::from_millis(500);
     Timeouts {
         connect: limit,
         first_event: limit,

@@ -13,6 +13,10 @@ pub use hang::HANG_CONTAINED;
 
 use crate::words::{body_text, call_text, end_text, is_polled, is_served, reply_text};
 
+/// The reason of an end that a kubelet came too late to see, with an exit code of 137 that it made up:
+/// <https://github.com/kubernetes/kubernetes/blob/v1.36.0/pkg/kubelet/kubelet_pods.go>.
+const MADE_UP: &str = "ContainerStatusUnknown";
+
 /// The step in which replicas have different keys.
 pub const KEYS_DIFFER: &str = "the keys differ";
 
@@ -32,7 +36,9 @@ pub const SYMPTOM_TOLD: Check = Check {
     judge: |history| {
         let mut judgement = Judgement::default();
         for (at, symptom, naming, told) in symptoms(history) {
-            if told.is_err() && !symptom.is_a_state() {
+            let is_untold = told.is_err() && !symptom.is_a_state();
+            // What the cluster has not even looked at yet it cannot tell of.
+            if is_untold || told.is_err() && history.not_started(None, at).is_some() {
                 continue;
             }
             judgement.judged();
@@ -205,16 +211,22 @@ pub const RECOVERS: Check = Check {
         let mut judgement = Judgement::default();
         let last_fault = || history.faults.last().map(|(at, _)| *at);
         let Some(remedy) = history.step("remedy").or_else(last_fault) else { return judgement };
+        let mut is_clusters = false;
         for entry in history.entries().iter().filter(|entry| entry.seq > remedy.seq) {
             if let What::Awaited { condition, unmet, .. } = &entry.what {
                 judgement.judged();
+                let Some(last_seen) = unmet else { continue };
                 // Where the cluster has not even started a container, it is not the hub that is slow.
-                if let Some(last_seen) = unmet
-                    && history.not_started(entry.place()).is_none()
-                {
+                if history.not_started(Some(remedy), entry.place()).is_some() {
+                    is_clusters = true;
+                } else {
                     judgement.breach(condition.clone(), last_seen.clone(), entry.place());
                 }
             }
+        }
+        if is_clusters && judgement.breaches.is_empty() {
+            // Nor is it the hub that has recovered.
+            return Judgement::default();
         }
         let Some(recovery) = history.step("recovery") else { return judgement };
         for call in &history.calls {
@@ -299,8 +311,8 @@ pub const EXITS_IN_GRACE: Check = Check {
                 continue;
             };
             let ended = history.entries().iter().find_map(|entry| match &entry.what {
-                What::Pod { pod, change: PodChange::Terminated { exit_code, .. } }
-                    if pod == replica && entry.seq > told.seq =>
+                What::Pod { pod, change: PodChange::Terminated { reason, exit_code, .. } }
+                    if pod == replica && entry.seq > told.seq && reason != MADE_UP =>
                 {
                     Some((entry.place(), *exit_code))
                 }
@@ -401,19 +413,22 @@ fn exchange_text(exchange: &Exchange<'_>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::by_hand::breached;
+    use harness::check::Verdict;
+
+    use crate::by_hand::{breached, judged};
 
     #[test]
     fn a_replica_that_is_evicted_exits_by_itself() {
-        let evicted = |exit_code: i32| {
+        let evicted = |reason: &str, exit_code: i32| {
             let replica = "mcp-hub-a".to_owned();
-            let ended = PodChange::Terminated { reason: "Error".to_owned(), exit_code, by: None };
+            let ended = PodChange::Terminated { reason: reason.to_owned(), exit_code, by: None };
             let change = |change| What::Pod { pod: replica.clone(), change };
             let evict = Fault::Evict { replica: replica.clone(), grace_s: 3 };
             vec![What::Fault(evict), change(PodChange::Terminating), change(ended)]
         };
-        assert!(breached(&EXITS_IN_GRACE, evicted(KILLED)));
-        assert!(!breached(&EXITS_IN_GRACE, evicted(0)));
+        assert!(breached(&EXITS_IN_GRACE, evicted("Error", KILLED)));
+        assert!(!breached(&EXITS_IN_GRACE, evicted("Completed", 0)));
+        assert!(!breached(&EXITS_IN_GRACE, evicted(MADE_UP, KILLED)), "nobody saw how");
     }
 
     #[test]
@@ -450,5 +465,38 @@ mod tests {
         assert!(in_vain(vec![PodChange::Created, PodChange::Running { restarts: 0 }]));
         let (reason, message) = ("CrashLoopBackOff".to_owned(), String::new());
         assert!(in_vain(vec![PodChange::Created, PodChange::Waiting { reason, message }]));
+    }
+
+    #[test]
+    fn why_a_container_waited_before_the_remedy_is_no_reason_after_it() {
+        let waits = || {
+            let (reason, message) = ("CreateContainerConfigError".to_owned(), String::new());
+            What::Pod { pod: "mcp-hub-a".to_owned(), change: PodChange::Waiting { reason, message } }
+        };
+        let created = What::Pod { pod: "mcp-hub-a".to_owned(), change: PodChange::Created };
+        let remedy = What::Step { name: "remedy".to_owned() };
+        let awaited = What::Awaited {
+            condition: "exactly 2 pods, all ready".to_owned(),
+            took_ms: 60_000,
+            unmet: Some("not ready".to_owned()),
+        };
+        let busy = [created.clone(), waits(), remedy.clone(), awaited.clone()].map(|what| (0, what));
+        assert_eq!(judged("kind", &RECOVERS, busy).verdict, Verdict::Inconclusive);
+        assert!(breached(&RECOVERS, vec![created, remedy, waits(), awaited]));
+    }
+
+    #[test]
+    fn what_a_cluster_has_not_looked_at_it_cannot_tell_of() {
+        let pod = |change| What::Pod { pod: "mcp-hub-a".to_owned(), change };
+        let untold = || What::Symptom {
+            symptom: Symptom::ConfigMissing,
+            naming: Vec::new(),
+            took_ms: 60_000,
+            told: None,
+            instead: Some("no pod says so".to_owned()),
+        };
+        assert!(!breached(&SYMPTOM_TOLD, vec![pod(PodChange::Created), untold()]));
+        let runs = pod(PodChange::Running { restarts: 0 });
+        assert!(breached(&SYMPTOM_TOLD, vec![pod(PodChange::Created), runs, untold()]));
     }
 }

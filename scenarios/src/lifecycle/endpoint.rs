@@ -95,7 +95,7 @@ pub const WRONG_ENDPOINT_TOLD: Check = Check {
 
 async fn wrong_endpoint(stage: &Stage) -> anyhow::Result<()> {
     let service = stage.service();
-    let client = stage.client("misled");
+    let client = stage.client("misled").await;
     stage.step("the client's URL ends too early");
     let (sse, path) = (client.get(Transport::Sse), client.get(Transport::Streamable));
     // Some hubs do serve MCP at `/`.

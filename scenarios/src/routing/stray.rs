@@ -1,11 +1,10 @@
 //! Scenarios in which a request reaches a replica that cannot know its session, or must not mix it up.
 
-use std::time::Duration;
-
 use futures_util::future::{FutureExt, join_all};
 use harness::check::HUB_CONTRACT;
 use harness::plan::{Need, Outline, Tool, Transport};
 use harness::run::{Scenario, Setup, Stage};
+use harness::timeouts::{CLOSING, SLACK};
 
 use super::checks;
 use super::{SESSIONS, SPEC_SESSION};
@@ -68,9 +67,6 @@ pub const ISOLATION: Scenario = Scenario {
     drive: |stage| isolated(stage).boxed(),
 };
 
-/// How long a hub has to notice that the client closed its stream.
-const CLOSING: Duration = Duration::from_secs(1);
-
 /// How many requests each session of [`ISOLATION`] has in flight at once.
 const CONCURRENT: usize = 5;
 
@@ -113,12 +109,11 @@ async fn unknown(stage: &Stage) -> anyhow::Result<()> {
     stage.step("a session that has ended");
     holder.session.end(&home(stage)?).await;
     if stage.transport() == Transport::Sse {
-        // A hub learns of a closed stream from its operating system; the contract gives it this long.
         let ended = holder.session.with_id(id.clone());
         match home(stage)? {
-            owner if aim => stage.until_refused(&ended, &owner, CLOSING).await,
+            owner if aim => stage.until_refused(&ended, &owner, CLOSING + SLACK).await,
             // Who refuses may be another replica, which never knew it.
-            _ => stage.pause(CLOSING).await,
+            _ => stage.pause(CLOSING + SLACK).await,
         }
     }
     let twin = holder.with_session(holder.session.with_id(id));

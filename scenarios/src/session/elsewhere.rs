@@ -188,15 +188,15 @@ const BETWEEN: Duration = Duration::from_millis(50);
 
 async fn tools(stage: &Stage) -> anyhow::Result<()> {
     stage.step("as soon as they are ready");
-    list_everywhere(stage, |idx| stage.client(&format!("reader-{}", idx + 1))).await;
+    list_everywhere(stage, Readers::New("reader")).await;
     stage.step("every replica is replaced");
     stage.cluster().roll().await?;
     let mut rolled = Box::pin(stage.wait(Condition::RolledOut));
     // One client, since how often they are asked meanwhile is chance, and clients have addresses of their own.
-    let reader = stage.client(SPARE);
+    let reader = stage.client(SPARE).await;
     loop {
         let round = async {
-            list_everywhere(stage, |_| reader.clone()).await;
+            list_everywhere(stage, Readers::One(&reader)).await;
             stage.pause(BETWEEN).await;
         };
         match select(&mut rolled, round.boxed()).await {
@@ -209,16 +209,29 @@ async fn tools(stage: &Stage) -> anyhow::Result<()> {
         }
     }
     stage.step("afterwards");
-    list_everywhere(stage, |idx| stage.client(&format!("later-{}", idx + 1))).await;
+    list_everywhere(stage, Readers::New("later")).await;
     Ok(())
 }
 
+/// Who lists the tools.
+#[derive(Clone, Copy)]
+enum Readers<'a> {
+    /// One client, at every replica.
+    One(&'a Client),
+    /// A new one at each, called by this and its number.
+    New(&'a str),
+}
+
 /// Lists the tools at each ready replica, twice.
-async fn list_everywhere(stage: &Stage, client: impl Fn(usize) -> Client) {
+async fn list_everywhere(stage: &Stage, readers: Readers<'_>) {
     for (idx, replica) in stage.replicas().into_iter().enumerate() {
         // One that went meanwhile has no list to compare.
         let Ok(target) = stage.at(&replica) else { continue };
-        let Some(holder) = stage.open_as(client(idx), SPARE, &target).await else { continue };
+        let reader = match readers {
+            Readers::One(reader) => reader.clone(),
+            Readers::New(role) => stage.client(&format!("{role}-{}", idx + 1)).await,
+        };
+        let Some(holder) = stage.open_as(reader, SPARE, &target).await else { continue };
         for _ in 0..2 {
             holder.session.request(&target, "tools/list", Value::Object(serde_json::Map::default())).await;
         }

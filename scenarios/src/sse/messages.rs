@@ -4,6 +4,7 @@ use futures_util::future::FutureExt;
 use harness::check::HUB_CONTRACT;
 use harness::plan::{Need, Outline, Transport};
 use harness::run::{Scenario, Setup, Stage};
+use harness::timeouts::{CLOSING, SLACK};
 use serde_json::{Value, json};
 
 use super::{SPEC, SSE, checks};
@@ -117,8 +118,7 @@ async fn strange_ids(stage: &Stage) -> anyhow::Result<()> {
     }
     let late = request().named(closed);
     holder.session.end(&service).await;
-    // A hub learns of a closed stream from its operating system; the contract gives it this long.
-    stage.pause(super::CLOSING).await;
+    stage.pause(CLOSING + SLACK).await;
     holder.client.exchange(&service, late).await;
     Ok(())
 }

@@ -7,6 +7,8 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
+use harness::timeouts::SLACK;
+
 use super::support::{SOON, hubcheck, marked, pids_of_hub, told, until};
 
 #[test]
@@ -28,7 +30,7 @@ fn ctrl_c_ends_every_replica_and_keeps_what_is_known() {
     let told = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(output.status.code(), Some(130), "{told}");
     assert!(told.contains("warning: interrupted; every replica was ended"), "{told}");
-    until("no replica is left", Duration::from_secs(2), || marked(&mark) == 0);
+    until("no replica is left", Duration::from_secs(2) + SLACK, || marked(&mark) == 0);
 }
 
 #[test]

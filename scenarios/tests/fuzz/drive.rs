@@ -178,7 +178,7 @@ impl Run<'_> {
             return;
         }
         let (reached, target) = self.target(None, way);
-        let client = self.stage.client("client");
+        let client = self.stage.client("client").await;
         if let Some(must) = self.model.opening(&reached) {
             self.note(client.name(), must);
         }
@@ -427,7 +427,7 @@ impl Run<'_> {
         let replicas = self.stage.replicas();
         for replica in &replicas {
             let reached = Reached::Replica(replica.clone());
-            let (client, target) = (self.stage.client("new"), self.stage.at(replica)?);
+            let (client, target) = (self.stage.client("new").await, self.stage.at(replica)?);
             if let Some(must) = self.model.opening(&reached) {
                 self.note(client.name(), must);
             }

@@ -25,9 +25,8 @@ const LABEL_ROLE: &str = "io.x-k8s.kind.role";
 /// The mount by which we know a node that we made.
 pub(super) const MARK: &str = "/etc/made-by-hubcheck";
 
-/// How long the kernel's news of a connection may take to reach us: over half a second on a busy machine. The first byte
-/// of an answer waits for it.
-const TOLD: Duration = Duration::from_secs(2);
+/// How long the kernel's news of a connection may take to reach us: over half a second on a busy machine.
+const TOLD: Duration = Duration::from_secs(5);
 
 /// How many connections are remembered.
 const REMEMBERED: usize = 10_000;

@@ -104,18 +104,16 @@ impl RelayContainers {
     }
 
     /// Starts the relay of the client of this number in the background.
-    pub(in crate::cluster) fn prepare(self: &Arc<Self>, number: usize) {
-        if self.cell(number).initialized() {
-            return;
-        }
+    fn prepare(self: &Arc<Self>, number: usize) {
         let relays = Arc::clone(self);
-        let mut starting = lock(&self.starting);
-        while starting.try_join_next().is_some() {}
-        starting.spawn(async move {
-            if let Err(error) = relays.addr(number).await {
-                tracing::warn!("relay {number}: {error}");
-            }
-        });
+        lock(&self.starting).spawn(async move { relays.ready(number).await });
+    }
+
+    /// Returns when the relay of the client of this number is there, which is started when it is not, or cannot be had.
+    pub(in crate::cluster) async fn ready(&self, number: usize) {
+        if let Err(error) = self.addr(number).await {
+            tracing::warn!("relay {number}: {error}");
+        }
     }
 
     /// A way to the relay of the client of this number, which is started when it is not yet there.

@@ -22,6 +22,9 @@ const RECORDED: usize = 1000;
 /// moment: seen right after a container's end on a busy node.
 const UNRETRIEVABLE: &str = "unable to retrieve container logs for ";
 
+/// What a kubelet adds to a container's lines when the container is removed while they are followed.
+const REMOVED: &str = "an error occurred when try to find container";
+
 /// How often a kubelet that cannot retrieve lines is asked, and how long it is left in peace in between.
 const ASKED: usize = 8;
 const AGAIN: Duration = Duration::from_millis(500);
@@ -99,12 +102,22 @@ impl Logs {
                 again.tick().await;
                 let stream = match pods.log_stream(&pod, &params).await {
                     Ok(stream) => stream,
-                    Err(error) => return tracing::debug!("logs of {pod}: {error}"),
+                    // There is no such pod or container, or we may not.
+                    Err(kube::Error::Api(status)) if status.code < 500 => {
+                        return tracing::debug!("logs of {pod}: {status}");
+                    }
+                    Err(error) => {
+                        tracing::debug!("logs of {pod}: {error}");
+                        continue;
+                    }
                 };
                 let mut lines = stream.lines();
                 let mut is_told = true;
                 while let Ok(Some(line)) = lines.try_next().await {
                     let Some(logs) = logs.upgrade() else { return };
+                    if line.starts_with("rpc error: ") && line.contains(REMOVED) {
+                        continue;
+                    }
                     is_told = !line.starts_with(UNRETRIEVABLE);
                     if is_told {
                         logs.push(&pod, &line);

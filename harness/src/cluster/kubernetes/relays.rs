@@ -82,18 +82,16 @@ impl RelayPods {
     }
 
     /// Starts the relay of the client of this number in the background.
-    pub(in crate::cluster) fn prepare(self: &Arc<Self>, number: usize) {
-        if self.cell(number).initialized() {
-            return;
-        }
+    fn prepare(self: &Arc<Self>, number: usize) {
         let relays = Arc::clone(self);
-        let mut starting = lock(&self.starting);
-        while starting.try_join_next().is_some() {}
-        starting.spawn(async move {
-            if let Err(why) = relays.name(number).await {
-                tracing::warn!("relay {number}: {why}");
-            }
-        });
+        lock(&self.starting).spawn(async move { relays.ready(number).await });
+    }
+
+    /// Returns when the relay of the client of this number is there, which is started when it is not, or cannot be had.
+    pub(in crate::cluster) async fn ready(&self, number: usize) {
+        if let Err(why) = self.name(number).await {
+            tracing::warn!("relay {number}: {why}");
+        }
     }
 
     /// A way to the relay of the client of this number, which is started when it is not yet there.

@@ -57,7 +57,7 @@ struct Watching {
     /// Pods that a new listing has named so far.
     listed: Option<BTreeSet<String>>,
     /// Events that were recorded, with their messages.
-    told: BTreeMap<String, String>,
+    told: BTreeMap<String, (String, i32)>,
     /// What the Service's objects say of its pods.
     ready: Ready,
     view: watch::Sender<Arc<View>>,
@@ -269,7 +269,10 @@ impl Watching {
         {
             pod.is_told = true;
         }
-        if self.told.insert(name, message.clone()).as_ref() != Some(&message) {
+        // What happens again is the same event with a higher count.
+        let count = event.series.as_ref().and_then(|series| series.count).or(event.count).unwrap_or_default();
+        let told = (message.clone(), count);
+        if self.told.insert(name, told.clone()).as_ref() != Some(&told) {
             self.recorder.record(What::Event { object, reason, message });
         }
     }

@@ -64,7 +64,7 @@ impl Rig {
         for transport in wanted {
             let client = Client::new(
                 format!("survey-{transport}"),
-                cluster.client_address(found.len()),
+                cluster.client_address(found.len()).await,
                 recorder.clone(),
                 Arc::clone(&self.dialect),
                 Arc::clone(&self.timeouts),

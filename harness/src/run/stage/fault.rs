@@ -104,7 +104,7 @@ impl Stage {
     pub async fn symptom(&self, symptom: Symptom, naming: &[&str]) -> bool {
         let began = Instant::now();
         let told = if symptom.is_a_state() {
-            self.cluster.told(symptom, self.rig.timeouts.settle).await
+            self.cluster.told(symptom, naming, self.rig.timeouts.settle).await
         } else {
             self.told_by_event(symptom).await
         };

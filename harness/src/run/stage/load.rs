@@ -81,7 +81,7 @@ impl Stage {
     /// Opens, uses and ends sessions through the Service, one after another, for as long as a change of the cluster takes.
     /// How many there are differs from run to run, so snapshots leave their client out.
     pub async fn opening_meanwhile<T>(&self, change: impl Future<Output = T>) -> T {
-        let client = self.client(SPARE);
+        let client = self.client(SPARE).await;
         let changed = CancellationToken::new();
         let opening = async {
             let mut next = tokio::time::interval(OPENED_EVERY);
@@ -108,7 +108,7 @@ impl Stage {
     /// became of those before. Notes how many got none; how many there are differs from run to run, so snapshots leave their
     /// client out.
     pub async fn knocking_meanwhile<T>(&self, every: Duration, change: impl Future<Output = T>) -> T {
-        let (client, target, transport) = (self.client(SPARE), self.service(), self.transport());
+        let (client, target, transport) = (self.client(SPARE).await, self.service(), self.transport());
         let mut knocks = JoinSet::new();
         let mut beat = tokio::time::interval_at(tokio::time::Instant::now() + every, every);
         let mut change = std::pin::pin!(change);

@@ -22,7 +22,7 @@ impl Stage {
         target: &Target,
         change: impl FnOnce(Raw) -> Raw + Send,
     ) -> Option<Holder> {
-        let client = self.client(role);
+        let client = self.client(role).await;
         let name = client.name().to_owned();
         match client.begin(self.transport(), target, change).await {
             Ok(session) => {
