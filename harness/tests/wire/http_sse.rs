@@ -187,7 +187,7 @@ async fn a_stream_that_does_not_begin_is_an_outcome() {
     .await;
     assert_eq!(client.open(Transport::Sse, &no_endpoint.target()).await.unwrap_err(), Outcome::Silent);
     let end = ends(&finished(&recorder).await).pop();
-    assert_eq!(end, Some(End::TimedOut { waiting_for: "endpoint".to_owned(), limit_ms: 300 }));
+    assert_eq!(end, Some(End::TimedOut { waiting_for: "endpoint".to_owned(), limit_ms: 600 }));
 
     let busy = "HTTP/1.1 503 Service Unavailable\r\nRetry-After: 3\r\nContent-Length: 0\r\n\r\n";
     let busy = Fake::saying("127.41.9.1", busy).await;

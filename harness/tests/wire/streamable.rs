@@ -171,7 +171,7 @@ async fn a_held_call_gets_more_time() {
     let call = session.start(&target, "tools/call", json!({ "name": "mute" }), hold, Progress::No).await;
     assert_eq!(call.outcome().await, Outcome::Silent);
     let end = ends(&finished(&recorder).await).pop();
-    assert_eq!(end, Some(End::TimedOut { waiting_for: "head".to_owned(), limit_ms: 600 }));
+    assert_eq!(end, Some(End::TimedOut { waiting_for: "head".to_owned(), limit_ms: 900 }));
 }
 
 #[tokio::test]
