@@ -149,10 +149,14 @@ async fn the_log_that_is_followed_is_of_the_container_that_counts() {
 }
 
 #[tokio::test]
-async fn a_node_that_cannot_retrieve_a_log_is_asked_again() {
+async fn a_node_that_cannot_retrieve_a_log_is_asked_again_and_its_own_lines_are_none_of_the_containers() {
     let cell = up(V1_37).await;
-    for lines in ["unable to retrieve container logs for containerd://0a\n", "port 8000 is in use\n"] {
-        cell.api.answer(Method::GET, &format!("{NAMESPACE}/pods/a/log"), 200, lines.into());
+    let unretrievable = "unable to retrieve container logs for containerd://0a\n";
+    let removed = "rpc error: code = NotFound desc = an error occurred when try to find container \"0a\": not found\n\
+                   port 8000 is in use\n";
+    let unreached = serde_json::json!({ "kind": "Status", "status": "Failure", "code": 500, "message": "dial tcp: i/o timeout" });
+    for (status, said) in [(500, unreached), (200, unretrievable.into()), (200, removed.into())] {
+        cell.api.answer(Method::GET, &format!("{NAMESPACE}/pods/a/log"), status, said);
     }
     cell.put("pods", pod(A.0, A.1, true));
     let mut look = tokio::time::interval(Duration::from_millis(10));
