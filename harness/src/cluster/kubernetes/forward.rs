@@ -88,9 +88,7 @@ impl Way {
         let passed = match (self, ip) {
             (Way::Relay(kind), Some(ip)) => kind.aim(&mut client, SocketAddr::new(ip, port)).await,
             (Way::Relay(_), None) => Err(NoWay::Refused("no pod".to_owned())),
-            (Way::PortForward(pods, pod), _) => {
-                port_forward(&mut client, pods, pod, port).await.map_err(NoWay::Refused)
-            }
+            (Way::PortForward(pods, pod), _) => port_forward(&mut client, pods, pod, port).await,
         };
         if let Err(why) = passed {
             tracing::debug!("passing on to {ip:?}: {why}");
@@ -100,17 +98,25 @@ impl Way {
     }
 }
 
-async fn port_forward(client: &mut TcpStream, pods: &Api<Pod>, pod: &str, port: u16) -> Result<(), String> {
+async fn port_forward(client: &mut TcpStream, pods: &Api<Pod>, pod: &str, port: u16) -> Result<(), NoWay> {
     let forwarded = pods.portforward(pod, &[port]).await;
-    let mut forwarded = forwarded.map_err(|error| format!("forwarding to {pod}: {}", said(&error)))?;
+    let mut forwarded = forwarded.map_err(|error| {
+        let why = format!("forwarding to {pod}: {}", said(&error));
+        match error {
+            // The cluster says so: there is no such pod, or its container does not run.
+            kube::Error::Api(_) | kube::Error::UpgradeConnection(_) => NoWay::Refused(why),
+            _ => NoWay::NoRelay(why),
+        }
+    })?;
     let (Some(mut replica), Some(refused)) = (forwarded.take_stream(port), forwarded.take_error(port)) else {
         return Ok(());
     };
     tokio::select! {
         ended_well = both_ways(client.split(), split(&mut replica)) => {
-            if ended_well { Ok(()) } else { Err(format!("forwarding to {pod}: the connection broke")) }
+            let broke = || NoWay::Refused(format!("forwarding to {pod}: the connection broke"));
+            if ended_well { Ok(()) } else { Err(broke()) }
         }
         // The kubelet tells on a channel of its own that the replica refused.
-        Some(why) = refused => Err(format!("forwarding to {pod}: {why}")),
+        Some(why) = refused => Err(NoWay::Refused(format!("forwarding to {pod}: {why}"))),
     }
 }

@@ -54,10 +54,11 @@ pub(super) struct PodView {
 impl View {
     /// Whether the condition holds.
     pub(super) fn meets(&self, condition: &Condition) -> bool {
-        let settled = |pod: &&PodView| pod.seen.is_ready && !pod.is_terminating();
+        let settled =
+            |pod: &PodView| pod.seen.is_ready && !pod.is_terminating() && self.endpoints.contains(&pod.name);
         let all_ready = |count: usize| {
             let there = || self.pods.iter().filter(|pod| !pod.seen.is_over());
-            self.endpoints.len() == count && there().count() == count && there().all(|pod| settled(&pod))
+            self.endpoints.len() == count && there().count() == count && there().all(settled)
         };
         match condition {
             Condition::Ready(count) => all_ready(*count),
@@ -70,7 +71,9 @@ impl View {
                     && self.endpoints.contains(replica)
             }),
             Condition::NotReady(replica) => !self.endpoints.contains(replica),
-            Condition::Gone(replica) => self.pod(replica).is_none_or(|pod| pod.seen.is_over()),
+            Condition::Gone(replica) => {
+                self.pod(replica).is_none_or(|pod| pod.seen.is_over()) && !self.endpoints.contains(replica)
+            }
             Condition::State { replica, reason } => self.pod(replica).is_some_and(|pod| {
                 let waiting = pod.seen.waiting.as_ref().map(|(reason, _)| reason);
                 let ended = pod.seen.ended.as_ref().map(|ended| &ended.reason);
