@@ -35,9 +35,17 @@ pub(super) struct Gate {
     addr: SocketAddr,
     entry: Entry,
     relays: Relays,
-    ports: Ports,
-    untold: Untold,
+    callers: Callers,
     _task: AbortOnDropHandle<()>,
+}
+
+/// What is known of a cell's clients, whichever of its gates they come to; cheap to clone.
+#[derive(Clone, Default)]
+pub(super) struct Callers {
+    /// Those that have no address of their own.
+    ports: Ports,
+    /// The connections of which it is not yet known, and may still become known, which replica they got.
+    untold: Arc<watch::Sender<HashSet<SocketAddr>>>,
 }
 
 /// Where the connections of a cell enter the cluster.
@@ -99,14 +107,10 @@ pub(super) enum NoWay {
 struct Ways {
     entry: Entry,
     relays: Relays,
-    ports: Ports,
-    untold: Untold,
+    callers: Callers,
     recorder: Recorder,
     name_of: NameOf,
 }
-
-/// The connections of which it is not yet known, and may still become known, which replica they got.
-type Untold = Arc<watch::Sender<HashSet<SocketAddr>>>;
 
 // === impl Gate ===
 
@@ -114,24 +118,22 @@ impl Gate {
     pub(super) async fn open(
         entry: Entry,
         relays: Relays,
-        ports: Ports,
+        callers: Callers,
         recorder: Recorder,
         name_of: impl Fn(IpAddr) -> Option<String> + Send + Sync + 'static,
     ) -> Result<Self, GateError> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
         let addr = listener.local_addr()?;
         let name_of = Box::new(name_of);
-        let untold = Untold::default();
         let ways = Ways {
             entry: entry.clone(),
             relays: relays.clone(),
-            ports: ports.clone(),
-            untold: Arc::clone(&untold),
+            callers: callers.clone(),
             recorder,
             name_of,
         };
         let task = AbortOnDropHandle::new(tokio::spawn(serve(listener, Arc::new(ways))));
-        Ok(Self { addr, entry, relays, ports, untold, _task: task })
+        Ok(Self { addr, entry, relays, callers, _task: task })
     }
 
     /// Where clients connect.
@@ -149,11 +151,26 @@ impl Gate {
         self.entry.node.as_ref().map(|(name, _)| name.as_str())
     }
 
-    /// What knows the clients of the cell that have no address of their own, whichever of its gates they come to.
-    pub(super) fn ports(&self) -> &Ports {
-        &self.ports
+    /// What another gate of the cell has to know.
+    pub(super) fn callers(&self) -> &Callers {
+        &self.callers
     }
 
+    /// The source address of the client of this number, once its relay is there: that may take longer than any client waits
+    /// for an answer. One that cannot be had is told when the client connects.
+    pub(super) async fn client_address(&self, number: usize) -> Source {
+        let number = number % MOST;
+        self.relays.ready(number).await;
+        Source::new(
+            Ipv4Addr::new(127, CLIENTS, 0, u8::try_from(number).unwrap_or(0) + 2).into(),
+            &self.callers.ports,
+        )
+    }
+}
+
+// === impl Callers ===
+
+impl Callers {
     /// Returns once it is known which replica each connection so far got, or that it will not be known: of this client, or
     /// of all.
     pub(super) async fn routes_told(&self, of: Option<IpAddr>) {
@@ -163,12 +180,12 @@ impl Gate {
         let _ = untold.wait_for(|untold| !untold.iter().any(is_meant)).await;
     }
 
-    /// The source address of the client of this number, once its relay is there: that may take longer than any client waits
-    /// for an answer. One that cannot be had is told when the client connects.
-    pub(super) async fn client_address(&self, number: usize) -> Source {
-        let number = number % MOST;
-        self.relays.ready(number).await;
-        Source::new(Ipv4Addr::new(127, CLIENTS, 0, u8::try_from(number).unwrap_or(0) + 2).into(), &self.ports)
+    fn comes(&self, from: SocketAddr) {
+        self.untold.send_if_modified(|untold| untold.insert(from));
+    }
+
+    fn is_told(&self, from: SocketAddr) {
+        self.untold.send_if_modified(|untold| untold.remove(&from));
     }
 }
 
@@ -259,8 +276,9 @@ impl Ways {
     async fn serve(&self, client: TcpStream, from: SocketAddr) {
         let _ = client.set_nodelay(true);
         // Before the client can have an answer.
-        self.untold.send_if_modified(|untold| untold.insert(from));
-        match self.relays.connect(client_number(self.ports.client(from)), self.entry.to).await {
+        self.callers.comes(from);
+        let number = client_number(self.callers.ports.client(from));
+        match self.relays.connect(number, self.entry.to).await {
             Ok(through) => {
                 let seen = through.from;
                 tokio::join!(pass(client, through), self.tell(from, seen));
@@ -268,7 +286,7 @@ impl Ways {
             Err(why) => {
                 tracing::debug!("connecting {from} to {}: {why}", self.entry.to);
                 why.note(&self.recorder);
-                self.untold.send_if_modified(|untold| untold.remove(&from));
+                self.callers.is_told(from);
                 reset(&client);
             }
         }
@@ -281,7 +299,7 @@ impl Ways {
         {
             self.recorder.record(What::Routed { from, replica });
         }
-        self.untold.send_if_modified(|untold| untold.remove(&from));
+        self.callers.is_told(from);
     }
 }
 

@@ -17,12 +17,12 @@ use tokio_util::task::AbortOnDropHandle;
 use self::logs::Logs;
 use self::objects::{Objects, Served};
 use self::view::View;
-use super::gate::{Gate, GateError};
+use super::gate::{Callers, Gate, GateError};
 use super::kind::{Image, KindError};
 use super::manifest::Manifests;
 use super::process::Signal;
 use super::{Condition, FaultError, Page, Replica, Unmet, awaited};
-use crate::source::{Ports, Source};
+use crate::source::Source;
 use crate::transcript::{Fault, Recorder, Symptom, Told, What};
 
 mod context;
@@ -157,7 +157,7 @@ impl Kubernetes {
         objects.service_account().await?;
         let served = objects.apply(&manifests, None).await?;
         let gate =
-            doors::open(site.entry(leave.number(), &served).await?, &Ports::default(), &view, &recorder)
+            doors::open(site.entry(leave.number(), &served).await?, &Callers::default(), &view, &recorder)
                 .await?;
         Ok(Self {
             site,
@@ -201,7 +201,7 @@ impl Kubernetes {
     /// Returns once it is recorded which replica each connection so far was given to, or will not be: of the client with this
     /// address, or of all.
     pub async fn routes_told(&self, of: Option<IpAddr>) {
-        self.gate.routes_told(of).await;
+        self.gate.callers().routes_told(of).await;
     }
 
     /// The pods, in the order of their creation.

@@ -9,8 +9,7 @@ use super::Kubernetes;
 use super::view::View;
 use crate::cluster::FaultError;
 use crate::cluster::backend::Address;
-use crate::cluster::gate::{Entry, Gate, GateError, Relays};
-use crate::source::Ports;
+use crate::cluster::gate::{Callers, Entry, Gate, GateError, Relays};
 use crate::transcript::Recorder;
 
 impl Kubernetes {
@@ -41,7 +40,7 @@ impl Kubernetes {
     }
 
     async fn door(&self, entry: (Entry, Relays)) -> Result<Address, FaultError> {
-        let gate = open(entry, self.gate.ports(), &self.view, &self.recorder).await;
+        let gate = open(entry, self.gate.callers(), &self.view, &self.recorder).await;
         let gate = gate.map_err(FaultError::refused)?;
         let address = Address { addr: gate.addr(), authority: gate.to().to_string(), tls: None };
         self.doors.lock().await.push(gate);
@@ -70,11 +69,11 @@ impl Kubernetes {
 /// Opens a gate whose connections are told by the names of the pods that they reach.
 pub(super) async fn open(
     (entry, relays): (Entry, Relays),
-    ports: &Ports,
+    callers: &Callers,
     view: &watch::Receiver<Arc<View>>,
     recorder: &Recorder,
 ) -> Result<Gate, GateError> {
     let pods = view.clone();
-    Gate::open(entry, relays, ports.clone(), recorder.clone(), move |ip: IpAddr| pods.borrow().pod_at(ip))
+    Gate::open(entry, relays, callers.clone(), recorder.clone(), move |ip: IpAddr| pods.borrow().pod_at(ip))
         .await
 }
