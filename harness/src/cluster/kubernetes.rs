@@ -9,8 +9,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use k8s_openapi::api::apps::v1::Deployment;
-use k8s_openapi::api::core::v1::{Pod, Service};
-use kube::api::DeleteParams;
+use k8s_openapi::api::core::v1::Service;
 use tokio::sync::{Mutex, watch};
 use tokio_util::task::AbortOnDropHandle;
 
@@ -20,7 +19,6 @@ use self::view::View;
 use super::gate::{Callers, Gate, GateError};
 use super::kind::{Image, KindError};
 use super::manifest::Manifests;
-use super::process::Signal;
 use super::{Condition, FaultError, Page, Replica, Unmet, awaited};
 use crate::source::Source;
 use crate::transcript::{Fault, Recorder, Symptom, Told, What};
@@ -34,6 +32,7 @@ mod forward;
 mod images;
 mod logs;
 mod objects;
+mod process;
 mod relays;
 mod seen;
 mod site;
@@ -52,9 +51,6 @@ const DESCRIBED: Duration = Duration::from_secs(20);
 
 /// Between two looks at what the nodes route, which nothing tells by itself.
 const LOOK_AGAIN: Duration = Duration::from_millis(250);
-
-/// How long a node's runtime may take to tell that a process has ended.
-const EXIT_TOLD: Duration = Duration::from_secs(5);
 
 /// How long nothing may have changed until it is held to be what the nodes route by, where their rules cannot be read:
 /// twice the second that kube-proxy leaves between two writes of its rules (`--iptables-min-sync-period`).
@@ -222,92 +218,6 @@ impl Kubernetes {
         awaited(&self.recorder, condition, limit, met, || self.last_seen()).await
     }
 
-    /// Sends SIGKILL to the replica's main process, from its node: the same pod is restarted.
-    ///
-    /// # Errors
-    ///
-    /// [`FaultError`] when there is no such replica or its container does not run; so for the other signals.
-    pub async fn kill(&self, replica: &str) -> Result<(), FaultError> {
-        self.signal(replica, Signal::Kill, Fault::Kill { replica: replica.to_owned() }).await
-    }
-
-    /// Sends SIGSTOP to the replica's main process, from its node: PID 1 ignores it from inside.
-    ///
-    /// # Errors
-    ///
-    /// As [`Kubernetes::kill`].
-    pub async fn stop(&self, replica: &str) -> Result<(), FaultError> {
-        self.signal(replica, Signal::Stop, Fault::Stop { replica: replica.to_owned() }).await
-    }
-
-    /// Sends SIGCONT to the replica's main process.
-    ///
-    /// # Errors
-    ///
-    /// As [`Kubernetes::kill`].
-    pub async fn cont(&self, replica: &str) -> Result<(), FaultError> {
-        self.signal(replica, Signal::Continue, Fault::Continue { replica: replica.to_owned() }).await
-    }
-
-    /// Deletes the pod; its Deployment makes another. Without a grace period the pod's own holds.
-    ///
-    /// A grace period of zero ends the process at once, as it says: a kubelet would still give it 2 s.
-    ///
-    /// # Errors
-    ///
-    /// [`FaultError`] when there is no such replica.
-    pub async fn delete(&self, replica: &str, grace: Option<Duration>) -> Result<(), FaultError> {
-        let own = {
-            let view = self.view.borrow();
-            view.pod(replica).ok_or_else(|| FaultError::NoReplica(replica.to_owned()))?.grace_s
-        };
-        let process = match grace {
-            // One whose container does not run has none, and needs none to be ended.
-            Some(Duration::ZERO) => self.process(replica).await.ok(),
-            _ => None,
-        };
-        let container = self.view.borrow().pod(replica).and_then(|pod| pod.seen.running.clone());
-        let grace_s = grace.map_or(own, |grace| grace.as_secs());
-        self.recorder.record(What::Fault(Fault::Delete { replica: replica.to_owned(), grace_s }));
-        let params = match grace {
-            Some(grace) => DeleteParams::default().grace_period(u32::try_from(grace.as_secs()).unwrap_or(0)),
-            None => DeleteParams::default(),
-        };
-        let pods = self.objects.api::<Pod>();
-        pods.delete(replica, &params).await.map_err(|error| refused("deleting a pod", error))?;
-        let mut node = None;
-        if let Some((on, pid)) = process
-            && let Some(kind) = self.site.kind()
-        {
-            if let Err(error) = kind.signal(&on, pid, Signal::Kill).await {
-                tracing::debug!("killing {replica}: {error}");
-            }
-            node = Some(on);
-        }
-        self.seen(|view| view.pod(replica).is_none_or(|pod| pod.is_terminating())).await;
-        if let Some((node, container)) = node.zip(container) {
-            self.tell_exit(replica, &node, &container).await;
-        }
-        Ok(())
-    }
-
-    /// Notes when the process of a pod ended of which the API has no record any more: that may be after its record's end.
-    async fn tell_exit(&self, replica: &str, node: &str, container: &str) {
-        let mut look = tokio::time::interval(LOOK_AGAIN);
-        let exited = async {
-            loop {
-                look.tick().await;
-                if let Some(at) = self.site.exit(node, container).and_then(|exit| exit.at) {
-                    return at;
-                }
-            }
-        };
-        if let Ok(at) = tokio::time::timeout(EXIT_TOLD, exited).await {
-            let at_us = self.recorder.at_us(at);
-            self.recorder.record(What::Exited { pod: replica.to_owned(), at_us });
-        }
-    }
-
     /// Scales the Deployment.
     ///
     /// # Errors
@@ -442,26 +352,6 @@ impl Kubernetes {
         text
     }
 
-    async fn signal(&self, replica: &str, signal: Signal, fault: Fault) -> Result<(), FaultError> {
-        let (node, pid) = self.process(replica).await?;
-        let kind = self.site.kind().ok_or_else(no_node)?;
-        self.recorder.record(What::Fault(fault));
-        let signalled = kind.signal(&node, pid, signal).await;
-        signalled.map_err(|error| cannot_signal(replica, &error))
-    }
-
-    /// The replica's node, and its main process there.
-    async fn process(&self, replica: &str) -> Result<(String, u32), FaultError> {
-        let (node, container) = {
-            let view = self.view.borrow();
-            let pod = view.pod(replica).ok_or_else(|| FaultError::NoReplica(replica.to_owned()))?;
-            let place = pod.node.clone().zip(pod.seen.running.clone());
-            place.ok_or_else(|| FaultError::NotRunning(replica.to_owned()))?
-        };
-        let pid = self.site.kind().ok_or_else(no_node)?.pid(&node, &container).await;
-        Ok((node, pid.map_err(|error| cannot_signal(replica, &error))?))
-    }
-
     async fn change(&self, manifests: Manifests, fault: Option<Fault>) -> Result<(), FaultError> {
         let mut current = self.manifests.lock().await;
         if let Some(fault) = fault {
@@ -491,17 +381,6 @@ impl UpError {
         let doing = doing.into();
         |error| Self::Api { doing, error: Box::new(error) }
     }
-}
-
-fn cannot_signal(replica: &str, error: &KindError) -> FaultError {
-    FaultError::Signal { replica: replica.to_owned(), error: std::io::Error::other(error.to_string()) }
-}
-
-/// A plan admits no signal here; should one come, this is why it cannot be.
-fn no_node() -> FaultError {
-    FaultError::Refused(
-        "the nodes of this cluster are not ours: their processes cannot be signalled".to_owned(),
-    )
 }
 
 fn known_contexts(known: &[String]) -> String {
