@@ -2,14 +2,16 @@
 //! hub that it catches: `scenarios/tests/defects.rs`.
 
 mod hang;
+mod symptom;
 
 use harness::check::{Check, HUB_CONTRACT, Judgement, Level};
 use harness::timeouts::{ANSWER, SLACK};
 use harness::transcript::history::{At, Call, Exchange, History, Outcome, Session};
-use harness::transcript::{End, Fault, PodChange, Symptom, Told, What};
+use harness::transcript::{End, Fault, PodChange, What};
 
 use crate::routing::SESSIONS;
 pub use hang::HANG_CONTAINED;
+pub use symptom::{LAST_WORDS, SYMPTOM_TOLD};
 
 use crate::words::{body_text, call_text, end_text, is_polled, is_served, reply_text};
 
@@ -22,66 +24,6 @@ pub const KEYS_DIFFER: &str = "the keys differ";
 
 /// The exit code of a process that got SIGKILL: what follows when the grace period is over.
 const KILLED: i32 = 137;
-
-/// Hub contract: what is wrong is seen where operators look first.
-pub const SYMPTOM_TOLD: Check = Check {
-    id: "symptom-told",
-    level: Level::Contract,
-    sentence: "what keeps a pod from serving shows in the cluster's own words, and names what is missing",
-    source: HUB_CONTRACT,
-    remedy: "hub: end, or do not become ready, while something required is missing; Deployment: a `readinessProbe` that asks \
-             the hub",
-    transports: &[],
-    needs: &[],
-    judge: |history| {
-        let mut judgement = Judgement::default();
-        for (at, symptom, naming, told) in symptoms(history) {
-            let is_untold = told.is_err() && !symptom.is_a_state();
-            // What the cluster has not even looked at yet it cannot tell of.
-            if is_untold || told.is_err() && history.not_started(None, at).is_some() {
-                continue;
-            }
-            judgement.judged();
-            match told {
-                Ok(told) if symptom.is_an_end() || named(naming, &told.message) => {}
-                Ok(told) => {
-                    let expected = format!("{symptom} by a message that names {}", naming.join(" and "));
-                    judgement.breach(expected, format!("{}: {}", told.reason, told.message), at);
-                }
-                Err(instead) => judgement.breach(format!("{symptom}"), instead, at),
-            }
-        }
-        judgement
-    },
-};
-
-/// Hub contract: a process that cannot go on says why.
-pub const LAST_WORDS: Check = Check {
-    id: "last-words",
-    level: Level::Contract,
-    sentence: "a process that ends because something is wrong says what in the last line that it prints",
-    source: HUB_CONTRACT,
-    remedy: "hub: print one line that names the setting or the address before the process ends with a code that is not 0",
-    transports: &[],
-    needs: &[],
-    judge: |history| {
-        let mut judgement = Judgement::default();
-        for (at, symptom, naming, told) in symptoms(history) {
-            let Ok(Told { pod: Some(pod), .. }) = told else { continue };
-            if !symptom.is_an_end() {
-                continue;
-            }
-            judgement.judged();
-            let expected = || format!("a last line of `{pod}` that names {}", naming.join(" and "));
-            match last_line(history, pod) {
-                Some(line) if named(naming, line) => {}
-                Some(line) => judgement.breach(expected(), format!("`{line}`"), at),
-                None => judgement.breach(expected(), "it printed nothing", at),
-            }
-        }
-        judgement
-    },
-};
 
 /// Hub contract: whatever is wrong, nobody is left waiting.
 pub const NO_HANG: Check = Check {
@@ -335,30 +277,6 @@ pub const EXITS_IN_GRACE: Check = Check {
 
 // === helpers ===
 
-/// Every symptom that was waited for: what was told, or what was seen instead.
-fn symptoms<'t>(
-    history: &History<'t>,
-) -> impl Iterator<Item = (At, Symptom, &'t [String], Result<&'t Told, String>)> {
-    history.entries().iter().filter_map(|entry| match &entry.what {
-        What::Symptom { symptom, naming, told, instead, .. } => {
-            let told = told.as_ref().ok_or_else(|| instead.clone().unwrap_or_default());
-            Some((entry.place(), *symptom, naming.as_slice(), told))
-        }
-        _ => None,
-    })
-}
-
-fn named(naming: &[String], text: &str) -> bool {
-    naming.iter().all(|name| text.contains(name.as_str()))
-}
-
-fn last_line<'t>(history: &History<'t>, of: &str) -> Option<&'t str> {
-    history.entries().iter().rev().find_map(|entry| match &entry.what {
-        What::Log { pod, line } if pod == of => Some(line.as_str()),
-        _ => None,
-    })
-}
-
 /// Whether a replica was ready, and stayed so, from when a call was sent until it came to something.
 fn was_ready_for(history: &History<'_>, replica: &str, call: &Call<'_>) -> bool {
     was_ready(history, replica, call.sent, until(history, call))
@@ -432,25 +350,6 @@ mod tests {
     }
 
     #[test]
-    fn a_budget_refuses_by_name() {
-        let asked = |told: Option<&str>| What::Symptom {
-            symptom: Symptom::Budget,
-            naming: vec!["disruption budget".to_owned()],
-            took_ms: 1,
-            told: told.map(|message| Told {
-                pod: Some("mcp-hub-b".to_owned()),
-                reason: "TooManyRequests".to_owned(),
-                message: message.to_owned(),
-            }),
-            instead: told.is_none().then(|| "the eviction was granted".to_owned()),
-        };
-        let refused = "Cannot evict pod as it would violate the pod's disruption budget.";
-        assert!(!breached(&SYMPTOM_TOLD, vec![asked(Some(refused))]));
-        assert!(breached(&SYMPTOM_TOLD, vec![asked(Some("try again later"))]));
-        assert!(breached(&SYMPTOM_TOLD, vec![asked(None)]));
-    }
-
-    #[test]
     fn who_waits_for_the_cluster_does_not_wait_for_the_hub() {
         let pod = |change| What::Pod { pod: "mcp-hub-a".to_owned(), change };
         let in_vain = |changes: Vec<PodChange>| {
@@ -483,20 +382,5 @@ mod tests {
         let busy = [created.clone(), waits(), remedy.clone(), awaited.clone()].map(|what| (0, what));
         assert_eq!(judged("kind", &RECOVERS, busy).verdict, Verdict::Inconclusive);
         assert!(breached(&RECOVERS, vec![created, remedy, waits(), awaited]));
-    }
-
-    #[test]
-    fn what_a_cluster_has_not_looked_at_it_cannot_tell_of() {
-        let pod = |change| What::Pod { pod: "mcp-hub-a".to_owned(), change };
-        let untold = || What::Symptom {
-            symptom: Symptom::ConfigMissing,
-            naming: Vec::new(),
-            took_ms: 60_000,
-            told: None,
-            instead: Some("no pod says so".to_owned()),
-        };
-        assert!(!breached(&SYMPTOM_TOLD, vec![pod(PodChange::Created), untold()]));
-        let runs = pod(PodChange::Running { restarts: 0 });
-        assert!(breached(&SYMPTOM_TOLD, vec![pod(PodChange::Created), runs, untold()]));
     }
 }
