@@ -193,7 +193,7 @@ impl Rig {
         hub: Hub,
         replicas: usize,
         dialect: Dialect,
-        timeouts: Timeouts,
+        mut timeouts: Timeouts,
         tools: Vec<(Tool, String)>,
         evidence: PathBuf,
     ) -> Result<Self, RigError> {
@@ -209,7 +209,6 @@ impl Rig {
             }
         };
         let offers = Offers { replicas, has: place.offers() };
-        let mut timeouts = timeouts;
         if matches!(place, Place::Kind(_) | Place::Kube(_)) {
             timeouts.settle = timeouts.settle.max(SETTLE_REAL);
         }

@@ -78,20 +78,14 @@ impl Symptom {
         }
     }
 
-    /// Whether a process that ended like this ended of it.
+    /// Whether a process that ended like this ended of it. A crash loop is many ends, of whatever reason.
     pub fn explains(self, reason: &str, exit_code: i32) -> bool {
-        match self {
-            // A crash loop is many ends, of whatever reason.
-            Symptom::CrashLoop => true,
-            Symptom::OutOfMemory => self.reasons().contains(&reason) || exit_code == KILLED,
-            Symptom::ConfigMissing
-            | Symptom::ImageMissing
-            | Symptom::Unschedulable
-            | Symptom::Stuck
-            | Symptom::Budget
-            | Symptom::NotReady
-            | Symptom::NotLive => false,
-        }
+        self == Symptom::CrashLoop || self.is_end(reason, exit_code)
+    }
+
+    /// Whether the end of a container alone tells it.
+    fn is_end(self, reason: &str, exit_code: i32) -> bool {
+        self.reasons().contains(&reason) || self == Symptom::OutOfMemory && exit_code == KILLED
     }
 
     /// Whether the state of the pod or of the Deployment tells it, or an answer. The others are told by an event alone,
@@ -137,11 +131,8 @@ impl Symptom {
 
     /// What a pod says of it: by why its container waits (with a message), or by how it ended last (with an exit code).
     pub fn of_pod(self, pod: &str, waits: Option<(&str, &str)>, ended: Option<(&str, i32)>) -> Option<Told> {
-        let is_meant = |reason: &str| self.reasons().contains(&reason);
-        let waits = waits.filter(|(reason, _)| is_meant(reason));
-        let ended = ended.filter(|(reason, code)| {
-            is_meant(reason) || self == Symptom::OutOfMemory && self.explains(reason, *code)
-        });
+        let waits = waits.filter(|(reason, _)| self.reasons().contains(reason));
+        let ended = ended.filter(|(reason, code)| self.is_end(reason, *code));
         let (reason, message) = waits
             .map(|(reason, message)| (reason, message.to_owned()))
             .or_else(|| ended.map(|(reason, code)| (reason, format!("exit code {code}"))))?;
