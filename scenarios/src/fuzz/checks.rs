@@ -153,7 +153,7 @@ fn call_kept(history: &History<'_>, call: &Call<'_>, must: &Must) -> Result<(), 
         },
         Must::Lose => matches!(call.outcome, Outcome::Refused { .. } | Outcome::Ended { .. }) && is_in_time(),
         Must::Tell(replica) => {
-            let gone = history.process_ended(replica, call.sent).unwrap_or(call.sent);
+            let gone = history.surely_ended(replica, call.sent).unwrap_or(call.sent);
             call.outcome.at().is_some_and(|at| gone.until(at) <= ORPHAN_NOTICED + SLACK)
         }
         _ => is_in_time(),

@@ -54,7 +54,8 @@ impl Kubernetes {
 
     /// Deletes the pod; its Deployment makes another. Without a grace period the pod's own holds.
     ///
-    /// A grace period of zero ends the process at once, as it says: a kubelet would still give it 2 s.
+    /// A grace period of zero ends the process at once, as it says, where the node is ours: elsewhere its kubelet still gives it
+    /// 2 s, after its record is gone.
     ///
     /// # Errors
     ///

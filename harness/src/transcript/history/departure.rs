@@ -25,6 +25,10 @@ const LEAVES_LATE_ON_LOCAL: Duration = Duration::from_secs(2);
 /// that a busy machine lets wait. A hub that gave up an owner after its own second was heard 3.3 s after it was asked.
 const WAY_LATE: Duration = Duration::from_secs(2);
 
+/// A process of whose end nobody tells may live on for so long after its pod's record is gone. A kubelet gives every process 2 s
+/// (`minimumGracePeriodInSeconds`), also one deleted without grace, and a busy one was 0.6 s late with that; it has 2 s more.
+const UNTOLD_END: Duration = Duration::from_secs(4);
+
 /// Why a session's owner is no longer there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Departure {
@@ -138,23 +142,47 @@ impl History<'_> {
     /// When a replica's process ended, from this place on: told by its node's runtime where that tells, else when the
     /// cluster told of it.
     pub fn process_ended(&self, replica: &str, since: At) -> Option<At> {
+        self.last_told(replica, since).map(|(at, _)| at)
+    }
+
+    /// When a replica's process had ended for certain, from this place on: as [`History::process_ended`], but where only its
+    /// pod's record is known to have gone, the process had a while yet.
+    pub fn surely_ended(&self, replica: &str, since: At) -> Option<At> {
+        let (at, told) = self.last_told(replica, since)?;
+        let is_untold = told == Told::Record && self.transcript.header.backend != LOCAL;
+        let late = if is_untold { UNTOLD_END } else { Duration::ZERO };
+        Some(At { us: at.us.saturating_add(u64::try_from(late.as_micros()).unwrap_or(u64::MAX)), ..at })
+    }
+
+    /// When a replica's process ended, from this place on, as whoever knows it best says.
+    fn last_told(&self, replica: &str, since: At) -> Option<(At, Told)> {
         let mut ended = None;
         for entry in self.entries().iter().filter(|entry| entry.seq >= since.seq) {
             match (&entry.what, ended) {
-                (What::Pod { pod, change: PodChange::Terminated { .. } | PodChange::Deleted }, None)
-                    if pod == replica =>
-                {
-                    ended = Some(entry.place())
+                (What::Pod { pod, change: PodChange::Terminated { .. } }, None) if pod == replica => {
+                    ended = Some((entry.place(), Told::Process));
+                }
+                (What::Pod { pod, change: PodChange::Deleted }, None) if pod == replica => {
+                    ended = Some((entry.place(), Told::Record));
                 }
                 (What::Pod { pod, change: PodChange::Running { .. } }, Some(_)) if pod == replica => break,
-                (What::Exited { pod, at_us }, Some(told)) if pod == replica => {
-                    return Some(At { seq: told.seq, us: (*at_us).max(since.us) });
+                (What::Exited { pod, at_us }, Some((told, _))) if pod == replica => {
+                    return Some((At { seq: told.seq, us: (*at_us).max(since.us) }, Told::Process));
                 }
                 _ => {}
             }
         }
         ended
     }
+}
+
+/// What an end was told of.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Told {
+    /// Of the process itself.
+    Process,
+    /// Of the pod's record only: deleted without grace, it goes before its process does.
+    Record,
 }
 
 #[cfg(test)]

@@ -16,8 +16,8 @@ pub(super) fn went_under<'t>(history: &History<'t>, session: &Session<'t>) -> Op
     let (left, how) = left_during(history, session, owner)?;
     let gone = match how {
         // From being asked for to being done takes a cluster its time.
-        Departure::Killed => history.process_ended(owner, left).unwrap_or(left),
-        Departure::Graceful | Departure::Starved => history.process_ended(owner, left)?,
+        Departure::Killed => history.surely_ended(owner, left).unwrap_or(left),
+        Departure::Graceful | Departure::Starved => history.surely_ended(owner, left)?,
         // A stopped process holds its connections: only the client can bound those.
         Departure::Stopped => return None,
     };
@@ -75,34 +75,75 @@ pub(super) fn judge_orphan(
 #[cfg(test)]
 mod tests {
     use harness::check::Verdict;
-    use harness::transcript::{ExchangeId, Path, PodChange, What};
+    use harness::transcript::{End, ExchangeId, Fault, Path, PodChange, What};
     use serde_json::json;
 
     use crate::by_hand::{judged, request};
     use crate::routing::checks::ORPHANS_TOLD;
 
+    /// A call of the session that `mcp-hub-a` owns.
+    fn call(replica: &str) -> What {
+        let body = json!({ "jsonrpc": "2.0", "id": 3, "method": "tools/list" });
+        let mut call = request(ExchangeId(7), "POST", "/messages?session_id=s");
+        call.path = Path::Replica(replica.to_owned());
+        call.body = serde_json::from_value(json!({ "json": body })).unwrap();
+        What::Request(call)
+    }
+
+    fn opened() -> What {
+        let owner = Some("mcp-hub-a".to_owned());
+        What::Session { client: "client".to_owned(), id: Some("s".to_owned()), owner }
+    }
+
+    fn pod(change: PodChange) -> What {
+        What::Pod { pod: "mcp-hub-a".to_owned(), change }
+    }
+
     /// What is made of a 404 that comes so long after it was asked for, at another replica than the session's, whose process
     /// had ended a second before.
     fn told_after(backend: &str, ms: u64) -> Verdict {
-        let pod = |change| What::Pod { pod: "mcp-hub-a".to_owned(), change };
-        let body = json!({ "jsonrpc": "2.0", "id": 3, "method": "tools/list" });
-        let mut call = request(ExchangeId(7), "POST", "/messages?session_id=s");
-        call.path = Path::Replica("mcp-hub-b".to_owned());
-        call.body = serde_json::from_value(json!({ "json": body })).unwrap();
-        let opened = What::Session {
-            client: "client".to_owned(),
-            id: Some("s".to_owned()),
-            owner: Some("mcp-hub-a".to_owned()),
-        };
         let ended = PodChange::Terminated { reason: "Completed".to_owned(), exit_code: 0, by: None };
         let entries = [
-            (0, opened),
+            (0, opened()),
             (1_000, pod(PodChange::Terminating)),
             (2_000, pod(ended)),
-            (3_000, What::Request(call)),
+            (3_000, call("mcp-hub-b")),
             (3_000 + ms, What::Head { exchange: ExchangeId(7), status: 404, headers: Vec::new() }),
         ];
         judged(backend, &ORPHANS_TOLD, entries).verdict
+    }
+
+    /// What is made of a call that breaks so long after the record of its session's owner went, which was deleted without grace.
+    fn cut_after(backend: &str, exited: Option<What>, ms: u64) -> Verdict {
+        let delete = Fault::Delete { replica: "mcp-hub-a".to_owned(), grace_s: 0 };
+        let cut = End::Cut { why: "unexpected EOF".to_owned() };
+        let mut entries = vec![
+            (0, opened()),
+            (500, call("mcp-hub-a")),
+            (1_000, What::Fault(delete)),
+            (1_000, pod(PodChange::Deleted)),
+            (1_000 + ms, What::End { exchange: ExchangeId(7), how: cut }),
+        ];
+        entries.extend(exited.map(|exited| (9_000, exited)));
+        judged(backend, &ORPHANS_TOLD, entries).verdict
+    }
+
+    #[test]
+    fn the_record_of_a_pod_may_go_before_its_process_does() {
+        let exited = |ms: u64| Some(What::Exited { pod: "mcp-hub-a".to_owned(), at_us: ms * 1_000 });
+        assert_eq!(
+            cut_after("kube", None, 2_608),
+            Verdict::Pass,
+            "a kubelet gives it 2 s, and nobody tells of its end"
+        );
+        assert_eq!(cut_after("kube", None, 6_600), Verdict::Fail);
+        assert_eq!(cut_after("kind", exited(1_050), 2_608), Verdict::Fail, "its node told of the end");
+        assert_eq!(cut_after("kind", exited(1_200), 2_608), Verdict::Pass);
+        assert_eq!(
+            cut_after("local", None, 2_608),
+            Verdict::Fail,
+            "the embedded cluster keeps the record until it ends"
+        );
     }
 
     #[test]
