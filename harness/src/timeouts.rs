@@ -15,6 +15,17 @@ pub const ORPHAN_NOTICED: Duration = Duration::from_secs(2);
 /// one container, and a rollout starts them one after another.
 pub const SETTLE_REAL: Duration = Duration::from_secs(120);
 
+/// The rules of a real cluster's busy node follow its endpoints within this: kube-proxy took over 2.6 s once.
+pub const RULES_FOLLOW: Duration = Duration::from_secs(5);
+
+/// What our own way to a replica of a real cluster adds to an answer: a relay, a node's rules or the API server, each a process
+/// that a busy machine lets wait. A hub that gave up an owner after its own second was heard 3.3 s after it was asked.
+const WAY: Duration = Duration::from_secs(2);
+
+/// The same where every connection is forwarded by the API server: a node's runtime waits 1 s for the other direction when
+/// one has ended.
+const WAY_FORWARDED: Duration = Duration::from_secs(3);
+
 /// A hub has noticed that a client closed its stream within this (contract): it learns of that from its operating system.
 pub const CLOSING: Duration = Duration::from_secs(1);
 
@@ -46,6 +57,17 @@ pub struct Timeouts {
     pub ready: Duration,
     /// A change of the cluster (scale, roll, restart, removal) is complete.
     pub settle: Duration,
+    /// What our own way to the hub and back may add to any of these (ours; see [`way`]).
+    pub way: Duration,
+}
+
+/// What our own way to a hub on this backend may add to how long the hub takes.
+pub fn way(backend: &str) -> Duration {
+    match backend {
+        "kind" => WAY,
+        "kube" => WAY_FORWARDED,
+        _ => Duration::ZERO,
+    }
 }
 
 impl Timeouts {
@@ -67,6 +89,7 @@ impl Default for Timeouts {
             idle: IDLE,
             ready: Duration::from_secs(60),
             settle: Duration::from_secs(60),
+            way: Duration::ZERO,
         }
     }
 }

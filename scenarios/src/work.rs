@@ -61,7 +61,8 @@ impl Work {
         stage.tool_call(Tool::Work, &arguments)
     }
 
-    fn whole(&self) -> Duration {
+    /// From its first step to its last.
+    pub(crate) fn whole(&self) -> Duration {
         self.step * self.steps.saturating_sub(1)
     }
 }

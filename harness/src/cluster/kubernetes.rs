@@ -21,6 +21,7 @@ use super::kind::{Image, KindError};
 use super::manifest::Manifests;
 use super::{Condition, FaultError, Page, Replica, Unmet, awaited};
 use crate::source::Source;
+use crate::timeouts::RULES_FOLLOW;
 use crate::transcript::{Fault, Recorder, Symptom, Told, What};
 
 mod context;
@@ -51,10 +52,6 @@ const DESCRIBED: Duration = Duration::from_secs(20);
 
 /// Between two looks at what the nodes route, which nothing tells by itself.
 const LOOK_AGAIN: Duration = Duration::from_millis(250);
-
-/// How long nothing may have changed until it is held to be what the nodes route by, where their rules cannot be read:
-/// twice the second that kube-proxy leaves between two writes of its rules (`--iptables-min-sync-period`).
-const STEADY: Duration = Duration::from_secs(2);
 
 /// A running cell.
 pub struct Kubernetes {
@@ -331,8 +328,9 @@ impl Kubernetes {
                     look.tick().await;
                 }
                 None => {
+                    // Where their rules cannot be read, nodes are held to route by what has not changed for so long.
                     let changed = view.wait_for(|view| !holds(view));
-                    if tokio::time::timeout(STEADY, changed).await.is_err() {
+                    if tokio::time::timeout(RULES_FOLLOW, changed).await.is_err() {
                         return;
                     }
                 }

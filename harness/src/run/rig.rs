@@ -21,7 +21,7 @@ use crate::cluster::kind::KindError;
 use crate::cluster::local::{Launch, Local, Spec};
 use crate::cluster::manifest::{Manifests, ProbeNumbers};
 use crate::plan::{Affinity, Cell, Need, Offers, Tool, Transport};
-use crate::timeouts::{SETTLE_REAL, Timeouts};
+use crate::timeouts::{self, SETTLE_REAL, Timeouts};
 use crate::transcript::{FORMAT, Header, Path, Recorder, Secret};
 use crate::wire::{Dialect, Target};
 
@@ -212,6 +212,7 @@ impl Rig {
         if matches!(place, Place::Kind(_) | Place::Kube(_)) {
             timeouts.settle = timeouts.settle.max(SETTLE_REAL);
         }
+        timeouts.way = timeouts::way(place.backend_name());
         Ok(Self {
             hub: name,
             replicas: offers.replicas,
@@ -303,12 +304,7 @@ impl Rig {
 
     /// Where the replicas run.
     pub fn backend_name(&self) -> &'static str {
-        match &self.place {
-            Place::Local(_) => "local",
-            Place::Kind(_) => "kind",
-            Place::Kube(_) => "kube",
-            Place::Url { .. } => "url",
-        }
+        self.place.backend_name()
     }
 
     /// Where the time of the run went, cells aside; nothing where there is no more to it.

@@ -333,7 +333,7 @@ impl Stage {
     /// is in the transcript.
     pub async fn until_stream_ends(&self, holder: &Holder) {
         let timeouts = &self.rig.timeouts;
-        holder.session.stream_ended(timeouts.orphan_noticed + timeouts.slack).await;
+        holder.session.stream_ended(timeouts.orphan_noticed + timeouts.slack + timeouts.way).await;
     }
 
     /// Waits until the hub refuses what comes on this session, which its client has ended, for as long as it may take to

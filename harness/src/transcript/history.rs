@@ -5,6 +5,7 @@
 mod call;
 mod departure;
 mod exchange;
+mod lateness;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;

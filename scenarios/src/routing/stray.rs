@@ -110,10 +110,11 @@ async fn unknown(stage: &Stage) -> anyhow::Result<()> {
     holder.session.end(&home(stage)?).await;
     if stage.transport() == Transport::Sse {
         let ended = holder.session.with_id(id.clone());
+        let noticed = CLOSING + SLACK + stage.timeouts().way;
         match home(stage)? {
-            owner if aim => stage.until_refused(&ended, &owner, CLOSING + SLACK).await,
+            owner if aim => stage.until_refused(&ended, &owner, noticed).await,
             // Who refuses may be another replica, which never knew it.
-            _ => stage.pause(CLOSING + SLACK).await,
+            _ => stage.pause(noticed).await,
         }
     }
     let twin = holder.with_session(holder.session.with_id(id));

@@ -24,7 +24,11 @@ const SLOW: &str = "slow";
 
 /// How often it tells of itself, and the time between two.
 const TOLD: u64 = 3;
-const BETWEEN_TOLD: Duration = Duration::from_millis(400);
+const BETWEEN_TOLD: Duration = Duration::from_millis(800);
+
+/// So long before its answer it is heard of. It tells twice [`BETWEEN_TOLD`] before: what the way keeps back by chance is less than
+/// the rest, and what something on the way collects comes with the answer.
+const AHEAD: Duration = Duration::from_millis(300);
 
 /// Progress grows, and tells of calls that run.
 pub const PROGRESS: Scenario = Scenario {

@@ -27,6 +27,16 @@ const KUBERNETES: [Need; 2] = [Need::Scheduler, Need::Kubeconfig];
 // === impl Place ===
 
 impl Place {
+    /// The backend's name, as a user writes it.
+    pub(super) fn backend_name(&self) -> &'static str {
+        match self {
+            Place::Local(_) => "local",
+            Place::Kind(_) => "kind",
+            Place::Kube(_) => "kube",
+            Place::Url { .. } => "url",
+        }
+    }
+
     /// What hub and backend offer, as far as it can be told without starting the hub.
     pub(super) fn offers(&self) -> BTreeSet<Need> {
         let (manifests, asks, is_reference) = match self {

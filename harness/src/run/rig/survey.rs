@@ -12,13 +12,14 @@ use crate::cluster::backend::Cluster;
 use crate::plan::{Need, Tool, Transport};
 use crate::run::Setup;
 use crate::run::stage::outcome_text;
+use crate::timeouts::RULES_FOLLOW;
 use crate::transcript::{Body, ExchangeId, Path, Recorder, What};
 use crate::wire::{Client, Outcome, Target};
 
 /// How often a hub may end by itself before the survey gives up on it.
 const ENDINGS: u32 = 2;
 
-/// How often an era is looked at that is spoken, and whose session was lost between replicas before its tools were told.
+/// How often an era is looked at whose session was lost between replicas before its tools were told, or whose request met nobody.
 const TRIES: u32 = 5;
 
 impl Rig {
@@ -60,6 +61,7 @@ impl Rig {
         }
         let target = target(Path::Service, cluster.service());
         let mut found = Vec::new();
+        let mut look_again = tokio::time::interval(RULES_FOLLOW / TRIES);
         let mut refused = Vec::new();
         for transport in wanted {
             let client = Client::new(
@@ -73,9 +75,15 @@ impl Rig {
             // Behind a URL there may be replicas that do not know each other's sessions: what cells are there to find out, and
             // an era is spoken all the same.
             let is_spoken = || matches!(self.place, Place::Url { .. }) && has_begun(client.name(), recorder);
+            // The rules of a real cluster may come after its endpoints.
+            let is_unheard = || self.timeouts.way > Duration::ZERO && !was_answered(client.name(), recorder);
             for _ in 1..TRIES {
-                if seen.is_ok() || !is_spoken() {
+                if seen.is_ok() || !(is_spoken() || is_unheard()) {
                     break;
+                }
+                if is_unheard() {
+                    look_again.reset();
+                    look_again.tick().await;
                 }
                 seen = look(&client, *transport, &target).await;
             }
@@ -137,6 +145,11 @@ fn broken(recorder: &Recorder) -> Option<String> {
     )
 }
 
+/// Whether anything that this client asked had an answer, whatever that was.
+fn was_answered(client: &str, recorder: &Recorder) -> bool {
+    heard(client, recorder, |what| matches!(what, What::Head { .. }))
+}
+
 /// Whether an event that this client heard had an id.
 fn gives_event_ids(client: &str, recorder: &Recorder) -> bool {
     heard(client, recorder, |what| matches!(what, What::Frame { frame, .. } if frame.id.is_some()))
@@ -156,7 +169,7 @@ fn has_begun(client: &str, recorder: &Recorder) -> bool {
     })
 }
 
-/// Whether there is such a frame or body in what this client was answered.
+/// Whether there is such a head, frame or body in what this client was answered.
 fn heard(client: &str, recorder: &Recorder, is_meant: impl Fn(&What) -> bool) -> bool {
     let entries = recorder.entries();
     let own: BTreeSet<ExchangeId> = entries
@@ -167,7 +180,7 @@ fn heard(client: &str, recorder: &Recorder, is_meant: impl Fn(&What) -> bool) ->
         })
         .collect();
     entries.iter().map(|entry| &entry.what).any(|what| match what {
-        What::Frame { exchange, .. } | What::Body { exchange, .. } => {
+        What::Head { exchange, .. } | What::Frame { exchange, .. } | What::Body { exchange, .. } => {
             own.contains(exchange) && is_meant(what)
         }
         _ => false,

@@ -1,33 +1,10 @@
-//! How replicas go, and how late that is told and followed.
+//! How replicas go, and when they have gone.
 
 use std::time::Duration;
 
 use super::{At, Exchange, History};
+use crate::timeouts::RULES_FOLLOW;
 use crate::transcript::{Fault, Path, PodChange, What};
-
-/// The backend whose controller records what it does as it does it.
-const LOCAL: &str = "local";
-
-/// How much later than a pod's node a watch may tell us that the pod ends: 0.2 s were seen on a machine with 25 processes a core.
-const TOLD_LATE: Duration = Duration::from_secs(1);
-
-/// For so long after its end a pod may still be given connections by the rules of a real cluster's busy node, which follow the
-/// endpoints: kube-proxy took over 2.6 s once, and what it sends to an address that is gone is answered by nobody.
-const RULES_LATE: Duration = Duration::from_secs(5);
-
-/// A replica whose probe allowed 3 s was in the rules for 11.2 s, with 25 cells on three nodes that shared two cores.
-const LEAVES_LATE: Duration = Duration::from_secs(15);
-
-/// The embedded cluster probes and follows by itself, on the same busy machine.
-const LEAVES_LATE_ON_LOCAL: Duration = Duration::from_secs(2);
-
-/// What our own way to a replica of a real cluster adds to an answer: a relay, a node's rules or the API server, each a process
-/// that a busy machine lets wait. A hub that gave up an owner after its own second was heard 3.3 s after it was asked.
-const WAY_LATE: Duration = Duration::from_secs(2);
-
-/// A process of whose end nobody tells may live on for so long after its pod's record is gone. A kubelet gives every process 2 s
-/// (`minimumGracePeriodInSeconds`), also one deleted without grace, and a busy one was 0.6 s late with that; it has 2 s more.
-const UNTOLD_END: Duration = Duration::from_secs(4);
 
 /// Why a session's owner is no longer there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -105,7 +82,7 @@ impl History<'_> {
 
     /// Whether an exchange through the Service may have met nobody: on a real cluster, soon after the end of a pod.
     pub fn may_have_met_nobody(&self, exchange: &Exchange<'_>) -> bool {
-        if self.transcript.header.backend == LOCAL || exchange.request.path != Path::Service {
+        if self.is_local() || exchange.request.path != Path::Service {
             return false;
         }
         self.entries().iter().any(|entry| {
@@ -113,30 +90,11 @@ impl History<'_> {
             if exchange.replica.is_some_and(|replica| replica != pod) {
                 return false;
             }
-            let ended = self.process_ended(pod, entry.place());
-            ended.is_some_and(|ended| ended.us <= exchange.at.us && ended.until(exchange.at) <= RULES_LATE)
+            let Some((ended, told)) = self.last_told(pod, entry.place()) else { return false };
+            // What the API tells of an end comes after it.
+            let since = if told == Told::Runtime { ended } else { entry.place() };
+            since.us <= exchange.at.us && ended.until(exchange.at) <= RULES_FOLLOW
         })
-    }
-
-    /// For so long the Service may still give connections to a replica of which the cluster has told that it is not ready.
-    pub fn follows_within(&self) -> Duration {
-        if self.transcript.header.backend == LOCAL { Duration::ZERO } else { RULES_LATE }
-    }
-
-    /// How much later than its probe's budget a replica that hangs may leave the Service: a busy kubelet probes late, and what it
-    /// finds takes a while to reach the rules.
-    pub fn leaves_within(&self) -> Duration {
-        if self.transcript.header.backend == LOCAL { LEAVES_LATE_ON_LOCAL } else { LEAVES_LATE }
-    }
-
-    /// What our own way there and back may add to how long a hub takes.
-    pub fn way_late(&self) -> Duration {
-        if self.transcript.header.backend == LOCAL { Duration::ZERO } else { WAY_LATE }
-    }
-
-    /// How much later than the node of a pod we may be told that it ends.
-    fn told_late(&self) -> Duration {
-        if self.transcript.header.backend == LOCAL { Duration::ZERO } else { TOLD_LATE }
     }
 
     /// When a replica's process ended, from this place on: told by its node's runtime where that tells, else when the
@@ -149,8 +107,7 @@ impl History<'_> {
     /// pod's record is known to have gone, the process had a while yet.
     pub fn surely_ended(&self, replica: &str, since: At) -> Option<At> {
         let (at, told) = self.last_told(replica, since)?;
-        let is_untold = told == Told::Record && self.transcript.header.backend != LOCAL;
-        let late = if is_untold { UNTOLD_END } else { Duration::ZERO };
+        let late = if told == Told::Record { self.outlives_its_record() } else { Duration::ZERO };
         Some(At { us: at.us.saturating_add(u64::try_from(late.as_micros()).unwrap_or(u64::MAX)), ..at })
     }
 
@@ -160,14 +117,14 @@ impl History<'_> {
         for entry in self.entries().iter().filter(|entry| entry.seq >= since.seq) {
             match (&entry.what, ended) {
                 (What::Pod { pod, change: PodChange::Terminated { .. } }, None) if pod == replica => {
-                    ended = Some((entry.place(), Told::Process));
+                    ended = Some((entry.place(), Told::Status));
                 }
                 (What::Pod { pod, change: PodChange::Deleted }, None) if pod == replica => {
                     ended = Some((entry.place(), Told::Record));
                 }
                 (What::Pod { pod, change: PodChange::Running { .. } }, Some(_)) if pod == replica => break,
                 (What::Exited { pod, at_us }, Some((told, _))) if pod == replica => {
-                    return Some((At { seq: told.seq, us: (*at_us).max(since.us) }, Told::Process));
+                    return Some((At { seq: told.seq, us: (*at_us).max(since.us) }, Told::Runtime));
                 }
                 _ => {}
             }
@@ -176,12 +133,14 @@ impl History<'_> {
     }
 }
 
-/// What an end was told of.
+/// How the end of a process was told.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Told {
-    /// Of the process itself.
-    Process,
-    /// Of the pod's record only: deleted without grace, it goes before its process does.
+    /// By its node's runtime.
+    Runtime,
+    /// By its pod's status, some time after it.
+    Status,
+    /// By nobody: its pod's record went. That of one deleted without grace goes before its process does.
     Record,
 }
 
@@ -211,20 +170,23 @@ mod tests {
         assert!(!was_away("local", 400), "the embedded controller records what it does at once");
     }
 
-    /// Whether a request through the Service, sent so long after a pod's process had ended, may have met nobody.
-    fn may_have_met_nobody(backend: &str, later_ms: u64) -> bool {
+    /// Whether a request through the Service, sent so long after a pod was told to go, may have met nobody. Its process ends after
+    /// 1 s, and its status says so after 2 s.
+    fn may_have_met_nobody(backend: &str, runtime_tells: bool, sent_at_ms: u64) -> bool {
         let pod = |change| What::Pod { pod: "a".to_owned(), change };
         let ended = PodChange::Terminated { reason: "Completed".to_owned(), exit_code: 0, by: None };
         let request = serde_json::json!({
             "kind": "request", "exchange": 1, "client": "a", "path": "service", "method": "POST", "target": "/mcp",
             "headers": [], "connection": "fresh",
         });
+        let exited = runtime_tells.then(|| (2_000, What::Exited { pod: "a".to_owned(), at_us: 1_000_000 }));
         let whats = [
             (0, pod(PodChange::Terminating)),
-            (1_000, pod(ended)),
-            (1_000 + later_ms, serde_json::from_value(request).unwrap()),
+            (2_000, pod(ended)),
+            (sent_at_ms, serde_json::from_value(request).unwrap()),
         ];
-        let entries = (1..).zip(whats).map(|(seq, (ms, what))| Entry { seq, at_us: ms * 1000, what });
+        let entries = (1..).zip(whats.into_iter().chain(exited));
+        let entries = entries.map(|(seq, (ms, what))| Entry { seq, at_us: ms * 1000, what });
         let header = Header::made_by_hand(backend, None);
         let transcript = Transcript { header, entries: entries.collect() };
         let history = History::new(&transcript);
@@ -233,8 +195,11 @@ mod tests {
 
     #[test]
     fn a_nodes_rules_may_lead_to_a_pod_that_has_just_gone() {
-        assert!(may_have_met_nobody("kind", 200));
-        assert!(!may_have_met_nobody("kind", 6_000), "then the rules have followed");
-        assert!(!may_have_met_nobody("local", 200), "the balancer follows at once");
+        assert!(may_have_met_nobody("kind", true, 1_200));
+        assert!(!may_have_met_nobody("kind", true, 800), "it was there yet, as its node's runtime says");
+        assert!(!may_have_met_nobody("kind", true, 6_100), "then the rules have followed");
+        assert!(may_have_met_nobody("kube", false, 800), "its status says so later than it ended");
+        assert!(!may_have_met_nobody("kube", false, 7_100));
+        assert!(!may_have_met_nobody("local", true, 1_200), "the balancer follows at once");
     }
 }

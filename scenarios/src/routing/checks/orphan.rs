@@ -22,10 +22,15 @@ pub(super) fn went_under<'t>(history: &History<'t>, session: &Session<'t>) -> Op
         Departure::Stopped => return None,
     };
     // A client that left before it had to be told waited for nothing.
-    if session.ended.is_some_and(|ended| ended < left || gone.until(ended) <= ORPHAN_NOTICED + SLACK) {
+    if session.ended.is_some_and(|ended| ended < left || gone.until(ended) <= limit(history)) {
         return None;
     }
     Some((owner, left, gone))
+}
+
+/// How long a stream may go on that had its owner's process behind it, or a call that was in flight.
+fn limit(history: &History<'_>) -> Duration {
+    ORPHAN_NOTICED + SLACK + history.end_late()
 }
 
 pub(super) fn judge_orphan(
@@ -36,7 +41,7 @@ pub(super) fn judge_orphan(
     gone: At,
     judgement: &mut Judgement,
 ) {
-    let limit = ORPHAN_NOTICED + SLACK;
+    let limit = limit(history);
     for stream in history.streams_of(session).filter(|stream| stream.at < left) {
         if stream.end.is_some_and(|(at, _)| at < left) {
             continue;
@@ -62,8 +67,8 @@ pub(super) fn judge_orphan(
         judgement.judged();
         let since = std::cmp::max_by_key(gone, call.sent, |at| at.us);
         // What was in flight had come to the hub already.
-        let way = if call.sent > gone { history.way_late() } else { Duration::ZERO };
-        let told = call.outcome.at().is_some_and(|at| since.until(at) <= limit + way);
+        let limit = if call.sent > gone { ORPHAN_NOTICED + SLACK + history.way_late() } else { limit };
+        let told = call.outcome.at().is_some_and(|at| since.until(at) <= limit);
         if !told {
             let expected =
                 format!("an answer or an error to {} within 2 s of `{owner}` going", call_text(call));
@@ -136,7 +141,11 @@ mod tests {
             Verdict::Pass,
             "a kubelet gives it 2 s, and nobody tells of its end"
         );
-        assert_eq!(cut_after("kube", None, 6_600), Verdict::Fail);
+        assert_eq!(
+            cut_after("kube", None, 9_600),
+            Verdict::Fail,
+            "an API server is slow to tell, and not that slow"
+        );
         assert_eq!(cut_after("kind", exited(1_050), 2_608), Verdict::Fail, "its node told of the end");
         assert_eq!(cut_after("kind", exited(1_200), 2_608), Verdict::Pass);
         assert_eq!(

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use harness::check::{Check, HUB_CONTRACT, Judgement, Level};
 use harness::plan::{Need, Tool, Transport};
-use harness::transcript::history::Exchange;
+use harness::timeouts::SLACK;
+use harness::transcript::history::{At, Exchange};
 use serde_json::Value;
 
 use crate::words::{call_text, reply_text, tools_by_name};
@@ -84,12 +85,17 @@ pub const CANCEL_REACHES_OWNER: Check = Check {
     needs: &[Need::Tool(Tool::Work), Need::Tool(Tool::Tally)],
     judge: |history| {
         let mut judgement = Judgement::default();
-        let accepted = history
-            .probes(CANCEL)
-            .any(|exchange| exchange.status().is_some_and(|status| (200..300).contains(&status)));
+        let began: Vec<At> = history.probed_calls(CANCELLED.name).map(|call| call.sent).collect();
+        let is_accepted = |exchange: &Exchange<'_>| {
+            // One that is late on its way has nothing left to stop: a process may be slower than our clock, and not faster.
+            let was_running =
+                |head: At| began.iter().all(|began| began.until(head) + SLACK < CANCELLED.whole());
+            exchange.head.is_some_and(|head| (200..300).contains(&head.status) && was_running(head.at))
+        };
+        let is_accepted = history.probes(CANCEL).any(is_accepted);
         for (done, call) in CANCELLED.done(history) {
             judgement.judged();
-            if accepted && done >= CANCELLED.steps {
+            if is_accepted && done >= CANCELLED.steps {
                 judgement.breach("a call that stops when it is cancelled", "all its steps", call.sent);
             }
         }

@@ -7,7 +7,7 @@ use harness::plan::Transport;
 use harness::transcript::history::{At, History};
 use serde_json::Value;
 
-use super::{BETWEEN_TOLD, COUNTED, SLOW};
+use super::{AHEAD, COUNTED, SLOW};
 
 /// Where the values of progress are specified.
 const SPEC_FLOW: &str =
@@ -140,8 +140,8 @@ pub const PROGRESS_UNBUFFERED: Check = Check {
             };
             judgement.judged();
             // The first is sent at once, and the answer after all the others.
-            if first.until(*answered) < BETWEEN_TOLD {
-                let expected = format!("progress {BETWEEN_TOLD:?} and more before the answer");
+            if first.until(*answered) < AHEAD {
+                let expected = format!("progress {AHEAD:?} and more before the answer");
                 judgement.breach(expected, format!("{:?} before it", first.until(*answered)), *first);
             }
         }
