@@ -92,7 +92,7 @@ impl History<'_> {
             }
             let Some((ended, told)) = self.last_told(pod, entry.place()) else { return false };
             // What the API tells of an end comes after it.
-            let since = if told == Told::Runtime { ended } else { entry.place() };
+            let since = if told == ToldBy::Runtime { ended } else { entry.place() };
             since.us <= exchange.at.us && ended.until(exchange.at) <= RULES_FOLLOW
         })
     }
@@ -107,24 +107,24 @@ impl History<'_> {
     /// pod's record is known to have gone, the process had a while yet.
     pub fn surely_ended(&self, replica: &str, since: At) -> Option<At> {
         let (at, told) = self.last_told(replica, since)?;
-        let late = if told == Told::Record { self.outlives_its_record() } else { Duration::ZERO };
+        let late = if told == ToldBy::Nobody { self.outlives_its_record() } else { Duration::ZERO };
         Some(At { us: at.us.saturating_add(u64::try_from(late.as_micros()).unwrap_or(u64::MAX)), ..at })
     }
 
     /// When a replica's process ended, from this place on, as whoever knows it best says.
-    fn last_told(&self, replica: &str, since: At) -> Option<(At, Told)> {
+    fn last_told(&self, replica: &str, since: At) -> Option<(At, ToldBy)> {
         let mut ended = None;
         for entry in self.entries().iter().filter(|entry| entry.seq >= since.seq) {
             match (&entry.what, ended) {
                 (What::Pod { pod, change: PodChange::Terminated { .. } }, None) if pod == replica => {
-                    ended = Some((entry.place(), Told::Status));
+                    ended = Some((entry.place(), ToldBy::Status));
                 }
                 (What::Pod { pod, change: PodChange::Deleted }, None) if pod == replica => {
-                    ended = Some((entry.place(), Told::Record));
+                    ended = Some((entry.place(), ToldBy::Nobody));
                 }
                 (What::Pod { pod, change: PodChange::Running { .. } }, Some(_)) if pod == replica => break,
                 (What::Exited { pod, at_us }, Some((told, _))) if pod == replica => {
-                    return Some((At { seq: told.seq, us: (*at_us).max(since.us) }, Told::Runtime));
+                    return Some((At { seq: told.seq, us: (*at_us).max(since.us) }, ToldBy::Runtime));
                 }
                 _ => {}
             }
@@ -133,15 +133,15 @@ impl History<'_> {
     }
 }
 
-/// How the end of a process was told.
+/// Who told of the end of a process.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Told {
-    /// By its node's runtime.
+enum ToldBy {
+    /// Its node's runtime.
     Runtime,
-    /// By its pod's status, some time after it.
+    /// Its pod's status, some time after it.
     Status,
-    /// By nobody: its pod's record went. That of one deleted without grace goes before its process does.
-    Record,
+    /// Nobody: its pod's record went. That of one deleted without grace goes before its process does.
+    Nobody,
 }
 
 #[cfg(test)]
