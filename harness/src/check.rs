@@ -4,6 +4,7 @@
 //! apply to every cell are in [`ambient`]; a scenario names the others.
 
 pub mod ambient;
+mod excuse;
 pub mod schema;
 
 use std::collections::BTreeSet;
@@ -181,6 +182,7 @@ pub fn judge(transcript: &Transcript, checks: &[&Check], offers: &Offers, strict
     if findings.iter().all(|finding| finding.verdict < Verdict::Inconclusive) {
         findings.extend(idle.into_iter().map(Check::nothing_to_judge));
     }
+    excuse::excuse(transcript, &mut findings);
     let verdict = findings.iter().map(|finding| finding.verdict).max().unwrap_or(Verdict::Pass);
     Judged { verdict, findings, not_judged }
 }
@@ -336,7 +338,11 @@ mod tests {
     use super::*;
     use crate::transcript::Symptom;
 
-    fn judged(checks: &[&Check], entries: Vec<What>) -> Judged {
+    pub(super) fn judged(checks: &[&Check], entries: Vec<What>) -> Judged {
+        judge(&transcript(entries), checks, &Offers::default(), Strictness::Ordinary)
+    }
+
+    pub(super) fn transcript(entries: Vec<What>) -> Transcript {
         let header = crate::transcript::Header {
             format: crate::transcript::FORMAT,
             cell: "family/scenario".to_owned(),
@@ -347,13 +353,14 @@ mod tests {
             hub: "hub".to_owned(),
             replicas: 2,
             tools: Vec::new(),
+            measured: crate::transcript::measured::Measured::default(),
         };
         let entry = |(idx, what): (usize, What)| {
             let seq = u32::try_from(idx + 1).unwrap();
             crate::transcript::Entry { seq, at_us: u64::from(seq), what }
         };
         let entries = entries.into_iter().enumerate().map(entry).collect();
-        judge(&Transcript { header, entries }, checks, &Offers::default(), Strictness::Ordinary)
+        Transcript { header, entries }
     }
 
     const PLAIN: Check = Check {
@@ -376,7 +383,7 @@ mod tests {
         },
         ..PLAIN
     };
-    const FAILS: Check = Check { id: "fails", level: Level::Must, ..WARNS };
+    pub(super) const FAILS: Check = Check { id: "fails", level: Level::Must, ..WARNS };
 
     /// Found by the fuzzer: a pod that was told to go before its container ran.
     #[test]

@@ -74,6 +74,17 @@ pub struct Setup {
     pub edit: fn(&mut Manifests),
     /// What is waited for before the scenario is driven.
     pub begins: Begins,
+    /// How the manifests' probes are asked.
+    pub probes: Probes,
+}
+
+/// How a cell asks the probes of the manifests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Probes {
+    /// More often than deployed, so that the cell takes seconds.
+    Quickened,
+    /// As deployed: the scenario is about them.
+    AsDeployed,
 }
 
 /// What a scenario begins with.
@@ -87,8 +98,13 @@ pub enum Begins {
 
 impl Setup {
     /// The guide's numbers.
-    pub const ORDINARY: Setup =
-        Setup { affinity_timeout_s: 10_800, replicas: None, edit: |_| {}, begins: Begins::AllReady };
+    pub const ORDINARY: Setup = Setup {
+        affinity_timeout_s: 10_800,
+        replicas: None,
+        edit: |_| {},
+        begins: Begins::AllReady,
+        probes: Probes::Quickened,
+    };
 
     /// One replica, for rules about a single one: it is up in less time than several.
     pub const ONE_REPLICA: Setup = Setup { replicas: Some(1), ..Setup::ORDINARY };

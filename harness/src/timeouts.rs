@@ -71,6 +71,20 @@ pub fn way(backend: &str) -> Duration {
 }
 
 impl Timeouts {
+    /// Makes everything that a hub is given longer by this factor, where the machine is slow.
+    pub fn stretch(&mut self, factor: f64) {
+        for limit in [
+            &mut self.connect,
+            &mut self.first_event,
+            &mut self.answer,
+            &mut self.orphan_noticed,
+            &mut self.slack,
+            &mut self.held_call,
+        ] {
+            *limit = limit.mul_f64(factor);
+        }
+    }
+
     /// A whole cell, far beyond what any needs: its replicas become ready, it changes its cluster a few times, and lets time pass (ours).
     pub fn cell(&self) -> Duration {
         self.ready + 3 * self.settle + self.idle

@@ -8,8 +8,10 @@ mod body;
 mod fault;
 pub mod history;
 mod jsonl;
+pub mod measured;
 pub mod normal;
 pub mod notes;
+pub mod probed;
 mod recorder;
 pub(crate) mod secret;
 mod symptom;
@@ -24,6 +26,7 @@ use crate::plan::{Affinity, Transport};
 pub use body::{BODY_KEPT, Body};
 pub use fault::Fault;
 pub use jsonl::ReadError;
+use measured::Measured;
 pub use recorder::Recorder;
 pub use secret::Secret;
 pub use symptom::{Symptom, Told};
@@ -61,6 +64,9 @@ pub struct Header {
     pub replicas: usize,
     /// The parts that the hub's tools can play: decides which checks apply.
     pub tools: Vec<String>,
+    /// How long the hub took in the survey: decides how long it may take.
+    #[serde(default, skip_serializing_if = "Measured::is_empty")]
+    pub measured: Measured,
 }
 
 /// One thing that happened.
@@ -425,6 +431,7 @@ impl Header {
             hub: "made by hand".to_owned(),
             replicas: 1,
             tools: Vec::new(),
+            measured: Measured::default(),
         }
     }
 }

@@ -62,7 +62,7 @@ impl App {
             .route("/mcp/", any(|State(app), request| spoil::mcp(app, request)))
             .layer(from_fn_with_state(self.clone(), admit))
             .layer(from_fn_with_state(self.clone(), tamper::around))
-            .route("/healthz", get(|| async { reply::text(StatusCode::OK, "alive") }))
+            .route("/healthz", get(alive))
             .route("/readyz", get(ready))
             .fallback(nowhere)
             .layer(from_fn(body::unread))
@@ -104,6 +104,13 @@ async fn nowhere(State(app): State<Arc<App>>) -> Reply {
     } else {
         reply::text(StatusCode::NOT_FOUND, NOWHERE)
     }
+}
+
+async fn alive(State(app): State<Arc<App>>) -> Reply {
+    if app.replica.defects.has(Defect::NoHealthz) {
+        return nowhere(State(app)).await;
+    }
+    reply::text(StatusCode::OK, "alive")
 }
 
 async fn ready(State(app): State<Arc<App>>) -> Reply {

@@ -263,6 +263,8 @@ pub enum Defect {
     HidesUnknownKey,
     /// `/readyz` answers 503 for ever.
     NeverReady,
+    /// `/healthz` answers 404.
+    NoHealthz,
     /// A process that was stopped for a second (SIGSTOP) ends all its sessions when it goes on, as if their leases had run out.
     ForgetsAfterPause,
     /// SIGTERM is ignored, as by a process without a handler that is PID 1.

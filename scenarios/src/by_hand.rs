@@ -26,6 +26,7 @@ pub(crate) fn judged(
         hub: "made by hand".to_owned(),
         replicas: 2,
         tools: Vec::new(),
+        measured: harness::transcript::measured::Measured::default(),
     };
     let entries = (1..).zip(entries).map(|(seq, (ms, what))| Entry { seq, at_us: ms * 1000, what });
     let transcript = Transcript { header, entries: entries.collect() };

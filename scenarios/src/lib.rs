@@ -44,6 +44,7 @@ pub const CATALOG: &[&Scenario] = &[
     &lifecycle::start::PORT_IN_USE,
     &lifecycle::start::SLOW_START,
     &lifecycle::rollout::STUCK_PROGRESSING,
+    &lifecycle::probes::PROBES_AS_DEPLOYED,
     &lifecycle::serving::NOT_READY,
     &lifecycle::serving::READINESS_FLAPS,
     &lifecycle::serving::WEDGED_REPLICA,

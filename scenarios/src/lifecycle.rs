@@ -11,6 +11,7 @@ pub mod image;
 pub mod key;
 pub mod memory;
 pub mod nodes;
+pub mod probes;
 pub mod rollout;
 pub mod secret;
 pub mod serving;

@@ -135,6 +135,7 @@ matrix! {
     port_in_use => &start::PORT_IN_USE, [A::Any] x [T::Any];
     slow_start => &start::SLOW_START, [A::Any] x [T::Any];
     stuck_progressing => &rollout::STUCK_PROGRESSING, [A::Any] x [T::Any];
+    probes_as_deployed => &scenarios::lifecycle::probes::PROBES_AS_DEPLOYED, [A::Any] x [T::Any];
     not_ready => &serving::NOT_READY, [A::Any] x [T::Any];
     readiness_flaps => &serving::READINESS_FLAPS, [A::Any] x [Sse, Streamable];
     wedged_replica => &serving::WEDGED_REPLICA, [A::Any] x [Sse, Streamable];

@@ -8,6 +8,7 @@ use super::schema::{self, Revision, Sent};
 use super::{Check, HUB_CONTRACT, Judgement, Level};
 use crate::plan::Transport;
 use crate::transcript::history::{At, Exchange, History};
+use crate::transcript::probed::kills;
 use crate::transcript::{End, Fault, PodChange, Symptom, What};
 
 /// All of them.
@@ -227,6 +228,8 @@ pub const NO_UNEXPLAINED_RESTART: Check = Check {
                 _ => None,
             })
             .collect();
+        // The event may come after the end that it explains.
+        let mut by_probes: Vec<&str> = kills(history.entries()).iter().map(|kill| kill.pod).collect();
         let is_told = |pod: &str, reason: &str, exit_code: i32| {
             symptoms.iter().any(|(told, symptom)| *told == pod && symptom.explains(reason, exit_code))
         };
@@ -246,6 +249,8 @@ pub const NO_UNEXPLAINED_RESTART: Check = Check {
                 What::Pod { pod, change: PodChange::Terminated { reason, exit_code, .. } } => {
                     judgement.judged();
                     let is_explained = explained.contains(pod.as_str()) || going.contains(pod.as_str());
+                    let by_probe = by_probes.iter().position(|killed| killed == pod);
+                    let is_explained = is_explained || by_probe.map(|idx| by_probes.remove(idx)).is_some();
                     if !is_explained && !is_told(pod, reason, *exit_code) {
                         let actual = format!("`{pod}` ended: {reason}, exit code {exit_code}");
                         judgement.breach("replicas run until something ends them", actual, entry.place());

@@ -61,8 +61,9 @@ pub(super) fn run(
         transports: args.transport.clone(),
     };
     // A filter that names nothing is told before anything is built or started.
-    plan::plan(&outlines, &selection, &plan::Offers::every_cell())
-        .map_err(|error| CommandError::usage(error.to_string()).hint("`hubcheck list` names them all"))?;
+    let selected = plan::plan(&outlines, &selection, &plan::Offers::every_cell())
+        .map_err(|error| CommandError::usage(error.to_string()).hint("`hubcheck list` names them all"))?
+        .len();
     let expected = args.expected.as_deref().map(Expected::read).transpose()?.unwrap_or_default();
     expected.names_cells(&outlines)?;
     let (mut sink, write_errors) = reports::sinks(&args.report, console)?;
@@ -71,19 +72,19 @@ pub(super) fn run(
     rig.strictness = strictness(args.strict);
     // From here on: what building the hub took is cargo's to tell.
     let began = Instant::now();
-    let about = About {
+    let mut about = About {
         backend: rig.backend_name().to_owned(),
         hub: rig.hub.clone(),
         replicas: rig.replicas,
         run: run_name,
-        notes: rig.notes(),
+        notes: Vec::new(),
         rerun: rerun::rerun(args),
     };
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
         .map_err(|error| CommandError::inconclusive(format!("starting the runtime: {error}")))?;
-    let jobs = args.jobs.unwrap_or_else(|| default_jobs(args)).max(1);
+    let mut jobs = args.jobs.unwrap_or_else(|| default_jobs(args)).max(1);
     let mut reports = Vec::new();
     let mut phases = Vec::new();
     let mut cells_took = Duration::ZERO;
@@ -95,11 +96,21 @@ pub(super) fn run(
         let wanted = if explicit { args.transport.clone() } else { Transport::ALL.to_vec() };
         let surveyed = caught(async {
             tokio::select! {
-                done = rig.survey(&wanted, explicit) => Some(done),
+                done = surveyed_and_measured(&mut rig, &wanted, explicit, jobs.min(selected)) => Some(done),
                 () = interrupts.next() => None,
             }
         });
         let surveyed = surveyed.await;
+        about.notes = rig.notes();
+        if args.jobs.is_none() {
+            let fewer = rig.cells_at_once(jobs);
+            if fewer < jobs {
+                about.notes.push(format!(
+                    "{fewer} cells at once in place of {jobs}: more replicas starve each other here"
+                ));
+            }
+            jobs = fewer;
+        }
         let rig = Arc::new(rig);
         let work = async {
             let planned = plan::plan(&outlines, &selection, &rig.offers)
@@ -154,6 +165,16 @@ pub(super) fn run(
     sink.event(&RunEvent::Finished(&summary));
     let code = if summary.interrupted.is_some() { exit::INTERRUPTED } else { exit_code(&summary) };
     Ok(reports::code_with(code, &write_errors))
+}
+
+async fn surveyed_and_measured(
+    rig: &mut Rig,
+    wanted: &[Transport],
+    by_name: bool,
+    cells: usize,
+) -> Result<(), RigError> {
+    rig.survey(wanted, by_name).await?;
+    rig.measure(cells).await
 }
 
 /// A part of the run; a panic of it is held back, so that what the run made can be ended first.

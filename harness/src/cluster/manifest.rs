@@ -15,12 +15,14 @@ use super::environment::secret_values;
 
 mod adapt;
 mod edit;
+mod pace;
 mod quantity;
 mod unused;
 
 pub(crate) use quantity::memory_limit;
 
-pub use edit::{KEEPS_OFF, ProbeNumbers};
+pub use edit::KEEPS_OFF;
+pub use pace::{Asked, PROBE_PATIENCE, Pace, ProbeKind};
 
 /// What a user would apply.
 ///

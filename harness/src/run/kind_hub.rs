@@ -6,9 +6,8 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::OnceCell;
 
-use super::Setup;
 use super::kube_hub::is_ours;
-use super::rig::{REFERENCE_IMAGE, RigError, secret_env, shorten};
+use super::rig::{REFERENCE_IMAGE, RigError, secret_env};
 use crate::cluster::kind::{Binaries, CLUSTER, Goes, Image, Kind, KindError, RunLock};
 use crate::cluster::kubernetes::{Kubernetes, Site, UpError};
 use crate::cluster::manifest::Manifests;
@@ -149,20 +148,16 @@ impl KindHub {
         self.phases.lock().unwrap_or_else(PoisonError::into_inner).push(phase);
     }
 
-    /// A cell's own namespace with so many replicas.
+    /// A cell's own namespace, from manifests that are prepared like this.
     pub(super) async fn cell(
         &self,
-        replicas: usize,
-        affinity: Option<Duration>,
-        setup: &Setup,
+        prepare: impl FnOnce(&mut Manifests),
         recorder: Recorder,
     ) -> Result<Kubernetes, UpError> {
         let up = self.up(&|line| tracing::info!("{line}")).await?;
         let mut manifests = self.manifests.clone();
         manifests.set_image(&up.image.reference);
-        manifests.set_replicas(replicas);
-        manifests.set_affinity(affinity);
-        (setup.edit)(&mut manifests);
+        prepare(&mut manifests);
         recorder.mask_also(manifests.secret_values());
         Kubernetes::up(Arc::clone(&up.site), manifests, recorder).await
     }
@@ -306,7 +301,6 @@ pub(super) fn for_pods(
         manifests.set_ready_path(ready_path);
     }
     let asks = manifests.readiness_asks();
-    shorten(&mut manifests);
     for (name, value) in env {
         manifests.set_env(name, value);
     }

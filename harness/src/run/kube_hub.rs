@@ -1,11 +1,9 @@
 //! A hub whose replicas are pods of a cluster that is not ours: namespaces and relays of our own on it, nothing else.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::sync::OnceCell;
 
-use super::Setup;
 use super::kind_hub::{Hurry, for_pods};
 use super::rig::{RigError, secret_env};
 use crate::cluster::kind::RunLock;
@@ -88,20 +86,16 @@ impl KubeHub {
         })
     }
 
-    /// A cell's own namespace with so many replicas.
+    /// A cell's own namespace, from manifests that are prepared like this.
     pub(super) async fn cell(
         &self,
-        replicas: usize,
-        affinity: Option<Duration>,
-        setup: &Setup,
+        prepare: impl FnOnce(&mut Manifests),
         recorder: Recorder,
     ) -> Result<Kubernetes, UpError> {
         let site = self.site().await?;
         site.open_relays(&self.relay_image).await?;
         let mut manifests = self.manifests.clone();
-        manifests.set_replicas(replicas);
-        manifests.set_affinity(affinity);
-        (setup.edit)(&mut manifests);
+        prepare(&mut manifests);
         recorder.mask_also(manifests.secret_values());
         Kubernetes::up(site, manifests, recorder).await
     }

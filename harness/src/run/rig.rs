@@ -1,7 +1,9 @@
 //! What a run has to work with: the hub, where its replicas run, and what both offer.
 
 pub(crate) mod error;
+mod measure;
 mod offers;
+mod probed;
 pub(crate) mod secrets;
 mod serving;
 mod survey;
@@ -12,16 +14,17 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::Setup;
 use super::kind_hub::{Hurry, KindHub, Phase};
 use super::kube_hub::KubeHub;
+use super::{Probes, Setup};
 use crate::check::Strictness;
 use crate::cluster::backend::{Address, Cluster};
 use crate::cluster::kind::KindError;
 use crate::cluster::local::{Launch, Local, Spec};
-use crate::cluster::manifest::{Manifests, ProbeNumbers};
+use crate::cluster::manifest::{Manifests, Pace};
 use crate::plan::{Affinity, Cell, Need, Offers, Tool, Transport};
 use crate::timeouts::{self, SETTLE_REAL, Timeouts};
+use crate::transcript::measured::Measured;
 use crate::transcript::{FORMAT, Header, Path, Recorder, Secret};
 use crate::wire::{Dialect, Target};
 
@@ -31,13 +34,6 @@ pub use url::RunningHub;
 
 /// The image of the reference hub in the manifests of `kind/`.
 pub const REFERENCE_IMAGE: &str = "mcp-hub:dev";
-
-/// Numbers that a local cell uses in place of the manifests': Kubernetes' usual ones would make every cell wait.
-const PROBES: ProbeNumbers =
-    ProbeNumbers { period: Duration::from_secs(1), timeout: Duration::from_secs(1), failures: 2 };
-/// A replica that hangs leaves the Service before it is restarted: with equal thresholds either may come first.
-const LIVENESS_FAILURES: u32 = 10;
-const GRACE: Duration = Duration::from_secs(3);
 
 /// The hub under test.
 pub enum Hub {
@@ -80,6 +76,10 @@ pub struct Rig {
     pub offers: Offers,
     /// Every limit.
     pub timeouts: Arc<Timeouts>,
+    /// How cells ask the manifests' probes.
+    pub pace: Pace,
+    /// How long the hub takes; complete after [`Rig::measure`].
+    pub measured: Measured,
     /// Where transcripts are written.
     pub evidence: PathBuf,
     pub(super) dialect: Arc<Dialect>,
@@ -131,7 +131,6 @@ impl LocalHub {
             manifests.set_ready_path(ready_path.as_deref());
         }
         let asks = manifests.readiness_asks();
-        shorten(&mut manifests);
         let is_reference = false;
         Ok(Self { name, manifests, launches, env, supervisor, asks, is_reference, theirs })
     }
@@ -219,6 +218,8 @@ impl Rig {
             strictness: Strictness::Ordinary,
             offers,
             timeouts: Arc::new(timeouts),
+            pace: Pace::default(),
+            measured: Measured::default(),
             evidence,
             dialect: Arc::new(dialect),
             tools: names,
@@ -282,6 +283,7 @@ impl Rig {
             hub: self.hub.clone(),
             replicas,
             tools: tools.map(|tool| tool.to_string()).collect(),
+            measured: self.measured,
         }
     }
 
@@ -342,20 +344,13 @@ impl Rig {
 
     /// The typed edits of the manifests, and the fields that are not simulated, in a few lines.
     pub fn notes(&self) -> Vec<String> {
+        let mut notes: Vec<String> =
+            self.manifests().and_then(|manifests| manifests.quickened(&self.pace)).into_iter().collect();
+        notes.extend(self.measured_line());
         let local = match &self.place {
-            Place::Local(local) => Some(local),
-            Place::Kind(_) | Place::Kube(_) => None,
-            Place::Url { .. } => return Vec::new(),
+            Place::Local(local) => local,
+            Place::Kind(_) | Place::Kube(_) | Place::Url { .. } => return notes,
         };
-        let mut notes = vec![format!(
-            "edits for short cells: probes every {} s, {} s each, not ready after {} failures, restarted after \
-             {LIVENESS_FAILURES}; grace period {} s",
-            PROBES.period.as_secs(),
-            PROBES.timeout.as_secs(),
-            PROBES.failures,
-            GRACE.as_secs(),
-        )];
-        let Some(local) = local else { return notes };
         let ignored = local.manifests.not_simulated();
         if local.theirs && !ignored.is_empty() {
             notes.push(format!("not simulated on local: {}", ignored.join(", ")));
@@ -370,35 +365,41 @@ impl Rig {
         setup: &Setup,
         recorder: &Recorder,
     ) -> Result<Cluster, RigError> {
-        let timeout = Duration::from_secs(u64::from(setup.affinity_timeout_s));
-        let timeout = (affinity == Some(Affinity::ClientIp)).then_some(timeout);
+        let prepare = |manifests: &mut Manifests| {
+            self.prepare(manifests, replicas, affinity.unwrap_or(Affinity::Off), setup);
+        };
         let local = match &self.place {
             Place::Local(local) => local,
             Place::Kind(hub) => {
-                let cell = hub.cell(replicas, timeout, setup, recorder.clone()).await?;
+                let cell = hub.cell(prepare, recorder.clone()).await?;
                 return Ok(Cluster::Kubernetes(Box::new(cell)));
             }
             Place::Kube(hub) => {
-                let cell = hub.cell(replicas, timeout, setup, recorder.clone()).await?;
+                let cell = hub.cell(prepare, recorder.clone()).await?;
                 return Ok(Cluster::Kubernetes(Box::new(cell)));
             }
             Place::Url { address, .. } => return Ok(Cluster::Fixed(address.clone())),
         };
-        let spec = Self::spec(local, replicas, affinity.unwrap_or(Affinity::Off), setup);
+        let spec = self.spec(local, replicas, affinity.unwrap_or(Affinity::Off), setup);
         recorder.mask_also(spec.manifests.secret_values());
         Ok(Cluster::Local(Local::up(spec, recorder.clone()).await?))
     }
 
-    fn spec(local: &LocalHub, replicas: usize, affinity: Affinity, setup: &Setup) -> Spec {
-        let mut manifests = local.manifests.clone();
+    /// Gives the manifests what a cell's cluster begins with: on every backend the same.
+    fn prepare(&self, manifests: &mut Manifests, replicas: usize, affinity: Affinity, setup: &Setup) {
         manifests.set_replicas(replicas);
-        match affinity {
-            Affinity::Off => manifests.set_affinity(None),
-            Affinity::ClientIp => {
-                manifests.set_affinity(Some(Duration::from_secs(u64::from(setup.affinity_timeout_s))));
-            }
+        let timeout = Duration::from_secs(u64::from(setup.affinity_timeout_s));
+        manifests.set_affinity((affinity == Affinity::ClientIp).then_some(timeout));
+        match setup.probes {
+            Probes::Quickened => manifests.quicken(&self.pace),
+            Probes::AsDeployed => {}
         }
-        (setup.edit)(&mut manifests);
+        (setup.edit)(manifests);
+    }
+
+    fn spec(&self, local: &LocalHub, replicas: usize, affinity: Affinity, setup: &Setup) -> Spec {
+        let mut manifests = local.manifests.clone();
+        self.prepare(&mut manifests, replicas, affinity, setup);
         Spec {
             launches: local.launches.clone(),
             env: local.env.clone(),
@@ -408,13 +409,6 @@ impl Rig {
 }
 
 // === helpers ===
-
-/// Gives the manifests the numbers of short cells.
-pub(super) fn shorten(manifests: &mut Manifests) {
-    manifests.set_probe_numbers(PROBES);
-    manifests.set_liveness_failures(LIVENESS_FAILURES);
-    manifests.set_grace_period(GRACE);
-}
 
 /// Where cluster and wire meet: an address of the one is a target of the other.
 pub(super) fn target(path: Path, address: Address) -> Target {

@@ -304,6 +304,7 @@ mod tests {
             hub: "a hub".to_owned(),
             replicas: 2,
             tools: vec!["echo".to_owned()],
+            measured: crate::transcript::measured::Measured::default(),
         };
         let transcript = Transcript { header, entries: recorder.entries() };
         let text = transcript.to_jsonl();

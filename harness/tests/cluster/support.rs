@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use harness::cluster::local::{Launch, Local, Spec};
-use harness::cluster::manifest::{Manifests, ProbeNumbers};
+use harness::cluster::manifest::{Manifests, Pace};
 use harness::transcript::{Entry, Recorder, What};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
@@ -23,7 +23,7 @@ pub(crate) fn example(name: &str) -> PathBuf {
 pub(crate) fn manifests() -> Manifests {
     let mut manifests = Manifests::embedded().expect("ours are right");
     let second = Duration::from_secs(1);
-    manifests.set_probe_numbers(ProbeNumbers { period: second, timeout: second, failures: 2 });
+    manifests.quicken(&Pace::default());
     manifests.set_grace_period(3 * second);
     manifests
 }

@@ -136,7 +136,14 @@ pub const LIVENESS_RESTART: Scenario = Scenario {
           for a process that is gone.",
     remedy: "Deployment: a `livenessProbe` on a path that needs nothing but the process (`/healthz`), slower than the \
              readiness probe; hub: answer 404 for sessions of before the restart",
-    setup: Setup { edit: |manifests| manifests.set_liveness_failures(15), ..Setup::ORDINARY },
+    setup: Setup {
+        edit: |manifests| {
+            manifests.set_liveness_failures(15);
+            // A process that hangs makes no use of its grace period, and everything would wait for the end of that.
+            manifests.set_grace_period(Duration::from_secs(3));
+        },
+        ..Setup::ORDINARY
+    },
     checks: &[
         &checks::SYMPTOM_TOLD,
         &checks::NO_HANG,

@@ -12,6 +12,7 @@ pub(crate) const ROWS: &[Row] = &[
     ("dies-silently", "crash-loop", &["last-words"]),
     ("hides-unknown-key", "secret-differs-per-replica", &["foreign-key-told"]),
     ("never-ready", "secret-appears-late", &["recovers", "new-session-works"]),
+    ("no-healthz", "probes-as-deployed", &["probes-pass"]),
     ("forgets-after-pause", "readiness-flaps@sse", &["sessions-outlive-a-pause"]),
     ("forgets-after-pause", "readiness-flaps@streamable", &["sessions-outlive-a-pause"]),
     ("waits-in-line", "wedged-replica@sse", &["no-hang", "hang-contained"]),

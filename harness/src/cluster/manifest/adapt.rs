@@ -34,8 +34,10 @@ impl Manifests {
         let or = |value: Option<i32>, default: u64| {
             value.and_then(|value| u64::try_from(value).ok()).filter(|value| *value > 0).unwrap_or(default)
         };
-        let periods = or(probe.period_seconds, 10) * or(probe.failure_threshold, 3);
-        Some(Duration::from_secs(periods + or(probe.timeout_seconds, 1)))
+        let timeout = or(probe.timeout_seconds, 1);
+        // An answer that is waited for keeps the next question back.
+        let questions = or(probe.period_seconds, 10).max(timeout) * or(probe.failure_threshold, 3);
+        Some(Duration::from_secs(questions + timeout))
     }
 
     /// The name of the first Secret among the manifests that the container cannot be made without.
@@ -116,16 +118,7 @@ impl Manifests {
         self.config_maps.clear();
     }
 
-    /// Sets after how many failures in a row the liveness probe restarts the container.
-    pub fn set_liveness_failures(&mut self, failures: u32) {
-        let spec = self.deployment.spec.get_or_insert_default();
-        let containers = &mut spec.template.spec.get_or_insert_default().containers;
-        if let Some(probe) = containers.first_mut().and_then(|container| container.liveness_probe.as_mut()) {
-            probe.failure_threshold = i32::try_from(failures).ok();
-        }
-    }
-
-    fn first_container(&self) -> Option<&Container> {
+    pub(super) fn first_container(&self) -> Option<&Container> {
         self.deployment.spec.as_ref()?.template.spec.as_ref()?.containers.first()
     }
 }

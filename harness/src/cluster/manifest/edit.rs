@@ -23,17 +23,6 @@ pub const KEEPS_OFF: &str = "hubcheck/keeps-off";
 /// The label by which nodes are told apart.
 const NODE: &str = "kubernetes.io/hostname";
 
-/// The numbers of a probe that scenarios shorten.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ProbeNumbers {
-    /// Between two questions, in whole seconds.
-    pub period: Duration,
-    /// For an answer, in whole seconds.
-    pub timeout: Duration,
-    /// So many failures in a row count.
-    pub failures: u32,
-}
-
 impl Manifests {
     /// How many replicas the Deployment has.
     pub fn replicas(&self) -> usize {
@@ -146,17 +135,16 @@ impl Manifests {
         resources.limits.get_or_insert_default().insert("memory".to_owned(), limit);
     }
 
-    /// Sets the numbers of every probe that the container has, and takes away its initial delay.
-    pub fn set_probe_numbers(&mut self, numbers: ProbeNumbers) {
-        let container = self.container();
-        let probes =
-            [&mut container.startup_probe, &mut container.readiness_probe, &mut container.liveness_probe];
-        for probe in probes.into_iter().flatten() {
-            probe.period_seconds = whole_seconds(numbers.period);
-            probe.timeout_seconds = whole_seconds(numbers.timeout);
-            probe.failure_threshold = i32::try_from(numbers.failures).ok();
-            probe.initial_delay_seconds = None;
+    /// Sets after how many failures in a row the liveness probe restarts the container.
+    pub fn set_liveness_failures(&mut self, failures: u32) {
+        if let Some(probe) = &mut self.container().liveness_probe {
+            probe.failure_threshold = i32::try_from(failures).ok();
         }
+    }
+
+    /// Removes the startup probe: the liveness probe counts from the first second.
+    pub fn remove_startup_probe(&mut self) {
+        self.container().startup_probe = None;
     }
 
     /// Asks whether the replica is ready by GET of this path at the container's first port; without a path, by a
@@ -293,7 +281,7 @@ impl Manifests {
         self.deployment.spec.get_or_insert_default().template.spec.get_or_insert_default()
     }
 
-    fn container(&mut self) -> &mut Container {
+    pub(super) fn container(&mut self) -> &mut Container {
         let containers = &mut self.pod().containers;
         if containers.is_empty() {
             containers.push(Container::default());

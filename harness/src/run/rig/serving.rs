@@ -23,7 +23,7 @@ impl Rig {
         recorder: &Recorder,
     ) -> Result<Cluster, RigError> {
         let Place::Local(local) = &self.place else { return Err(RigError::Up(UpError::NotLinux)) };
-        let mut spec = Self::spec(local, self.replicas, affinity, &Setup::ORDINARY);
+        let mut spec = self.spec(local, self.replicas, affinity, &Setup::ORDINARY);
         spec.listen = Some(listen);
         let cluster = Cluster::Local(Local::up(spec, recorder.clone()).await?);
         match cluster.wait(&Condition::Ready(self.replicas), self.timeouts.ready).await {

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use super::{Place, Rig, RigError, target};
 use crate::cluster::Condition;
 use crate::cluster::backend::Cluster;
+use crate::cluster::manifest::ProbeKind;
 use crate::plan::{Need, Tool, Transport};
 use crate::run::Setup;
 use crate::run::stage::outcome_text;
@@ -31,6 +32,8 @@ impl Rig {
     /// asked for by name, also when it does not speak one of them.
     pub async fn survey(&mut self, wanted: &[Transport], by_name: bool) -> Result<(), RigError> {
         let recorder = Recorder::new(self.secrets());
+        // A probe that the hub fails would end it before it is looked at.
+        self.pace.without = vec![ProbeKind::Startup, ProbeKind::Liveness];
         let cluster = self.up(1, None, &Setup::ORDINARY, &recorder).await?;
         if cluster.tells_routes().await {
             self.offers.has.insert(Need::Routed);
@@ -39,6 +42,9 @@ impl Rig {
             self.offers.has.insert(Need::Evictions);
         }
         let surveyed = self.survey_on(&cluster, wanted, by_name, &recorder).await;
+        self.measured.alone = self.times_of(&recorder);
+        self.pace.without =
+            if surveyed.is_ok() { self.failing_probes(&cluster, &recorder).await } else { Vec::new() };
         cluster.down().await;
         self.offers.has.extend(surveyed?);
         Ok(())

@@ -10,6 +10,7 @@ use crate::cluster::Condition;
 use crate::cluster::backend::Cluster;
 use crate::cluster::manifest::Manifests;
 use crate::plan::Tool;
+use crate::transcript::probed::is_wrong_answer;
 use crate::transcript::{Entry, Fault, PodChange, Symptom, Told, What};
 use crate::wire::{Outcome, Progress, Target};
 
@@ -145,6 +146,26 @@ impl Stage {
         };
         let told = tokio::time::timeout(self.rig.timeouts.settle, told).await;
         told.map_err(|_| "no such event".to_owned())
+    }
+
+    /// Leaves the replica to its own probes: for so long, or until one of them fails; then until the failure has its consequence,
+    /// for as long as that may take. An answer that is wrong needs no more.
+    pub async fn until_probed(&self, asked: Duration, gives_up: Duration) {
+        let failed = |what: &What| matches!(what, What::Event { reason, .. } if reason == "Unhealthy");
+        let ended = |what: &What| {
+            matches!(what, What::Pod { change: PodChange::NotReady | PodChange::Terminated { .. }, .. })
+        };
+        let since = self.recorder.entries().len();
+        let seen = async |wanted: &(dyn Fn(&What) -> bool + Sync)| {
+            let mut look = tokio::time::interval(LOOK_AGAIN);
+            while !self.recorder.entries().iter().skip(since).any(|entry| wanted(&entry.what)) {
+                look.tick().await;
+            }
+        };
+        if tokio::time::timeout(asked, seen(&failed)).await.is_ok() {
+            let is_enough = |what: &What| ended(what) || is_wrong_answer(what);
+            let _ = tokio::time::timeout(gives_up, seen(&is_enough)).await;
+        }
     }
 
     /// Notes how long something took, for the report and, where there is a limit, for the checks.
