@@ -182,7 +182,7 @@ pub fn judge(transcript: &Transcript, checks: &[&Check], offers: &Offers, strict
     if findings.iter().all(|finding| finding.verdict < Verdict::Inconclusive) {
         findings.extend(idle.into_iter().map(Check::nothing_to_judge));
     }
-    excuse::excuse(transcript, &mut findings);
+    excuse::excuse(&history, &mut findings);
     let verdict = findings.iter().map(|finding| finding.verdict).max().unwrap_or(Verdict::Pass);
     Judged { verdict, findings, not_judged }
 }

@@ -3,6 +3,7 @@
 mod evidence;
 pub mod kind_hub;
 pub mod kube_hub;
+mod pressure;
 pub mod reference;
 pub mod rig;
 pub mod stage;
@@ -26,6 +27,7 @@ use crate::transcript::notes::notes;
 use crate::transcript::{End, Entry, PodChange, Recorder, Transcript, What};
 
 pub use rig::Rig;
+use rig::RigError;
 pub use stage::Stage;
 
 /// Something a hub must survive: how to bring it about, and which checks judge what was seen.
@@ -136,7 +138,11 @@ pub struct CellReport {
 /// How long after a broken connection the end of its process may be told.
 const ENDING_TOLD: Duration = Duration::from_secs(1);
 
-/// Runs every planned cell, so many at a time, and tells the sink as it goes.
+/// How often a cell is begun whose cluster did not come up because the control plane was too slow: nothing of the hub was seen then.
+const BEGUN: usize = 3;
+
+/// Runs every planned cell, so many at a time, and tells the sink as it goes. The longest begin first. Where a control plane is
+/// too slow to bring a cell up, fewer run from then on.
 ///
 /// Reports are appended as cells end, so that an interrupted run keeps what it has. Dropping the returned future ends
 /// every cluster that is up.
@@ -144,14 +150,15 @@ pub async fn run_cells(
     rig: &Arc<Rig>,
     catalog: &'static [&'static Scenario],
     planned: &[Planned],
-    jobs: usize,
+    mut jobs: usize,
     sink: &mut dyn Sink,
     reports: &mut Vec<CellReport>,
 ) {
-    let mut waiting: VecDeque<Cell> = VecDeque::new();
+    let mut waiting: VecDeque<(Cell, usize)> = VecDeque::new();
     for plan in planned {
         match plan.lacks {
-            None => waiting.push_back(plan.cell),
+            None if is_long(catalog, plan.cell) => waiting.push_front((plan.cell, 1)),
+            None => waiting.push_back((plan.cell, 1)),
             Some(lack) => {
                 let report = CellReport::not_applicable(plan.cell, lack);
                 sink.event(&RunEvent::CellFinished(&report));
@@ -162,15 +169,23 @@ pub async fn run_cells(
     let mut running = JoinSet::new();
     loop {
         while running.len() < jobs
-            && let Some(cell) = waiting.pop_front()
+            && let Some((cell, begun)) = waiting.pop_front()
         {
             sink.event(&RunEvent::CellStarted(cell));
             let rig = Arc::clone(rig);
-            running.spawn(async move { run_cell(&rig, catalog, cell).await.0 });
+            running.spawn(async move { (attempt(&rig, catalog, cell).await, begun) });
         }
         let Some(finished) = running.join_next().await else { break };
         match finished {
-            Ok(report) => {
+            Ok((Attempt { report, is_held_up: true, .. }, begun)) if begun < BEGUN => {
+                jobs = (jobs / 2).max(1);
+                tracing::warn!(
+                    "{}: the control plane is too slow; from here on {jobs} cells at once",
+                    report.cell
+                );
+                waiting.push_back((report.cell, begun + 1));
+            }
+            Ok((Attempt { report, .. }, _)) => {
                 sink.event(&RunEvent::CellFinished(&report));
                 reports.push(report);
             }
@@ -182,16 +197,38 @@ pub async fn run_cells(
 
 /// Runs one cell on a cluster of its own, judges it, and writes its transcript.
 pub async fn run_cell(rig: &Arc<Rig>, catalog: &[&Scenario], cell: Cell) -> (CellReport, Transcript) {
+    let Attempt { report, transcript, .. } = attempt(rig, catalog, cell).await;
+    (report, transcript)
+}
+
+/// One try at a cell.
+struct Attempt {
+    report: CellReport,
+    transcript: Transcript,
+    /// Whether its cluster did not come up because the control plane was too slow.
+    is_held_up: bool,
+}
+
+/// Whether it waits for as long as deployed probes do.
+fn is_long(catalog: &[&Scenario], cell: Cell) -> bool {
+    let scenario = catalog.iter().find(|scenario| scenario.outline.id == cell.scenario);
+    scenario.is_some_and(|scenario| scenario.setup.probes == Probes::AsDeployed)
+}
+
+async fn attempt(rig: &Arc<Rig>, catalog: &[&Scenario], cell: Cell) -> Attempt {
     let began = Instant::now();
     let recorder = Recorder::new(rig.secrets());
     let scenario = catalog.iter().find(|scenario| scenario.outline.id == cell.scenario);
+    let machine = pressure::Watch::start(recorder.clone());
+    let mut is_held_up = false;
     let live = match scenario {
-        Some(scenario) => drive(rig, scenario, cell, &recorder).await,
+        Some(scenario) => drive(rig, scenario, cell, &recorder, &mut is_held_up).await,
         None => {
             recorder.record(What::Broken { reason: format!("no scenario is called `{}`", cell.scenario) });
             Vec::new()
         }
     };
+    machine.stop().await;
     let replicas = rig.replicas_of(scenario.map_or(&Setup::ORDINARY, |scenario| &scenario.setup));
     let transcript = Transcript { header: rig.header(cell, replicas), entries: recorder.entries() };
     let checks = scenario.map_or(&[] as &[&Check], |scenario| scenario.checks);
@@ -218,7 +255,7 @@ pub async fn run_cell(rig: &Arc<Rig>, catalog: &[&Scenario], cell: Cell) -> (Cel
             Err(error) => tracing::warn!("writing the evidence of {cell}: {error}"),
         }
     }
-    (report, transcript)
+    Attempt { report, transcript, is_held_up }
 }
 
 // === impl CellReport ===
@@ -243,12 +280,19 @@ impl CellReport {
 
 /// Drives a cell on a cluster of its own, and records when it could not go on. What the cluster has of the cell at its
 /// end, unless everything looks well.
-async fn drive(rig: &Arc<Rig>, scenario: &Scenario, cell: Cell, recorder: &Recorder) -> Vec<Page> {
+async fn drive(
+    rig: &Arc<Rig>,
+    scenario: &Scenario,
+    cell: Cell,
+    recorder: &Recorder,
+    is_held_up: &mut bool,
+) -> Vec<Page> {
     let limit = rig.timeouts.cell();
     let up = within(limit, "bringing its cluster up", rig.cluster_up(cell, &scenario.setup, recorder)).await;
     let cluster = match up.and_then(|up| Ok(Arc::new(up?))) {
         Ok(cluster) => cluster,
         Err(error) => {
+            *is_held_up = error.downcast_ref::<RigError>().is_some_and(RigError::is_slow_cluster);
             record_broken(recorder, &error);
             return Vec::new();
         }

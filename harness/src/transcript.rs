@@ -191,6 +191,15 @@ pub enum What {
         /// In microseconds since the recording began.
         at_us: u64,
     },
+    /// What the machine was doing: a wait for a processor, or at its end the whole cell.
+    Pressure {
+        /// For how long the harness itself waited for a processor; of a cell, the longest such wait.
+        waited_ms: u64,
+        /// Within which time before this entry.
+        within_ms: u64,
+        /// Of a whole cell: for which share of it some process of the machine waited for a processor.
+        stalled_percent: Option<u8>,
+    },
     /// A Kubernetes Event.
     Event {
         /// `Kind/name` of what it is about.

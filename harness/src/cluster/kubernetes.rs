@@ -47,6 +47,9 @@ pub use site::{LABEL_MANAGED_BY, LABEL_RUN, MANAGER, Site};
 /// How long what was just changed may take to be seen by our own watch.
 const SEEN: Duration = Duration::from_secs(10);
 
+/// A namespace has its service account within this: a busy control plane took longer than 10 s.
+const ACCOUNT: Duration = Duration::from_secs(60);
+
 /// How long the API may take to tell everything that it has of a cell.
 const DESCRIBED: Duration = Duration::from_secs(20);
 
@@ -111,7 +114,7 @@ pub enum UpError {
         why: String,
     },
     /// The namespace never got its service account, or we are not told so.
-    #[error("namespace {namespace} has no service account after {s} s{heard}", s = SEEN.as_secs())]
+    #[error("namespace {namespace} has no service account after {s} s{heard}", s = ACCOUNT.as_secs())]
     NoServiceAccount {
         /// The namespace.
         namespace: String,

@@ -16,7 +16,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::watching::unheard;
-use super::{MANAGER, SEEN, UpError, deployment_name, service_name};
+use super::{ACCOUNT, MANAGER, UpError, deployment_name, service_name};
 use crate::cluster::manifest::Manifests;
 
 /// The protocol of a port that names none.
@@ -94,7 +94,7 @@ impl Objects {
                 }
             }
         };
-        let waited = tokio::time::timeout(SEEN, there).await;
+        let waited = tokio::time::timeout(ACCOUNT, there).await;
         waited.map_err(|_| UpError::NoServiceAccount { namespace: self.namespace.clone(), heard })
     }
 

@@ -81,6 +81,11 @@ impl RigError {
         }
     }
 
+    /// Whether a cluster's control plane was too slow, so that nothing of the hub was seen.
+    pub fn is_slow_cluster(&self) -> bool {
+        matches!(self, RigError::Kubernetes(kubernetes::UpError::NoServiceAccount { .. }))
+    }
+
     /// How to mend it.
     pub fn hint(&self) -> Option<String> {
         match self {
