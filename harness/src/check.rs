@@ -5,6 +5,7 @@
 
 pub mod ambient;
 mod excuse;
+pub mod remedy;
 pub mod schema;
 
 use std::collections::BTreeSet;
@@ -183,6 +184,10 @@ pub fn judge(transcript: &Transcript, checks: &[&Check], offers: &Offers, strict
         findings.extend(idle.into_iter().map(Check::nothing_to_judge));
     }
     excuse::excuse(&history, &mut findings);
+    let in_place = remedy::in_place(&transcript.header);
+    for finding in &mut findings {
+        finding.remedy = remedy::of_use(&finding.remedy, &in_place);
+    }
     let verdict = findings.iter().map(|finding| finding.verdict).max().unwrap_or(Verdict::Pass);
     Judged { verdict, findings, not_judged }
 }
@@ -343,18 +348,7 @@ mod tests {
     }
 
     pub(super) fn transcript(entries: Vec<What>) -> Transcript {
-        let header = crate::transcript::Header {
-            format: crate::transcript::FORMAT,
-            cell: "family/scenario".to_owned(),
-            scenario: "family/scenario".to_owned(),
-            affinity: None,
-            transport: None,
-            backend: "local".to_owned(),
-            hub: "hub".to_owned(),
-            replicas: 2,
-            tools: Vec::new(),
-            measured: crate::transcript::measured::Measured::default(),
-        };
+        let header = crate::transcript::Header::made_by_hand("local", None);
         let entry = |(idx, what): (usize, What)| {
             let seq = u32::try_from(idx + 1).unwrap();
             crate::transcript::Entry { seq, at_us: u64::from(seq), what }

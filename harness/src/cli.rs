@@ -173,7 +173,8 @@ pub(crate) struct RunArgs {
     /// there is Linux and none is given
     #[arg(long, value_name = "IMAGE", help_heading = "Where")]
     pub(crate) relay_image: Option<String>,
-    /// How many replicas a cell begins with; with `--url`, how many stand behind it [default: 2]
+    /// How many replicas a cell begins with; with `--url`, how many stand behind it [default: those of the manifests, at most 3; without
+    /// manifests 2]
     #[arg(long, help_heading = "Where")]
     pub(crate) replicas: Option<usize>,
     /// How many cells run at once [default: 16 with the reference hub, 2 per core with another one, 4 on `kube`]
@@ -186,7 +187,8 @@ pub(crate) struct RunArgs {
     /// Only this transport (repeatable); the hub must speak it
     #[arg(long, value_enum, value_delimiter = ',', help_heading = "What")]
     pub(crate) transport: Vec<Transport>,
-    /// Only this affinity (repeatable)
+    /// Only this affinity (repeatable), whatever the manifests say [default: every one; with manifests, others than the Service's are
+    /// shown and not counted]
     #[arg(long, value_enum, value_delimiter = ',', help_heading = "What")]
     pub(crate) affinity: Vec<Affinity>,
     /// Where the hub offers HTTP+SSE

@@ -3,12 +3,15 @@
 //! Decided once, before anything runs, from three inputs: what the scenarios declare, what the user asked
 //! for, and what the hub and the backend offer. Knows no cluster, no wire, and does no IO.
 
+pub mod deployed;
 mod names;
 
 use std::collections::BTreeSet;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
+
+pub use deployed::{Deployed, WhatIf};
 
 /// One of the three transport eras of the Model Context Protocol.
 #[derive(
@@ -138,6 +141,8 @@ pub struct Offers {
     pub replicas: usize,
     /// Everything else that is there.
     pub has: BTreeSet<Need>,
+    /// What the user deploys: cells judge that.
+    pub deployed: Deployed,
 }
 
 /// What the user wants to run. Empty fields select everything.
@@ -169,6 +174,8 @@ pub struct Planned {
     pub cell: Cell,
     /// The first need that is not met; `None` when the cell runs.
     pub lacks: Option<Need>,
+    /// Why it shows what would be, and counts for nothing; `None` for what is deployed.
+    pub what_if: Option<WhatIf>,
 }
 
 /// A filter that names nothing.
@@ -205,7 +212,8 @@ pub fn plan(
             cell.affinity = None;
         }
         if !planned.iter().any(|known| known.cell == cell) {
-            planned.push(Planned { cell, lacks: first_lack(outline, &cell, offers) });
+            let (lacks, what_if) = (first_lack(outline, &cell, offers), offers.what_if(outline, &cell));
+            planned.push(Planned { cell, lacks, what_if });
         }
     }
     Ok(planned)
@@ -227,7 +235,7 @@ impl Selection {
 impl Offers {
     /// What makes [`plan`] lay out every cell there is: to list them, or to look a name up.
     pub fn every_cell() -> Self {
-        Self { replicas: 0, has: [Need::Affinity].into() }
+        Self { has: [Need::Affinity].into(), ..Self::default() }
     }
 
     /// Whether this need is met.
@@ -307,7 +315,8 @@ fn admits_axis<T: PartialEq>(wanted: &[T], value: Option<T>) -> bool {
 fn first_lack(outline: &Outline, cell: &Cell, offers: &Offers) -> Option<Need> {
     let speaks = cell.transport.map(Need::Speaks);
     let own = outline.needs.iter().copied().filter(|need| concerns(*need, cell));
-    speaks.into_iter().chain(own).find(|need| !offers.meets(*need))
+    let has_replicas = |need: &Need| matches!(need, Need::Replicas(n) if offers.replicas_of(outline) >= *n);
+    speaks.into_iter().chain(own).find(|need| !offers.meets(*need) && !has_replicas(need))
 }
 
 /// Whether a need is one of this cell: what a hub does over one transport is nothing to the others.
@@ -343,7 +352,8 @@ mod tests {
 
     fn offers(replicas: usize, has: &[Need]) -> Offers {
         let speaks = [Transport::Sse, Transport::Stateless].map(Need::Speaks);
-        Offers { replicas, has: speaks.into_iter().chain(has.iter().copied()).collect() }
+        let has = speaks.into_iter().chain(has.iter().copied()).collect();
+        Offers { replicas, has, ..Offers::default() }
     }
 
     fn planned(filters: &[&str], offers: &Offers) -> Vec<String> {
@@ -384,7 +394,7 @@ mod tests {
             needs: &[Need::SessionIds(Transport::Streamable)],
         };
         let speaks = [Transport::Sse, Transport::Streamable].map(Need::Speaks);
-        let offers = Offers { replicas: 2, has: speaks.into() };
+        let offers = Offers { replicas: 2, has: speaks.into(), ..Offers::default() };
         let planned = plan(&[unknown], &Selection::default(), &offers).unwrap();
         let lacks: Vec<Option<Need>> = planned.into_iter().map(|planned| planned.lacks).collect();
         assert_eq!(lacks, [None, Some(Need::SessionIds(Transport::Streamable))]);
@@ -395,7 +405,7 @@ mod tests {
         let one = offers(1, &[Need::Affinity, Need::Tool(Tool::Echo)]);
         assert_eq!(planned(&["@off-sse"], &one), ["routing/routes@off-sse needs 2 replicas"]);
         assert_eq!(planned(&["starts"], &one), ["lifecycle/starts needs a Deployment to scale"]);
-        let silent = Offers { replicas: 2, has: [Need::Affinity].into() };
+        let silent = Offers { replicas: 2, has: [Need::Affinity].into(), ..Offers::default() };
         assert_eq!(planned(&["@off-sse"], &silent), ["routing/routes@off-sse needs transport sse"]);
     }
 

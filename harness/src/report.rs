@@ -78,6 +78,11 @@ pub struct Summary {
 }
 
 impl Summary {
+    /// The cells that count: those of what is deployed.
+    pub fn judged(&self) -> impl Iterator<Item = &CellReport> {
+        self.reports.iter().filter(|report| report.what_if.is_none())
+    }
+
     /// Why a cell was expected to fail, when it did.
     pub fn why_expected(&self, cell: &str) -> Option<&str> {
         self.expected.iter().find(|(listed, _)| listed == cell).map(|(_, reason)| reason.as_str())

@@ -21,7 +21,7 @@ use tokio::task::JoinSet;
 use crate::check::{self, Check, Finding, Verdict};
 use crate::cluster::Page;
 use crate::cluster::manifest::Manifests;
-use crate::plan::{Cell, Need, Outline, Planned};
+use crate::plan::{Cell, Need, Outline, Planned, WhatIf};
 use crate::report::{RunEvent, Sink};
 use crate::transcript::notes::notes;
 use crate::transcript::{End, Entry, PodChange, Recorder, Transcript, What};
@@ -68,8 +68,8 @@ pub struct Guide {
 /// How a scenario's cluster differs from the ordinary one.
 #[derive(Clone, Copy, Debug)]
 pub struct Setup {
-    /// `sessionAffinityConfig.clientIP.timeoutSeconds`.
-    pub affinity_timeout_s: u32,
+    /// `sessionAffinityConfig.clientIP.timeoutSeconds`; `None` for what is deployed, else Kubernetes' default.
+    pub affinity_timeout_s: Option<u32>,
     /// How many replicas it begins with; `None` for as many as the run has. A hub that is running already has what it has.
     pub replicas: Option<usize>,
     /// What is edited before the cluster comes up, after the number of replicas and the affinity were set.
@@ -99,9 +99,9 @@ pub enum Begins {
 }
 
 impl Setup {
-    /// The guide's numbers.
+    /// What is deployed, with nothing edited.
     pub const ORDINARY: Setup = Setup {
-        affinity_timeout_s: 10_800,
+        affinity_timeout_s: None,
         replicas: None,
         edit: |_| {},
         begins: Begins::AllReady,
@@ -123,6 +123,8 @@ pub struct CellReport {
     pub findings: Vec<Finding>,
     /// The need that is missing, when it does not apply.
     pub lacks: Option<Need>,
+    /// Why it shows what would be, and counts for nothing; `None` for what is deployed.
+    pub what_if: Option<WhatIf>,
     /// Checks that could not be applied, with the need that is missing.
     pub not_judged: Vec<(&'static str, Need)>,
     /// How long it took.
@@ -218,7 +220,7 @@ fn is_long(catalog: &[&Scenario], cell: Cell) -> bool {
 async fn attempt(rig: &Arc<Rig>, catalog: &[&Scenario], cell: Cell) -> Attempt {
     let began = Instant::now();
     let recorder = Recorder::new(rig.secrets());
-    let scenario = catalog.iter().find(|scenario| scenario.outline.id == cell.scenario);
+    let scenario = catalog.iter().copied().find(|scenario| scenario.outline.id == cell.scenario);
     let machine = pressure::Watch::start(recorder.clone());
     let mut is_held_up = false;
     let live = match scenario {
@@ -229,16 +231,21 @@ async fn attempt(rig: &Arc<Rig>, catalog: &[&Scenario], cell: Cell) -> Attempt {
         }
     };
     machine.stop().await;
-    let replicas = rig.replicas_of(scenario.map_or(&Setup::ORDINARY, |scenario| &scenario.setup));
-    let transcript = Transcript { header: rig.header(cell, replicas), entries: recorder.entries() };
+    let replicas = rig.replicas_of(scenario);
+    let mut header = rig.header(cell, replicas);
+    let what_if = scenario.and_then(|scenario| rig.offers.what_if(&scenario.outline, &cell));
+    header.what_if = what_if.map(|what_if| what_if.to_string());
+    header.edits = scenario.map(|scenario| rig.edits(scenario, cell)).unwrap_or_default();
+    let transcript = Transcript { header, entries: recorder.entries() };
     let checks = scenario.map_or(&[] as &[&Check], |scenario| scenario.checks);
-    let judged = check::judge(&transcript, checks, &rig.offers, rig.strictness);
+    let judged = check::judge(&transcript, checks, &rig.offers_with(replicas), rig.strictness);
     let written = write_transcript(&rig.evidence, cell, &transcript);
     let mut report = CellReport {
         cell,
         verdict: judged.verdict,
         findings: judged.findings,
         lacks: None,
+        what_if,
         not_judged: judged.not_judged,
         took: began.elapsed(),
         notes: notes(&transcript),
@@ -267,6 +274,7 @@ impl CellReport {
             verdict: Verdict::NotApplicable,
             findings: Vec::new(),
             lacks: Some(lack),
+            what_if: None,
             not_judged: Vec::new(),
             took: Duration::ZERO,
             notes: Vec::new(),
@@ -288,7 +296,7 @@ async fn drive(
     is_held_up: &mut bool,
 ) -> Vec<Page> {
     let limit = rig.timeouts.cell();
-    let up = within(limit, "bringing its cluster up", rig.cluster_up(cell, &scenario.setup, recorder)).await;
+    let up = within(limit, "bringing its cluster up", rig.cluster_up(cell, scenario, recorder)).await;
     let cluster = match up.and_then(|up| Ok(Arc::new(up?))) {
         Ok(cluster) => cluster,
         Err(error) => {
@@ -297,7 +305,7 @@ async fn drive(
             return Vec::new();
         }
     };
-    let replicas = rig.replicas_of(&scenario.setup);
+    let replicas = rig.replicas_of(Some(scenario));
     let stage = Stage::new(Arc::clone(rig), cell, replicas, Arc::clone(&cluster), recorder.clone());
     let driving = async {
         stage.ready(scenario.setup.begins).await?;
@@ -311,7 +319,7 @@ async fn drive(
     drop(stage);
     cluster.routes_told(None).await;
     let so_far = Transcript { header: rig.header(cell, replicas), entries: recorder.entries() };
-    let judged = check::judge(&so_far, scenario.checks, &rig.offers, rig.strictness);
+    let judged = check::judge(&so_far, scenario.checks, &rig.offers_with(replicas), rig.strictness);
     let mut live = Vec::new();
     if judged.verdict != Verdict::Pass {
         match within(limit, "asking what the cluster has of it", cluster.described()).await {

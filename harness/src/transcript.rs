@@ -21,7 +21,7 @@ use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::plan::{Affinity, Transport};
+use crate::plan::{Affinity, Deployed, Transport};
 
 pub use body::{BODY_KEPT, Body};
 pub use fault::Fault;
@@ -67,6 +67,15 @@ pub struct Header {
     /// How long the hub took in the survey: decides how long it may take.
     #[serde(default, skip_serializing_if = "Measured::is_empty")]
     pub measured: Measured,
+    /// What the user deploys: decides which remedies are of use.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub deployed: Deployed,
+    /// What the cell has and the user does not deploy; then its verdict counts for nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub what_if: Option<String>,
+    /// What the scenario edited of the manifests, in a line for each field.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub edits: Vec<String>,
 }
 
 /// One thing that happened.
@@ -424,6 +433,10 @@ pub enum PodChange {
     Deleted,
 }
 
+fn is_default(deployed: &Deployed) -> bool {
+    *deployed == Deployed::default()
+}
+
 // === impl Frame ===
 
 #[cfg(test)]
@@ -441,6 +454,9 @@ impl Header {
             replicas: 1,
             tools: Vec::new(),
             measured: Measured::default(),
+            deployed: Deployed::default(),
+            what_if: None,
+            edits: Vec::new(),
         }
     }
 }

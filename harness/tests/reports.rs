@@ -380,8 +380,10 @@ fn tell(sink: &mut dyn Sink) {
         rerun: "hubcheck run".to_owned(),
     };
     let reports = reports();
-    let planned: Vec<Planned> =
-        reports.iter().map(|report| Planned { cell: report.cell, lacks: report.lacks }).collect();
+    let planned: Vec<Planned> = reports
+        .iter()
+        .map(|report| Planned { cell: report.cell, lacks: report.lacks, what_if: report.what_if })
+        .collect();
     sink.event(&RunEvent::Surveying { hub: &about.hub });
     sink.event(&RunEvent::Started { planned: &planned, about: &about });
     for report in &reports {
@@ -406,6 +408,7 @@ fn reports() -> Vec<CellReport> {
         verdict,
         findings: Vec::new(),
         lacks: None,
+        what_if: None,
         not_judged: Vec::new(),
         took: Duration::from_millis(500),
         notes: Vec::new(),

@@ -1,7 +1,7 @@
 //! Transcripts made by hand, to be judged in unit tests.
 
 use harness::check::{self, Check, Judged, Strictness};
-use harness::plan::{Offers, Transport};
+use harness::plan::{Deployed, Offers, Transport};
 use harness::transcript::{Connection, Entry, ExchangeId, FORMAT, Header, Path, Request, Transcript, What};
 
 /// Whether a check finds something in a transcript of these entries, on a real cluster.
@@ -27,6 +27,9 @@ pub(crate) fn judged(
         replicas: 2,
         tools: Vec::new(),
         measured: harness::transcript::measured::Measured::default(),
+        deployed: Deployed::default(),
+        what_if: None,
+        edits: Vec::new(),
     };
     let entries = (1..).zip(entries).map(|(seq, (ms, what))| Entry { seq, at_us: ms * 1000, what });
     let transcript = Transcript { header, entries: entries.collect() };

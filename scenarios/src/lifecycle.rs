@@ -19,7 +19,7 @@ pub mod start;
 pub mod stopping;
 
 use harness::cluster::Condition;
-use harness::plan::Transport;
+use harness::plan::{Affinity, Transport};
 use harness::run::stage::Holder;
 use harness::run::{Guide, Stage};
 
@@ -109,7 +109,12 @@ async fn recover(stage: &Stage, settled: Condition, holders: &[Holder]) -> anyho
         stage.open("new", &stage.service()).await;
     }
     for (idx, replica) in stage.replicas().iter().enumerate() {
-        if let Some(new) = stage.open(&format!("new-{}", idx + 1), &stage.at(replica)?).await {
+        // A Service with affinity knows only the clients that came through it.
+        let target = match stage.affinity() {
+            Affinity::Off => stage.at(replica)?,
+            Affinity::ClientIp => stage.service(),
+        };
+        if let Some(new) = stage.open(&format!("new-{}", idx + 1), &target).await {
             stage.exercise(&new).await?;
         }
     }

@@ -32,5 +32,6 @@ const SPEC_STATELESS: &str = "https://modelcontextprotocol.io/specification/2026
 
 /// The guide's cure for in-memory sessions: the Service sends a client's connections to one replica.
 const REMEDY_CLIENT_IP: &str = "Service: `spec.sessionAffinity: ClientIP` (and \
-    `spec.sessionAffinityConfig.clientIP.timeoutSeconds: 10800`), or a hub that finds a session from every replica, or \
+    `spec.sessionAffinityConfig.clientIP.timeoutSeconds: 10800`), or Ingress: \
+    `nginx.ingress.kubernetes.io/upstream-hash-by: $binary_remote_addr`, or a hub that finds a session from every replica, or \
     Deployment: `spec.replicas: 1`";

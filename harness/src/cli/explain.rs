@@ -106,20 +106,22 @@ pub(super) fn check(
     })?;
     let judged = check::judge(&transcript, checks, &offers_of(&transcript), strictness);
     let mut out = format!("{} {}\n", judged.verdict, transcript.header.cell);
+    if let Some(what_if) = &transcript.header.what_if {
+        out += &format!("  not counted: {what_if}\n");
+    }
     for finding in &judged.findings {
         let at = finding.at.map(|at| format!(" at #{at}")).unwrap_or_default();
         out += &format!(
-            "  {} {}: {}\n    expected: {}\n      actual: {}{at}\n    remedy: {}\n",
-            finding.verdict,
-            finding.check,
-            finding.requirement,
-            finding.expected,
-            finding.actual,
-            finding.remedy
+            "  {} {}: {}\n    expected: {}\n      actual: {}{at}\n",
+            finding.verdict, finding.check, finding.requirement, finding.expected, finding.actual,
         );
+        if !finding.remedy.is_empty() {
+            out += &format!("    remedy: {}\n", finding.remedy);
+        }
     }
     print(&out);
     Ok(match judged.verdict {
+        _ if transcript.header.what_if.is_some() => exit::CONFORMS,
         Verdict::Fail => exit::DOES_NOT_CONFORM,
         Verdict::Inconclusive => exit::INCONCLUSIVE,
         Verdict::Pass | Verdict::Warn | Verdict::NotApplicable => exit::CONFORMS,
@@ -133,7 +135,7 @@ pub(super) fn offers_of(transcript: &Transcript) -> Offers {
     if has.contains(&Need::Tool(Tool::Tally)) || has.contains(&Need::Tool(Tool::Sleep)) {
         has.insert(Need::HeldCall);
     }
-    Offers { replicas: transcript.header.replicas, has }
+    Offers { replicas: transcript.header.replicas, has, ..Offers::default() }
 }
 
 pub(super) fn print(text: &str) {

@@ -1,5 +1,6 @@
 //! The command `run`: from the command line to a rig, a plan, and a summary.
 
+mod deployed;
 mod ending;
 mod reports;
 mod rerun;
@@ -68,7 +69,7 @@ pub(super) fn run(
     expected.names_cells(&outlines)?;
     let (mut sink, write_errors) = reports::sinks(&args.report, console)?;
     let run_name = run_name();
-    let mut rig = rig(args, &run_name)?;
+    let (mut rig, judged) = rig(args, &run_name)?;
     rig.strictness = strictness(args.strict);
     // From here on: what building the hub took is cargo's to tell.
     let began = Instant::now();
@@ -77,7 +78,7 @@ pub(super) fn run(
         hub: rig.hub.clone(),
         replicas: rig.replicas,
         run: run_name,
-        notes: Vec::new(),
+        notes: judged,
         rerun: rerun::rerun(args),
     };
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -101,7 +102,7 @@ pub(super) fn run(
             }
         });
         let surveyed = surveyed.await;
-        about.notes = rig.notes();
+        about.notes.extend(rig.notes());
         if args.jobs.is_none() {
             let fewer = rig.cells_at_once(jobs);
             if fewer < jobs {
@@ -184,17 +185,16 @@ async fn caught<T>(part: impl Future<Output = T>) -> std::thread::Result<T> {
 
 /// The exit code that a summary comes to.
 fn exit_code(summary: &Summary) -> u8 {
-    let has = |verdict| summary.reports.iter().any(|report| report.verdict == verdict);
+    let has = |verdict| summary.judged().any(|report| report.verdict == verdict);
     let is_expected = |cell: &str| summary.expected.iter().any(|(expected, _)| expected == cell);
     let failed = summary
-        .reports
-        .iter()
+        .judged()
         .any(|report| report.verdict == Verdict::Fail && !is_expected(&report.cell.to_string()));
     if failed || !summary.stale.is_empty() {
         exit::DOES_NOT_CONFORM
     } else if has(Verdict::Inconclusive) {
         exit::INCONCLUSIVE
-    } else if summary.reports.iter().all(|report| report.verdict == Verdict::NotApplicable) {
+    } else if summary.judged().all(|report| report.verdict == Verdict::NotApplicable) {
         exit::NOTHING_SELECTED
     } else {
         exit::CONFORMS
@@ -203,9 +203,10 @@ fn exit_code(summary: &Summary) -> u8 {
 
 // === from arguments to a rig ===
 
-fn rig(args: &RunArgs, run_name: &str) -> Result<Rig, CommandError> {
+/// The rig, and what it judges in lines for the user.
+fn rig(args: &RunArgs, run_name: &str) -> Result<(Rig, Vec<String>), CommandError> {
     flags_fit(args)?;
-    let replicas = replica_count(args.replicas.unwrap_or(2), most_replicas(args))?;
+    let asked = args.replicas.map(|replicas| replica_count(replicas, most_replicas(args))).transpose()?;
     if args.jobs == Some(0) {
         return Err(CommandError::usage("`--jobs 0` runs nothing").hint("give 1 or more"));
     }
@@ -237,7 +238,10 @@ fn rig(args: &RunArgs, run_name: &str) -> Result<Rig, CommandError> {
         None if args.backend == BackendArg::Kube => Hub::Kube(Box::new(kube_hub(args, run_name)?)),
         None => Hub::Local(Box::new(local_hub(&args.hub)?)),
     };
-    Rig::new(hub, replicas, dialect, timeouts, tools, evidence).map_err(rig_error)
+    let judged = deployed::judged(asked, &args.affinity, &hub);
+    let mut rig = Rig::new(hub, judged.replicas, dialect, timeouts, tools, evidence).map_err(rig_error)?;
+    rig.offers.deployed = judged.deployed;
+    Ok((rig, judged.notes))
 }
 
 /// A flag that this run would ignore is refused: who gives it believes that something else is checked.

@@ -33,6 +33,7 @@ mod routing;
 mod view;
 
 pub use backoff::Backoff;
+pub(super) use routing::affinity;
 
 /// How long the end of every pod may take when the cluster goes down.
 const DOWN: Duration = Duration::from_secs(5);

@@ -14,7 +14,9 @@ use serde_json::Value;
 use super::environment::secret_values;
 
 mod adapt;
+mod difference;
 mod edit;
+mod facts;
 mod pace;
 mod quantity;
 mod unused;

@@ -53,6 +53,9 @@ pub struct CellRow {
     pub transport: Option<String>,
     /// `pass`, `fail`, `warn`, `inconclusive` or `not-applicable`.
     pub verdict: Verdict,
+    /// What the cell has and the user does not deploy; then the verdict counts for nothing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub what_if: Option<String>,
     /// Whether the failure was listed as expected.
     pub expected: bool,
     /// The reason that the list gives.
@@ -143,6 +146,7 @@ fn row(report: &CellReport, summary: &Summary) -> CellRow {
         affinity: report.cell.affinity.map(|affinity| affinity.to_string()),
         transport: report.cell.transport.map(|transport| transport.to_string()),
         verdict: report.verdict,
+        what_if: report.what_if.map(|what_if| what_if.to_string()),
         expected: reason.is_some(),
         expected_reason: reason,
         needs: report.lacks.map(|need| need.to_string()),

@@ -85,16 +85,18 @@ fn status(summary: &Summary, report: &CellReport, cell: &str, told: &str) -> Tes
         return status;
     }
     let mut status = match report.verdict {
+        Verdict::Fail | Verdict::Inconclusive if report.what_if.is_some() => TestCaseStatus::skipped(),
         Verdict::Pass | Verdict::Warn => return TestCaseStatus::success(),
         Verdict::NotApplicable => TestCaseStatus::skipped(),
         Verdict::Inconclusive => TestCaseStatus::non_success(NonSuccessKind::Error),
         Verdict::Fail if summary.why_expected(cell).is_some() => TestCaseStatus::skipped(),
         Verdict::Fail => TestCaseStatus::non_success(NonSuccessKind::Failure),
     };
-    let message = match (report.lacks, summary.why_expected(cell)) {
-        (Some(need), _) => format!("needs {need}"),
-        (None, Some(reason)) => format!("expected to fail: {reason}"),
-        (None, None) => {
+    let message = match (report.lacks, report.what_if, summary.why_expected(cell)) {
+        (Some(need), _, _) => format!("needs {need}"),
+        (None, Some(what_if), _) => format!("{} with {what_if}: not counted", report.verdict),
+        (None, None, Some(reason)) => format!("expected to fail: {reason}"),
+        (None, None, None) => {
             let worst = report.findings.iter().find(|finding| finding.verdict == report.verdict);
             worst.map_or_else(String::new, |finding| format!("{}: {}", finding.check, finding.actual))
         }
@@ -112,7 +114,7 @@ fn told(about: &About, report: &CellReport) -> String {
     lines.extend(report.not_judged.iter().map(not_judged_line));
     for finding in &report.findings {
         lines.extend(finding_lines(finding));
-        lines.push(format!("remedy: {}", finding.remedy));
+        lines.extend((!finding.remedy.is_empty()).then(|| format!("remedy: {}", finding.remedy)));
     }
     if !report.findings.is_empty() {
         lines.extend(report.transcript.iter().map(|path| format!("transcript: {}", path.display())));

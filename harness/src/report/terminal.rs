@@ -108,6 +108,7 @@ impl Terminal {
 
     fn cell_line(&self, report: &CellReport) -> String {
         let (word, colour) = match report.verdict {
+            _ if report.what_if.is_some() => ("WHAT IF", "2"),
             Verdict::Pass => ("PASS", "32"),
             Verdict::Fail => ("FAIL", "31;1"),
             Verdict::Warn => ("WARN", "33"),
@@ -121,7 +122,11 @@ impl Terminal {
         let digits = self.total.to_string().len();
         let cell = report.cell;
         let axis = |value: Option<String>| value.unwrap_or_else(|| "-".to_owned());
-        let reason = report.lacks.map(|need| format!("  needs {need}")).unwrap_or_default();
+        let reason = match (report.lacks, report.what_if) {
+            (Some(need), _) => format!("  needs {need}"),
+            (None, Some(what_if)) => format!("  {}, not counted: {what_if}", report.verdict),
+            (None, None) => String::new(),
+        };
         format!(
             "{} [{took}] ({:>digits$}/{}) {:width$}  {:9}  {:10}{reason}",
             self.paint(&format!("{word:>12}"), colour),
@@ -140,6 +145,10 @@ impl Terminal {
         for note in &report.notes {
             self.line(&format!("             told: {note}"));
         }
+        if report.what_if.is_some() {
+            self.explain_what_if(report);
+            return;
+        }
         for not_judged in &report.not_judged {
             self.line(&format!("             {}", not_judged_line(not_judged)));
         }
@@ -156,7 +165,7 @@ impl Terminal {
         let remedies: Vec<String> = report.findings.iter().map(|finding| finding.remedy.clone()).collect();
         let mut told: Vec<String> = Vec::new();
         for remedy in remedies {
-            if !told.contains(&remedy) {
+            if !remedy.is_empty() && !told.contains(&remedy) {
                 self.line(&format!("             remedy: {remedy}"));
                 told.push(remedy);
             }
@@ -170,6 +179,16 @@ impl Terminal {
         if let Some(about) = &self.about {
             let line = format!("             rerun: {} {}", about.rerun, report.cell);
             self.line(&line);
+        }
+    }
+
+    /// What is not deployed has no remedy: what broke first is enough.
+    fn explain_what_if(&mut self, report: &CellReport) {
+        if let Some(first) = report.findings.iter().find(|finding| finding.verdict == report.verdict) {
+            self.line(&format!("             {}: {}", first.check, first.actual));
+            if let Some(path) = &report.transcript {
+                self.line(&format!("             transcript: {}", path.display()));
+            }
         }
     }
 
@@ -187,14 +206,18 @@ impl Terminal {
         for cell in &summary.stale {
             self.line(&format!("       stale: {cell} is listed as an expected failure, and it did not fail"));
         }
-        let of = |verdict| summary.reports.iter().filter(|report| report.verdict == verdict).count();
+        let of = |verdict| summary.judged().filter(|report| report.verdict == verdict).count();
         let failed = of(Verdict::Fail);
         let expected = match summary.expected.len() {
             0 => String::new(),
             n => format!(" ({n} as expected)"),
         };
+        let what_if = match summary.reports.len() - summary.judged().count() {
+            0 => String::new(),
+            n => format!(", {n} not deployed (what if)"),
+        };
         let line = format!(
-            "     Summary [{}] {}: {} passed, {} warned, {failed} failed{expected}, {} not applicable, {} inconclusive",
+            "     Summary [{}] {}: {} passed, {} warned, {failed} failed{expected}, {} not applicable, {} inconclusive{what_if}",
             seconds(summary.took),
             count(summary.reports.len(), "cell"),
             of(Verdict::Pass),

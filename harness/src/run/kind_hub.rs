@@ -7,10 +7,11 @@ use std::time::{Duration, Instant};
 use tokio::sync::OnceCell;
 
 use super::kube_hub::is_ours;
-use super::rig::{REFERENCE_IMAGE, RigError, secret_env};
+use super::rig::{REFERENCE_IMAGE, RigError, deployed, secret_env};
 use crate::cluster::kind::{Binaries, CLUSTER, Goes, Image, Kind, KindError, RunLock};
 use crate::cluster::kubernetes::{Kubernetes, Site, UpError};
 use crate::cluster::manifest::Manifests;
+use crate::plan::Deployed;
 use crate::transcript::{Recorder, Secret};
 
 /// What stays when a run is over.
@@ -35,6 +36,8 @@ pub enum Hurry {
 pub struct KindHub {
     pub(super) name: String,
     pub(super) manifests: Manifests,
+    /// What the user's manifests deploy.
+    pub(super) deployed: Option<Deployed>,
     /// Variables given with `--env` that must not be recorded.
     pub(super) secret_env: Vec<Secret>,
     /// Whether the readiness probe asks the hub itself.
@@ -90,7 +93,8 @@ impl KindHub {
         run: String,
         keep: Keep,
     ) -> Result<Self, RigError> {
-        let theirs = manifests.is_some();
+        let deployed = manifests.as_ref().map(deployed::of_manifests);
+        let theirs = deployed.is_some();
         let (manifests, asks) = for_pods(manifests, ready_path, &env)?;
         let own = manifests.image().unwrap_or_default().to_owned();
         // Only the reference hub's image is ours to build.
@@ -103,6 +107,7 @@ impl KindHub {
         Ok(Self {
             name,
             manifests,
+            deployed,
             secret_env: secret_env(&env),
             asks,
             is_reference: image.is_none(),
@@ -148,16 +153,16 @@ impl KindHub {
         self.phases.lock().unwrap_or_else(PoisonError::into_inner).push(phase);
     }
 
-    /// A cell's own namespace, from manifests that are prepared like this.
+    /// A cell's own namespace, with manifests that are made fit for the cell.
     pub(super) async fn cell(
         &self,
-        prepare: impl FnOnce(&mut Manifests),
+        fit: impl FnOnce(&mut Manifests) + Send,
         recorder: Recorder,
     ) -> Result<Kubernetes, UpError> {
         let up = self.up(&|line| tracing::info!("{line}")).await?;
         let mut manifests = self.manifests.clone();
         manifests.set_image(&up.image.reference);
-        prepare(&mut manifests);
+        fit(&mut manifests);
         recorder.mask_also(manifests.secret_values());
         Kubernetes::up(Arc::clone(&up.site), manifests, recorder).await
     }

@@ -5,10 +5,11 @@ use std::sync::Arc;
 use tokio::sync::OnceCell;
 
 use super::kind_hub::{Hurry, for_pods};
-use super::rig::{RigError, secret_env};
+use super::rig::{RigError, deployed, secret_env};
 use crate::cluster::kind::RunLock;
 use crate::cluster::kubernetes::{Context, Kubernetes, Site, UpError};
 use crate::cluster::manifest::Manifests;
+use crate::plan::Deployed;
 use crate::transcript::{Recorder, Secret};
 
 /// What the user gave for a cluster that is there.
@@ -32,6 +33,8 @@ pub struct KubeGiven {
 pub struct KubeHub {
     pub(super) name: String,
     pub(super) manifests: Manifests,
+    /// What the user's manifests deploy.
+    pub(super) deployed: Option<Deployed>,
     /// Variables given with `--env` that must not be recorded.
     pub(super) secret_env: Vec<Secret>,
     /// Whether the readiness probe asks the hub itself.
@@ -60,7 +63,8 @@ impl KubeHub {
     /// read, which would be a bug.
     pub fn new(given: KubeGiven, run: String) -> Result<Self, RigError> {
         let KubeGiven { context, manifests, image, relay_image, ready_path, env } = given;
-        let theirs = manifests.is_some();
+        let deployed = manifests.as_ref().map(deployed::of_manifests);
+        let theirs = deployed.is_some();
         let (mut manifests, asks) = for_pods(manifests, ready_path.as_deref(), &env)?;
         if let Some(image) = &image {
             manifests.set_image(image);
@@ -76,6 +80,7 @@ impl KubeHub {
         Ok(Self {
             name,
             manifests,
+            deployed,
             secret_env: secret_env(&env),
             asks,
             is_reference,
@@ -86,16 +91,16 @@ impl KubeHub {
         })
     }
 
-    /// A cell's own namespace, from manifests that are prepared like this.
+    /// A cell's own namespace, with manifests that are made fit for the cell.
     pub(super) async fn cell(
         &self,
-        prepare: impl FnOnce(&mut Manifests),
+        fit: impl FnOnce(&mut Manifests) + Send,
         recorder: Recorder,
     ) -> Result<Kubernetes, UpError> {
         let site = self.site().await?;
         site.open_relays(&self.relay_image).await?;
         let mut manifests = self.manifests.clone();
-        prepare(&mut manifests);
+        fit(&mut manifests);
         recorder.mask_also(manifests.secret_values());
         Kubernetes::up(site, manifests, recorder).await
     }

@@ -1,5 +1,6 @@
 //! What a run has to work with: the hub, where its replicas run, and what both offer.
 
+pub(super) mod deployed;
 pub(crate) mod error;
 mod measure;
 mod offers;
@@ -16,13 +17,13 @@ use std::time::Duration;
 
 use super::kind_hub::{Hurry, KindHub, Phase};
 use super::kube_hub::KubeHub;
-use super::{Probes, Setup};
+use super::{Scenario, Setup};
 use crate::check::Strictness;
 use crate::cluster::backend::{Address, Cluster};
 use crate::cluster::kind::KindError;
 use crate::cluster::local::{Launch, Local, Spec};
 use crate::cluster::manifest::{Manifests, Pace};
-use crate::plan::{Affinity, Cell, Need, Offers, Tool, Transport};
+use crate::plan::{Affinity, Cell, Deployed, Need, Offers, Tool, Transport};
 use crate::timeouts::{self, SETTLE_REAL, Timeouts};
 use crate::transcript::measured::Measured;
 use crate::transcript::{FORMAT, Header, Path, Recorder, Secret};
@@ -60,8 +61,8 @@ pub struct LocalHub {
     asks: bool,
     /// Whether it is the reference hub.
     is_reference: bool,
-    /// Whether the manifests are the user's: then what is not simulated is worth a note.
-    theirs: bool,
+    /// What the user's manifests deploy; then what is not simulated is worth a note, too.
+    deployed: Option<Deployed>,
 }
 
 /// Everything a run has to work with.
@@ -110,7 +111,8 @@ impl LocalHub {
         env: Vec<(String, String)>,
         supervisor: PathBuf,
     ) -> Result<Self, RigError> {
-        let theirs = manifests.is_some();
+        let deployed = manifests.as_ref().map(deployed::of_manifests);
+        let theirs = deployed.is_some();
         let mut manifests = match manifests {
             Some(manifests) => manifests,
             None => Manifests::embedded()?,
@@ -132,7 +134,7 @@ impl LocalHub {
         }
         let asks = manifests.readiness_asks();
         let is_reference = false;
-        Ok(Self { name, manifests, launches, env, supervisor, asks, is_reference, theirs })
+        Ok(Self { name, manifests, launches, env, supervisor, asks, is_reference, deployed })
     }
 
     /// The reference hub with these extra environment variables, run by this supervisor.
@@ -207,7 +209,7 @@ impl Rig {
                 (hub.origin(), Place::Url { address, secrets: hub.secrets() })
             }
         };
-        let offers = Offers { replicas, has: place.offers() };
+        let offers = Offers { replicas, has: place.offers(), ..Offers::default() };
         if matches!(place, Place::Kind(_) | Place::Kube(_)) {
             timeouts.settle = timeouts.settle.max(SETTLE_REAL);
         }
@@ -231,18 +233,10 @@ impl Rig {
     pub(super) async fn cluster_up(
         &self,
         cell: Cell,
-        setup: &Setup,
+        scenario: &Scenario,
         recorder: &Recorder,
     ) -> Result<Cluster, RigError> {
-        self.up(self.replicas_of(setup), cell.affinity, setup, recorder).await
-    }
-
-    /// How many replicas a cell begins with.
-    pub(super) fn replicas_of(&self, setup: &Setup) -> usize {
-        match &self.place {
-            Place::Url { .. } => self.replicas,
-            Place::Local(_) | Place::Kind(_) | Place::Kube(_) => setup.replicas.unwrap_or(self.replicas),
-        }
+        self.up(self.replicas_of(Some(scenario)), cell.affinity, &scenario.setup, recorder).await
     }
 
     /// What must not be recorded.
@@ -284,6 +278,9 @@ impl Rig {
             replicas,
             tools: tools.map(|tool| tool.to_string()).collect(),
             measured: self.measured,
+            deployed: self.offers.deployed.clone(),
+            what_if: None,
+            edits: Vec::new(),
         }
     }
 
@@ -352,7 +349,7 @@ impl Rig {
             Place::Kind(_) | Place::Kube(_) | Place::Url { .. } => return notes,
         };
         let ignored = local.manifests.not_simulated();
-        if local.theirs && !ignored.is_empty() {
+        if local.deployed.is_some() && !ignored.is_empty() {
             notes.push(format!("not simulated on local: {}", ignored.join(", ")));
         }
         notes
@@ -365,41 +362,27 @@ impl Rig {
         setup: &Setup,
         recorder: &Recorder,
     ) -> Result<Cluster, RigError> {
-        let prepare = |manifests: &mut Manifests| {
-            self.prepare(manifests, replicas, affinity.unwrap_or(Affinity::Off), setup);
-        };
+        let fit = |manifests: &mut Manifests| self.fit(manifests, replicas, affinity, setup);
         let local = match &self.place {
             Place::Local(local) => local,
             Place::Kind(hub) => {
-                let cell = hub.cell(prepare, recorder.clone()).await?;
+                let cell = hub.cell(fit, recorder.clone()).await?;
                 return Ok(Cluster::Kubernetes(Box::new(cell)));
             }
             Place::Kube(hub) => {
-                let cell = hub.cell(prepare, recorder.clone()).await?;
+                let cell = hub.cell(fit, recorder.clone()).await?;
                 return Ok(Cluster::Kubernetes(Box::new(cell)));
             }
             Place::Url { address, .. } => return Ok(Cluster::Fixed(address.clone())),
         };
-        let spec = self.spec(local, replicas, affinity.unwrap_or(Affinity::Off), setup);
+        let spec = Self::spec(local, fit);
         recorder.mask_also(spec.manifests.secret_values());
         Ok(Cluster::Local(Local::up(spec, recorder.clone()).await?))
     }
 
-    /// Gives the manifests what a cell's cluster begins with: on every backend the same.
-    fn prepare(&self, manifests: &mut Manifests, replicas: usize, affinity: Affinity, setup: &Setup) {
-        manifests.set_replicas(replicas);
-        let timeout = Duration::from_secs(u64::from(setup.affinity_timeout_s));
-        manifests.set_affinity((affinity == Affinity::ClientIp).then_some(timeout));
-        match setup.probes {
-            Probes::Quickened => manifests.quicken(&self.pace),
-            Probes::AsDeployed => {}
-        }
-        (setup.edit)(manifests);
-    }
-
-    fn spec(&self, local: &LocalHub, replicas: usize, affinity: Affinity, setup: &Setup) -> Spec {
+    fn spec(local: &LocalHub, fit: impl FnOnce(&mut Manifests)) -> Spec {
         let mut manifests = local.manifests.clone();
-        self.prepare(&mut manifests, replicas, affinity, setup);
+        fit(&mut manifests);
         Spec {
             launches: local.launches.clone(),
             env: local.env.clone(),

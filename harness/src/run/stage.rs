@@ -95,9 +95,9 @@ impl Stage {
         self.rig.transport(self.cell)
     }
 
-    /// The affinity of this cell; `off` when it does not vary with it.
+    /// The affinity of this cell; when it does not vary with it, the deployed one, and `off` where nothing is deployed.
     pub fn affinity(&self) -> Affinity {
-        self.cell.affinity.unwrap_or(Affinity::Off)
+        self.cell.affinity.unwrap_or(self.rig.offers.deployed.affinity())
     }
 
     /// Whether hub and backend offer this.

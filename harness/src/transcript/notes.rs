@@ -6,6 +6,9 @@ use super::{Symptom, Told, Transcript, What};
 /// One line each, in order.
 pub fn notes(transcript: &Transcript) -> Vec<String> {
     let mut notes = Vec::new();
+    if !transcript.header.edits.is_empty() {
+        notes.push(format!("this cell edits {}", transcript.header.edits.join("; ")));
+    }
     for entry in &transcript.entries {
         match &entry.what {
             What::Symptom { symptom, told: Some(told), took_ms, .. } => {

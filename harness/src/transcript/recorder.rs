@@ -304,7 +304,8 @@ mod tests {
             hub: "a hub".to_owned(),
             replicas: 2,
             tools: vec!["echo".to_owned()],
-            measured: crate::transcript::measured::Measured::default(),
+            edits: vec!["Service spec.sessionAffinity: None -> ClientIP".to_owned()],
+            ..Header::made_by_hand("local", None)
         };
         let transcript = Transcript { header, entries: recorder.entries() };
         let text = transcript.to_jsonl();

@@ -17,7 +17,7 @@ pub const GRACEFUL_STOP: Scenario = Scenario {
         id: "lifecycle/graceful-stop",
         affinities: &[],
         transports: EVERY_TRANSPORT,
-        needs: &[Need::Replicas(2), Need::Aim, Need::DeletePod],
+        needs: &[Need::Aim, Need::DeletePod],
     },
     title: "a replica that is told to stop answers its calls and exits within its grace period",
     why: "Node upgrades, releases and scale-downs all end pods by SIGTERM. A process that ignores it as PID 1 (Node.js \
@@ -50,7 +50,7 @@ pub const ROLLOUT_WITH_PROBES: Scenario = Scenario {
         id: "lifecycle/rollout-with-probes",
         affinities: &[],
         transports: EVERY_TRANSPORT,
-        needs: &[Need::Replicas(2), Need::Aim, Need::Rollout, Need::ReadinessAsks],
+        needs: &[Need::Aim, Need::Rollout, Need::ReadinessAsks],
     },
     title: "with probes a rollout never leaves a client without a replica that serves",
     why: "With a readiness probe that tells the truth an update costs no client more than its session. A hub that calls \

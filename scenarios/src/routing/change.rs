@@ -66,7 +66,7 @@ pub const ROLLING_UPDATE: Scenario = Scenario {
         id: "routing/rolling-update",
         affinities: EVERY_AFFINITY,
         transports: EVERY_TRANSPORT,
-        needs: &[Need::Replicas(2), Need::Aim, Need::Rollout],
+        needs: &[Need::Aim, Need::Rollout],
     },
     title: "a rollout loses no accepted call, and every client can start anew",
     why: "Every release replaces every replica, so it ends every session. What must not be lost is a call that was \

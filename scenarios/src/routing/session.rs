@@ -71,7 +71,7 @@ pub const AFFINITY_EXPIRES: Scenario = Scenario {
     remedy: "Service: raise `spec.sessionAffinityConfig.clientIP.timeoutSeconds` (at most 86400) above the longest \
              pause of a client, or a hub that finds a session from every replica",
     guide: None,
-    setup: Setup { affinity_timeout_s: SHORT_AFFINITY_S, ..Setup::ORDINARY },
+    setup: Setup { affinity_timeout_s: Some(SHORT_AFFINITY_S), ..Setup::ORDINARY },
     checks: &[&checks::CALLS_ANSWERED],
     drive: |stage| outlives_affinity(stage).boxed(),
 };

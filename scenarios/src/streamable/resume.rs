@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use futures_util::future::FutureExt;
 use harness::check::{Check, HUB_CONTRACT, Judgement, Level};
-use harness::plan::{Need, Outline, Tool};
+use harness::plan::{Affinity, Need, Outline, Tool};
 use harness::run::{Scenario, Setup, Stage};
 use harness::transcript::history::{At, Call, Exchange, History};
 use harness::wire::Progress;
@@ -65,7 +65,11 @@ async fn resume(stage: &Stage) -> anyhow::Result<()> {
     let (Some(own), Some(other)) = (replicas.first(), replicas.get(1)) else {
         return Ok(());
     };
-    let (own, other) = (stage.at(own)?, stage.at(other)?);
+    // A Service with affinity sends a client that comes back to the same replica.
+    let (own, other) = match stage.affinity() {
+        Affinity::Off => (stage.at(own)?, stage.at(other)?),
+        Affinity::ClientIp => (stage.service(), stage.service()),
+    };
     let Some(holder) = stage.open("a", &own).await else {
         return Ok(());
     };

@@ -6,6 +6,7 @@ use super::{Place, Rig, RigError};
 use crate::cluster::Condition;
 use crate::cluster::backend::Cluster;
 use crate::cluster::local::{Local, UpError};
+use crate::cluster::manifest::Manifests;
 use crate::plan::Affinity;
 use crate::run::Setup;
 use crate::transcript::Recorder;
@@ -23,7 +24,10 @@ impl Rig {
         recorder: &Recorder,
     ) -> Result<Cluster, RigError> {
         let Place::Local(local) = &self.place else { return Err(RigError::Up(UpError::NotLinux)) };
-        let mut spec = self.spec(local, self.replicas, affinity, &Setup::ORDINARY);
+        let fit = |manifests: &mut Manifests| {
+            self.fit(manifests, self.replicas, Some(affinity), &Setup::ORDINARY);
+        };
+        let mut spec = Self::spec(local, fit);
         spec.listen = Some(listen);
         let cluster = Cluster::Local(Local::up(spec, recorder.clone()).await?);
         match cluster.wait(&Condition::Ready(self.replicas), self.timeouts.ready).await {
