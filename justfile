@@ -56,6 +56,11 @@ peers *args:
     cargo build -p scenarios --bin hubcheck --example peers
     cargo run -q -p scenarios --example peers -- {{args}}
 
+# Faults and hubs of other people against the table of right verdicts: `just strangers [--quick] [--cases DIR] [ROW..]`
+strangers *args:
+    cargo build -p scenarios --bin hubcheck --example strangers
+    cargo run -q -p scenarios --example strangers -- {{args}}
+
 # === snapshots ===
 
 # Rewrite the snapshots; then read `git diff snapshots/`

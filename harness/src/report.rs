@@ -137,3 +137,74 @@ impl Sink for Silence {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::json::Json;
+    use super::junit::JUnit;
+    use super::terminal::Terminal;
+    use super::*;
+    use crate::check::Verdict;
+    use crate::plan::{Affinity, Transport, WhatIf};
+
+    /// Keeps what is written.
+    #[derive(Clone, Default)]
+    struct Kept(Arc<Mutex<Vec<u8>>>);
+
+    impl io::Write for Kept {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().write(bytes)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_cell_that_is_not_deployed_is_shown_and_counts_for_nothing() {
+        let cell =
+            Cell { scenario: "routing/x", affinity: Some(Affinity::Off), transport: Some(Transport::Sse) };
+        let what_if = Some(WhatIf::Affinity { here: Affinity::Off, deployed: Affinity::ClientIp });
+        let report = CellReport {
+            cell,
+            verdict: Verdict::Fail,
+            findings: Vec::new(),
+            lacks: None,
+            what_if,
+            not_judged: Vec::new(),
+            took: Duration::ZERO,
+            notes: Vec::new(),
+            transcript: None,
+            evidence: None,
+        };
+        let about = About {
+            backend: "local".to_owned(),
+            hub: "hub".to_owned(),
+            replicas: 2,
+            run: "run".to_owned(),
+            notes: Vec::new(),
+            rerun: "hubcheck run".to_owned(),
+        };
+        let planned = [Planned { cell, lacks: None, what_if }];
+        let summary = Summary { reports: vec![report.clone()], ..Summary::default() };
+        let folder = tempfile::tempdir().unwrap();
+        let (json, junit, kept) = (folder.path().join("json"), folder.path().join("junit"), Kept::default());
+        let sinks: Vec<Box<dyn Sink + Send>> = vec![
+            Box::new(Terminal::on(Box::new(kept.clone()))),
+            Box::new(Json::new(json.clone(), WriteErrors::default())),
+            Box::new(JUnit::new(junit.clone(), WriteErrors::default())),
+        ];
+        let mut fan = Fan(sinks);
+        fan.event(&RunEvent::Started { planned: &planned, about: &about });
+        fan.event(&RunEvent::CellFinished(&report));
+        fan.event(&RunEvent::Finished(&summary));
+        let shown = String::from_utf8(kept.0.lock().unwrap().clone()).unwrap();
+        assert!(shown.contains("WHAT IF") && shown.contains("fail, not counted: affinity `off`"), "{shown}");
+        assert!(shown.contains("0 failed") && shown.contains("1 not deployed (what if)"), "{shown}");
+        let json = std::fs::read_to_string(json).unwrap();
+        assert!(json.contains(r#""what_if": "affinity `off`, `client-ip` is deployed""#), "{json}");
+        let junit = std::fs::read_to_string(junit).unwrap();
+        assert!(junit.contains("<skipped") && junit.contains(r#"failures="0""#), "{junit}");
+    }
+}

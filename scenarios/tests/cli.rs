@@ -2,6 +2,8 @@
 
 #[path = "cli/catalogue.rs"]
 mod catalogue;
+#[path = "cli/deployed.rs"]
+mod deployed;
 #[path = "cli/idle.rs"]
 mod idle;
 #[path = "cli/processes.rs"]

@@ -2,7 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-use harness::plan::Need;
+use harness::check::{ambient, remedy};
+use harness::plan::deployed::Readiness;
+use harness::plan::{Affinity, Deployed, Need};
 
 /// Modules that do no IO and are not async.
 const PURE: &[&str] = &["plan.rs", "check.rs", "check/", "transcript.rs", "transcript/", "wire/frame.rs"];
@@ -107,6 +109,27 @@ fn checks_need_nothing_that_a_transcript_does_not_tell() {
                 );
             }
         }
+    }
+}
+
+#[test]
+fn remedies_name_the_lines_that_may_be_in_place_and_keep_a_step_where_all_are() {
+    let checks = scenarios::CATALOG.iter().flat_map(|scenario| scenario.checks);
+    let remedies: Vec<&str> = checks.chain(ambient::CHECKS).map(|check| check.remedy).collect();
+    for line in remedy::LINES {
+        assert!(remedies.iter().any(|remedy| remedy.contains(line.words)), "no remedy names {}", line.words);
+    }
+    let everything = Deployed {
+        by_manifests: true,
+        affinities: vec![Affinity::ClientIp],
+        replicas: Some(1),
+        readiness: Some(Readiness { period_s: 1, timeout_s: 1, failures: 2, asks: true }),
+        grace_s: Some(30),
+        keeps_client_addresses: true,
+        ..Deployed::default()
+    };
+    for remedy in remedies {
+        assert!(!remedy::of_use(remedy, &everything).is_empty(), "nothing is left of: {remedy}");
     }
 }
 

@@ -8,6 +8,7 @@
 
 #![expect(clippy::print_stdout, reason = "a program of its own, whose output is its result")]
 
+mod built;
 mod peer;
 mod summary;
 mod verdicts;
@@ -75,16 +76,7 @@ struct Bench {
 
 impl Bench {
     fn new() -> anyhow::Result<Self> {
-        // TARGET/PROFILE/examples/peers
-        let here = std::env::current_exe()?;
-        let profile = here.ancestors().nth(2).context("an example stands in the target folder")?;
-        let hubcheck = profile.join("hubcheck");
-        anyhow::ensure!(
-            hubcheck.is_file(),
-            "{} is not there: `cargo build --bin hubcheck`",
-            hubcheck.display()
-        );
-        let cache = profile.parent().context("a profile's folder stands in the target folder")?.join("peers");
+        let (hubcheck, cache) = built::hubcheck_and_cache()?;
         let declared = |family: &&str| {
             scenarios::CATALOG.iter().any(|scenario| scenario.outline.id.split('/').next() == Some(*family))
         };

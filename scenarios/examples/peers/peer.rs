@@ -21,8 +21,8 @@ pub(crate) struct Peer {
 pub(crate) enum Registry {
     /// PyPI: `NAME.txt` is a list of pinned requirements, this file the hub.
     PyPi(&'static str),
-    /// npm: `NAME/` holds `package.json`, its lock and `hub.mjs`.
-    Npm,
+    /// npm: `NAME/` holds `package.json`, its lock and this hub, unless its packages are hubs themselves.
+    Npm(Option<&'static str>),
 }
 
 /// A peer that could not be installed.
@@ -63,13 +63,13 @@ pub(crate) const PEERS: &[Peer] = &[
     Peer {
         name: "ts1",
         title: "npm `@modelcontextprotocol/sdk` 1",
-        registry: Registry::Npm,
+        registry: Registry::Npm(Some("hub.mjs")),
         runs: &[("", "sse,streamable")],
     },
     Peer {
         name: "ts2",
         title: "npm `@modelcontextprotocol/server` 2",
-        registry: Registry::Npm,
+        registry: Registry::Npm(Some("hub.mjs")),
         runs: &[("", "sse,streamable,stateless")],
     },
 ];
@@ -97,7 +97,7 @@ impl Peer {
         }
         match self.registry {
             Registry::PyPi(_) => self.install_from_pypi(&home)?,
-            Registry::Npm => self.install_from_npm(&home)?,
+            Registry::Npm(_) => self.install_from_npm(&home)?,
         }
         std::fs::write(complete, lock).map_err(|error| self.lacks("a cache that can be written", error))
     }
@@ -107,7 +107,7 @@ impl Peer {
         let home = cache.join(self.name);
         let (runtime, hub) = match self.registry {
             Registry::PyPi(hub) => (home.join("bin/python").display().to_string(), folder().join(hub)),
-            Registry::Npm => ("node".to_owned(), home.join("hub.mjs")),
+            Registry::Npm(hub) => ("node".to_owned(), home.join(hub.unwrap_or_default())),
         };
         format!("{runtime} {} {args}", hub.display())
     }
@@ -115,7 +115,7 @@ impl Peer {
     fn lock(&self) -> PathBuf {
         match self.registry {
             Registry::PyPi(_) => folder().join(format!("{}.txt", self.name)),
-            Registry::Npm => folder().join(self.name).join("package-lock.json"),
+            Registry::Npm(_) => folder().join(self.name).join("package-lock.json"),
         }
     }
 
@@ -138,10 +138,11 @@ impl Peer {
     /// Node looks for modules beside the file that names them: the hub stands where they are installed.
     fn copy_to(&self, home: &Path) -> std::io::Result<()> {
         std::fs::create_dir_all(home)?;
-        if let Registry::Npm = self.registry {
-            for file in ["package.json", "package-lock.json", "hub.mjs"] {
-                std::fs::copy(folder().join(self.name).join(file), home.join(file))?;
-            }
+        let Registry::Npm(hub) = self.registry else { return Ok(()) };
+        for file in ["package.json", "package-lock.json"].into_iter().chain(hub) {
+            std::fs::copy(folder().join(self.name).join(file), home.join(file))?;
+        }
+        if hub.is_some() {
             std::fs::copy(folder().join("tools.mjs"), home.join("tools.mjs"))?;
         }
         Ok(())

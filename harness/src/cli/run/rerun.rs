@@ -33,7 +33,7 @@ fn words(args: &RunArgs) -> Vec<String> {
         jobs,
         hub,
         transport: _,
-        affinity: _,
+        affinity,
         sse_path,
         mcp_path,
         header,
@@ -69,6 +69,9 @@ fn words(args: &RunArgs) -> Vec<String> {
     if !is_from_environment(header) {
         words.headers(header);
     }
+    // It says which affinity counts, and what cells have that do not vary with it.
+    let affinity: Vec<String> = affinity.iter().map(ToString::to_string).collect();
+    words.values("--affinity", &affinity);
     words.flag("--strict", *strict);
     words.values("--tool", tool);
     words.value("--idle", idle.map(|seconds| seconds.to_string()).as_deref());
@@ -207,7 +210,7 @@ mod tests {
     fn what_chooses_cells_and_reports_stays_behind() {
         let line =
             "routing --transport sse --affinity=off --report json=x --expected y --replicas 3 --strict";
-        assert_eq!(of(line), "run --replicas 3 --strict");
+        assert_eq!(of(line), "run --replicas 3 --affinity off --strict");
         assert_eq!(of("--idle 90"), "run --idle 90");
         assert_eq!(of("--command 'python server.py' --shell"), "run --command 'python server.py' --shell");
         for line in ["run --backend kube --context dev", "run --backend kind --cluster x"] {

@@ -89,7 +89,7 @@ mod tests {
         after.set_env("API_KEY", "hush");
         after.secrets.clear();
         let told = before.differences(&after);
-        let container = "Deployment spec.template.spec.containers.hub";
+        let container = "Deployment spec.template.spec.containers.mcp-hub";
         assert!(told.contains(&"Deployment spec.replicas: 2 -> 3".to_owned()), "{told:?}");
         assert!(told.contains(&format!("{container}.env: changed")), "{told:?}");
         assert!(told.contains(&"Service spec.sessionAffinity: None -> ClientIP".to_owned()), "{told:?}");
