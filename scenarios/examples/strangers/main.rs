@@ -83,6 +83,7 @@ fn main() -> anyhow::Result<ExitCode> {
 struct Bench {
     hubcheck: PathBuf,
     logs: PathBuf,
+    cases: String,
     /// What stands in place of `{name}` in the command lines of rows.
     words: Vec<(&'static str, String)>,
 }
@@ -108,7 +109,7 @@ impl Bench {
         let words =
             [("{python}", &python), ("{npm}", &npm), ("{orders}", &orders), ("{cases}", &cases.to_owned())]
                 .map(|(word, path)| (word, path.display().to_string()));
-        Ok(Self { hubcheck, logs, words: words.into() })
+        Ok(Self { hubcheck, logs, cases: cases.display().to_string(), words: words.into() })
     }
 
     fn run(&self, row: &Row) -> anyhow::Result<Ran> {
@@ -133,10 +134,15 @@ impl Bench {
             .output()
             .context("hubcheck starts")?;
         std::fs::write(self.logs.join(format!("{stem}.log")), &output.stderr)?;
-        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        let said = without(&String::from_utf8_lossy(&output.stderr), &self.cases);
         let found = row::found(&report).map_err(anyhow::Error::msg)?;
         Ok(Ran { code: output.status.code(), took: began.elapsed(), found, said })
     }
+}
+
+/// What was said, without the lines that repeat the command line: names of folders are no words of hubcheck.
+fn without(said: &str, folder: &str) -> String {
+    said.lines().filter(|line| !line.contains(folder)).collect::<Vec<_>>().join("\n")
 }
 
 /// `orders` has its port fixed, as in its image; two processes on one machine need two.
