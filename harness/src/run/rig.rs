@@ -13,7 +13,6 @@ mod url;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
 use super::kind_hub::{Hurry, KindHub, Phase};
 use super::kube_hub::KubeHub;

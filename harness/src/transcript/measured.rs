@@ -101,7 +101,7 @@ impl Measured {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::transcript::{Entry, FORMAT, Header};
+    use crate::transcript::{Entry, Header};
 
     fn measured(answer_ms: u64) -> Measured {
         Measured { beside: Times { answer_ms, ..Times::default() }, ..Measured::default() }
@@ -131,18 +131,7 @@ mod tests {
             (6_300_000, pod("b", end())),
         ];
         let entries = entries.into_iter().zip(1..).map(|((at_us, what), seq)| Entry { seq, at_us, what });
-        let header = Header {
-            format: FORMAT,
-            cell: "survey".to_owned(),
-            scenario: "survey".to_owned(),
-            affinity: None,
-            transport: None,
-            backend: "local".to_owned(),
-            hub: "hub".to_owned(),
-            replicas: 2,
-            tools: Vec::new(),
-            measured: Measured::default(),
-        };
+        let header = Header::made_by_hand("local", None);
         let times = Times::seen_in(&Transcript { header, entries: entries.collect() });
         assert_eq!(times, Times { start_ms: 800, answer_ms: 0, stop_ms: 200 });
     }
