@@ -19,6 +19,7 @@ static BUSY: AtomicBool = AtomicBool::new(false);
 fn main() -> ExitCode {
     let args: Vec<String> = env::args().skip(1).collect();
     let mut anywhere = false;
+    let mut deaf = false;
     let mut args = args.iter().map(String::as_str);
     while let Some(arg) = args.next() {
         match arg {
@@ -42,6 +43,8 @@ fn main() -> ExitCode {
             "--litter" => litter(),
             // SIGTERM does nothing.
             "--stubborn" => stay_stubborn(),
+            // Has no handler for SIGTERM.
+            "--deaf" => deaf = true,
             // Ignores HOST.
             "--loopback" => anywhere = true,
             // Becomes ready that many milliseconds after it started.
@@ -55,6 +58,9 @@ fn main() -> ExitCode {
             }
             _ => {}
         }
+    }
+    if !deaf {
+        end_on_sigterm();
     }
     let host = if anywhere { "127.0.0.1".to_owned() } else { env::var("HOST").unwrap_or_default() };
     let port: u16 = env::var("PORT").ok().and_then(|port| port.parse().ok()).unwrap_or(8000);
@@ -127,6 +133,25 @@ fn litter() {
     let _ = Command::new("sh").args(["-c", orphan]).stdin(Stdio::null()).status();
 }
 
+/// Ends with the code that a shell gives to an end by SIGTERM: as PID 1 a process must do that itself.
+#[cfg(unix)]
+fn end_on_sigterm() {
+    use tokio::signal::unix::{SignalKind, signal};
+    let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() else { return };
+    let terminated = {
+        let _inside = runtime.enter();
+        signal(SignalKind::terminate())
+    };
+    let Ok(mut terminated) = terminated else { return };
+    thread::spawn(move || {
+        runtime.block_on(terminated.recv());
+        std::process::exit(143);
+    });
+}
+
+#[cfg(not(unix))]
+fn end_on_sigterm() {}
+
 #[cfg(not(unix))]
 fn stay_stubborn() {}
 
@@ -135,7 +160,8 @@ fn stay_stubborn() {}
 fn stay_stubborn() {
     use std::os::unix::process::CommandExt;
     let own = env::current_exe().unwrap_or_default();
-    let args: Vec<String> = env::args().skip(1).filter(|arg| arg != "--stubborn").collect();
+    let args: Vec<String> =
+        env::args().skip(1).filter(|arg| arg != "--stubborn").chain(["--deaf".to_owned()]).collect();
     let script = "trap '' TERM; exec \"$0\" \"$@\"";
     let error = Command::new("sh").args(["-c", script]).arg(own).args(args).exec();
     say(&format!("cannot become stubborn: {error}"));

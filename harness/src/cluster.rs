@@ -14,9 +14,12 @@ pub mod backend;
 mod balancer;
 mod environment;
 mod gate;
+pub(crate) mod inside;
+pub(crate) mod isolation;
 pub mod kind;
 pub mod kubernetes;
 mod lease;
+mod links;
 pub mod local;
 pub mod manifest;
 #[cfg(target_os = "linux")]

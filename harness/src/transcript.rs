@@ -209,6 +209,17 @@ pub enum What {
         /// Of a whole cell: for which share of it some process of the machine waited for a processor.
         stalled_percent: Option<u8>,
     },
+    /// SIGTERM is about to be sent to the main process of a pod's container.
+    Sigterm {
+        /// The pod.
+        pod: String,
+        /// The main process.
+        main: ProcessSeen,
+        /// Whether it is PID 1, as in every pod: the kernel then has no default action for the signal.
+        is_pid_1: bool,
+        /// The first of the processes below it, parents before children.
+        below: Vec<ProcessSeen>,
+    },
     /// A Kubernetes Event.
     Event {
         /// `Kind/name` of what it is about.
@@ -321,6 +332,15 @@ pub struct Request {
     pub body: Option<Body>,
     /// Whether it reuses a connection.
     pub connection: Connection,
+}
+
+/// A process of a container.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProcessSeen {
+    /// Its command line, not too long.
+    pub command: String,
+    /// Whether it does something of its own on SIGTERM, rather than leave that to the kernel.
+    pub heeds_sigterm: bool,
 }
 
 /// How a request travels.

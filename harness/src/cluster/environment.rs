@@ -1,6 +1,6 @@
 //! The environment of a container, as the kubelet makes it from `env` and `envFrom`.
 //!
-//! Later wins: what is passed on from the harness, `envFrom`, `env`, then HOST and PORT (a replica's address here
+//! Later wins: what is passed on from the harness, service links, `envFrom`, `env`, then HOST and PORT (a replica's address here
 //! is not what the manifest says), then what the user gave with `--env`.
 
 use std::collections::BTreeMap;
@@ -76,6 +76,7 @@ pub(crate) fn environment(
     container: &Container,
     pod: &PodFields,
     configs: &Configs,
+    links: &[(String, String)],
     given: &[(String, String)],
 ) -> Result<Vec<(String, String)>, ConfigError> {
     let harness = std::env::vars_os()
@@ -83,7 +84,8 @@ pub(crate) fn environment(
     let mut made: BTreeMap<String, String> = harness.filter(|(name, _)| is_passed_on(name)).collect();
     // Known before `env`, so that `$(HOST)` and `$(PORT)` can be used there.
     let address = [("HOST".to_owned(), pod.host.clone()), ("PORT".to_owned(), pod.port.to_string())];
-    let mut expandable: BTreeMap<String, String> = address.iter().cloned().collect();
+    let mut expandable: BTreeMap<String, String> = links.iter().chain(&address).cloned().collect();
+    made.extend(links.iter().cloned());
     for (name, value) in env_from(container, pod, configs)? {
         expandable.insert(name.clone(), value.clone());
         made.insert(name, value);

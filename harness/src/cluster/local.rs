@@ -16,9 +16,12 @@ use self::output::Outputs;
 use self::request::Request;
 use self::view::View;
 use super::balancer::Balancer;
+use super::inside::Listening;
+use super::isolation;
 use super::lease::{Lease, LeaseError, Range};
 use super::manifest::Manifests;
 use super::process::Signal;
+use super::supervisor::Place;
 use super::{Condition, FaultError, Replica, Unmet, Unrunnable, awaited};
 use crate::transcript::{Fault, Recorder, Symptom, Told};
 
@@ -53,6 +56,8 @@ pub struct Spec {
     pub backoff: Backoff,
     /// How memory limits are enforced.
     pub enforcement: Enforcement,
+    /// Whether each container has namespaces of its own.
+    pub namespaces: Namespaces,
     /// Where the Service is reached, in place of an address of the cluster's own.
     pub listen: Option<SocketAddr>,
 }
@@ -76,6 +81,16 @@ pub enum Enforcement {
     Best,
     /// By watching.
     Watched,
+}
+
+/// Which namespaces of process ids and of mounts a container runs in.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Namespaces {
+    /// Ones of its own where they can be had, so that signals act as in a pod; else those of the harness.
+    #[default]
+    Best,
+    /// Those of the harness.
+    Shared,
 }
 
 /// A running cluster. Dropping it ends every process of it.
@@ -127,6 +142,7 @@ impl Spec {
             supervisor: supervisor.into(),
             backoff: Backoff::default(),
             enforcement: Enforcement::default(),
+            namespaces: Namespaces::default(),
             listen: None,
         }
     }
@@ -163,6 +179,10 @@ impl Local {
         runnable(&spec.launches, &spec.manifests)?;
         #[cfg(target_os = "linux")]
         super::memory::remove_stale_cgroups();
+        let place = match spec.namespaces {
+            Namespaces::Shared => Place::Shared,
+            Namespaces::Best => place(spec.supervisor.clone()).await,
+        };
         let mut lease = Lease::take()?;
         let range = lease.range();
         let addr = match spec.listen {
@@ -182,6 +202,7 @@ impl Local {
             Arc::clone(&balancer),
             Arc::clone(&outputs),
             publish,
+            place,
         );
         let controller = tokio::spawn(controller.run(asked));
         Ok(Self { requests, view, balancer, range, recorder, controller, outputs })
@@ -317,6 +338,12 @@ impl Local {
         self.ask(|reply| Request::Manifests { reply }).await
     }
 
+    /// Where the oldest replica that runs listens.
+    pub(crate) fn listening(&self) -> Option<Listening> {
+        let view = self.view.borrow().clone();
+        view.pods.iter().find_map(|pod| Some(Listening::of(pod.status.main?, pod.reach.own())))
+    }
+
     /// The last lines that the replica printed, those of its earlier containers first; of a deleted one too.
     pub fn logs(&self, replica: &str) -> Vec<String> {
         self.outputs.kept(replica)
@@ -344,4 +371,12 @@ impl Drop for Local {
     fn drop(&mut self) {
         self.controller.abort();
     }
+}
+
+// === helpers ===
+
+/// The best namespaces that this machine lets containers have.
+async fn place(supervisor: PathBuf) -> Place {
+    let tried = tokio::task::spawn_blocking(move || isolation::tried(&supervisor)).await;
+    if matches!(tried, Ok(Ok(()))) { Place::Own } else { Place::Shared }
 }

@@ -43,6 +43,8 @@ pub struct Manifests {
     pub others: Vec<String>,
     /// What the container's `command` was in the files: it belongs to the image.
     pub(crate) command_in_files: Option<Vec<String>>,
+    /// Whether they are ours and serve a command line, with which no manifests were given.
+    is_for_a_plain_command: bool,
     /// Fields of the files that no Kubernetes type has, as paths.
     unknown: Vec<String>,
 }
@@ -188,6 +190,7 @@ impl Manifests {
             config_maps: found.config_maps,
             others: found.others,
             command_in_files,
+            is_for_a_plain_command: false,
             unknown: found.unknown,
         })
     }

@@ -188,7 +188,12 @@ fn private_pages(pid: Pid) -> Option<u64> {
 
 /// Every process that descends from this one, parents before children.
 pub(crate) fn descendants() -> Vec<Pid> {
-    let mut found = children(getpid());
+    descendants_of(getpid())
+}
+
+/// Every process that descends from this one, parents before children.
+pub(crate) fn descendants_of(pid: Pid) -> Vec<Pid> {
+    let mut found = children(pid);
     let mut next = 0;
     while let Some(pid) = found.get(next) {
         found.extend(children(*pid));

@@ -13,6 +13,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 
 use super::process::{Launching, plain_order, run};
 use super::reach::Reach;
+use super::supervisor::Place;
 
 /// How soon a replica that just started is asked for the first time; doubles until the probe's own period.
 ///
@@ -62,6 +63,8 @@ pub(crate) struct Target {
     pub(crate) from: IpAddr,
     /// How a command in the container is run; its order is replaced.
     pub(crate) exec: Launching,
+    /// Where a command in the container is run.
+    pub(crate) place: Place,
     /// Its first container.
     pub(crate) container: Container,
 }
@@ -158,7 +161,7 @@ impl Target {
 
     /// Runs a command in the container's environment.
     pub(crate) async fn run_command(&self, argv: &[String]) -> Result<String, String> {
-        let launching = Launching { order: plain_order(argv), ..self.exec.clone() };
+        let launching = Launching { order: plain_order(argv, self.place), ..self.exec.clone() };
         match run(&launching).await? {
             (exit, output) if exit.code == 0 => Ok(output),
             (exit, output) if output.is_empty() => Err(format!("command exited with {}", exit.code)),

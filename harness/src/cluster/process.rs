@@ -11,7 +11,7 @@ use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWriteExt, BufRead
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 use tokio::task::JoinHandle;
 
-use super::supervisor::{Exit, News, Order};
+use super::supervisor::{Exit, News, Order, Place};
 
 /// The longest line kept of a container's output, in bytes.
 const LINE: u64 = 16 * 1024;
@@ -117,6 +117,11 @@ impl Process {
         }
     }
 
+    /// The process id of the main process, as it is seen from here, once it was started.
+    pub(crate) fn pid(&self) -> Option<u32> {
+        self.pid
+    }
+
     /// Sends a signal to the main process of the container.
     pub(crate) async fn signal(&mut self, signal: Signal) -> io::Result<()> {
         let word: &[u8] = match signal {
@@ -191,8 +196,8 @@ pub(crate) async fn run(launching: &Launching) -> Result<(Exit, String), String>
 }
 
 /// Makes an order for a command without a limit.
-pub(crate) fn plain_order(argv: &[String]) -> Order {
-    Order { argv: argv.iter().map(OsString::from).collect(), ..Order::default() }
+pub(crate) fn plain_order(argv: &[String], place: Place) -> Order {
+    Order { argv: argv.iter().map(OsString::from).collect(), place, ..Order::default() }
 }
 
 /// A mark that no other container on this machine has.

@@ -10,6 +10,13 @@
 //!
 //! A container starts in two stages without `unsafe`: the supervisor runs itself as `supervise --exec`, puts that
 //! process into the cgroup, and tells it to go on; only then does it become the container's command.
+//! Where it has namespaces of its own ([`Place`]), a process that makes them starts the second stage inside, tells its id
+//! and ends: the second stage then is the supervisor's child, as it is without them.
+
+#[cfg(target_os = "linux")]
+mod namespaces;
+#[cfg(target_os = "linux")]
+mod platform;
 
 use std::ffi::OsString;
 use std::fmt;
@@ -59,8 +66,31 @@ pub(crate) struct Order {
     pub(crate) limit: Option<u64>,
     /// The name of the cgroup to make for it.
     pub(crate) cgroup: Option<String>,
+    /// Which namespaces it runs in.
+    pub(crate) place: Place,
     /// The command.
     pub(crate) argv: Vec<OsString>,
+}
+
+/// The namespaces of process ids and of mounts that a command runs in.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// Those of the harness.
+    #[default]
+    Shared,
+    /// New ones: it is PID 1.
+    Own,
+    /// Those of the process with this id, as `kubectl exec` does it.
+    Beside(u32),
+}
+
+/// How far a command that is started in two stages is.
+#[cfg_attr(not(target_os = "linux"), expect(dead_code, reason = "nothing is supervised elsewhere"))]
+enum Stage {
+    /// Before its namespaces.
+    Outside(Place),
+    /// In them.
+    Inside(Place),
 }
 
 /// The hidden subcommand `supervise`; `args` are those after its name.
@@ -71,6 +101,9 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     if args.next_if(|arg| arg == EXEC).is_some() {
         return platform::become_command(&args.collect::<Vec<_>>());
     }
+    if args.next_if(|arg| arg == NOTHING).is_some() {
+        return ExitCode::SUCCESS;
+    }
     match Order::from_args(args) {
         Some(order) => platform::supervise(&order),
         None => ExitCode::from(2),
@@ -79,6 +112,18 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
 
 /// Marks the second stage.
 const EXEC: &str = "--exec";
+
+/// Does nothing, and succeeds at it: what is started to try whether anything can be.
+pub(crate) const NOTHING: &str = "--nothing";
+
+/// Asks for [`Place::Own`].
+const OWN: &str = "--own-namespaces";
+
+/// Asks for [`Place::Beside`]; the process id follows.
+const BESIDE: &str = "--namespaces-of";
+
+/// Begins the arguments of the process that makes or enters namespaces.
+const OUTSIDE: &str = "--outside";
 
 // === impl Order ===
 
@@ -92,6 +137,7 @@ impl Order {
         if let Some(cgroup) = &self.cgroup {
             args.extend(["--cgroup".into(), cgroup.into()]);
         }
+        args.extend(self.place.to_args());
         args.push("--".into());
         args.extend(self.argv.iter().cloned());
         args
@@ -104,12 +150,52 @@ impl Order {
             match arg.to_str()? {
                 "--memory" => order.limit = Some(args.next()?.to_str()?.parse().ok()?),
                 "--cgroup" => order.cgroup = Some(args.next()?.into_string().ok()?),
+                OWN => order.place = Place::Own,
+                BESIDE => order.place = Place::Beside(args.next()?.to_str()?.parse().ok()?),
                 "--" => break,
                 _ => return None,
             }
         }
         order.argv = args.collect();
         (!order.argv.is_empty()).then_some(order)
+    }
+}
+
+// === impl Place ===
+
+impl Place {
+    fn to_args(self) -> Vec<OsString> {
+        match self {
+            Place::Shared => Vec::new(),
+            Place::Own => vec![OWN.into()],
+            Place::Beside(pid) => vec![BESIDE.into(), pid.to_string().into()],
+        }
+    }
+
+    /// What the arguments of the first stage begin with; the command follows.
+    fn first_stage(self) -> Vec<OsString> {
+        let outside = (self != Place::Shared).then(|| OUTSIDE.into());
+        outside.into_iter().chain(self.second_stage()).collect()
+    }
+
+    /// What the arguments of the second stage begin with; the command follows.
+    fn second_stage(self) -> Vec<OsString> {
+        let mut args = self.to_args();
+        args.push("--".into());
+        args
+    }
+}
+
+// === impl Stage ===
+
+#[cfg_attr(not(target_os = "linux"), expect(dead_code, reason = "nothing is supervised elsewhere"))]
+impl Stage {
+    /// The stage that these arguments ask for, and the command.
+    fn from_args(args: &[OsString]) -> Option<(Self, Vec<OsString>)> {
+        let mut args = args.iter().cloned().peekable();
+        let is_outside = args.next_if(|arg| arg == OUTSIDE).is_some();
+        let Order { place, argv, .. } = Order::from_args(args)?;
+        Some((if is_outside { Stage::Outside(place) } else { Stage::Inside(place) }, argv))
     }
 }
 
@@ -179,211 +265,5 @@ mod platform {
 
     pub(super) fn become_command(_: &[OsString]) -> ExitCode {
         ExitCode::from(2)
-    }
-}
-
-#[cfg(target_os = "linux")]
-mod platform {
-    use std::ffi::{OsStr, OsString};
-    use std::io::{self, BufRead, Read, Write};
-    use std::os::fd::{AsFd, OwnedFd};
-    use std::os::unix::net::UnixStream;
-    use std::os::unix::process::CommandExt;
-    use std::process::{Command, ExitCode, Stdio};
-    use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
-    use std::thread;
-    use std::time::Duration;
-
-    use rustix::process::{Pid, Signal, WaitOptions, kill_process};
-
-    use super::super::memory::{Cgroup, Watcher, descendants};
-    use super::{EXEC, Enforcer, Exit, News, Order};
-
-    /// How long to wait for the dead to be reaped before looking for survivors again.
-    const REAP: Duration = Duration::from_millis(5);
-
-    /// What wakes the supervisor.
-    enum Wake {
-        Command(Signal),
-        /// The harness is gone, or wants this container gone.
-        Closed,
-        Reaped(Pid, i32),
-        /// No child is left.
-        Childless,
-        Overdrawn,
-    }
-
-    pub(super) fn supervise(order: &Order) -> ExitCode {
-        if rustix::process::set_child_subreaper(Some(rustix::process::getpid())).is_err() {
-            tell(&News::Failed("this kernel has no child subreaper".to_owned()));
-            return ExitCode::FAILURE;
-        }
-        let cgroup =
-            order.limit.zip(order.cgroup.as_deref()).and_then(|(limit, name)| Cgroup::make(name, limit));
-        let (wake, woken) = channel();
-        let (main, mut gate) = match first_stage(&order.argv) {
-            Ok(started) => started,
-            Err(why) => {
-                tell(&News::Failed(why.to_string()));
-                return ExitCode::FAILURE;
-            }
-        };
-        // A group that cannot be joined is as good as none.
-        let cgroup = cgroup.filter(|cgroup| cgroup.join(main).is_ok());
-        let watcher = match order.limit {
-            Some(limit) if cgroup.is_none() => {
-                let wake = wake.clone();
-                Some(Watcher::start(limit, move || drop(wake.send(Wake::Overdrawn))))
-            }
-            _ => None,
-        };
-        spawn_reader(wake.clone());
-        spawn_reaper(wake);
-        let mut refusal = String::new();
-        // The second stage answers only when it cannot become the command; success closes its end.
-        let answered = gate.write_all(b"!").and_then(|()| gate.read_to_string(&mut refusal));
-        if answered.is_ok() && refusal.is_empty() {
-            let limited =
-                cgroup.as_ref().map(|_| Enforcer::Cgroup).or(watcher.as_ref().map(|_| Enforcer::Watcher));
-            tell(&News::Started { pid: main.as_raw_nonzero().get().unsigned_abs(), limited });
-        }
-        let (code, overdrawn) = until_exit(main, &woken);
-        end_all(&woken);
-        let oom = if overdrawn {
-            Some(Enforcer::Watcher)
-        } else {
-            cgroup.as_ref().is_some_and(Cgroup::killed).then_some(Enforcer::Cgroup)
-        };
-        let peak = cgroup.as_ref().and_then(Cgroup::peak).or_else(|| watcher.as_ref().map(Watcher::peak));
-        drop(cgroup);
-        tell(&if refusal.is_empty() {
-            News::Exited(Exit { code, oom, peak })
-        } else {
-            News::Failed(refusal)
-        });
-        ExitCode::SUCCESS
-    }
-
-    /// Starts this executable again, which waits at the gate to become the command.
-    fn first_stage(argv: &[OsString]) -> io::Result<(Pid, UnixStream)> {
-        let (gate, theirs) = UnixStream::pair()?;
-        let child = Command::new("/proc/self/exe")
-            .args(["supervise", EXEC])
-            .args(argv)
-            .stdin(Stdio::from(OwnedFd::from(theirs)))
-            // Both of the container's outputs are one pipe, so that their lines keep their order.
-            .stdout(Stdio::from(io::stderr()))
-            .spawn()?;
-        // Its end is waited for with everything else that becomes our child.
-        let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
-        Ok((pid.ok_or_else(|| io::Error::other("no process id"))?, gate))
-    }
-
-    /// The second stage.
-    pub(super) fn become_command(argv: &[OsString]) -> ExitCode {
-        let Ok(gate) = io::stdin().as_fd().try_clone_to_owned() else { return ExitCode::FAILURE };
-        let mut gate = UnixStream::from(gate);
-        let _ = rustix::process::setsid();
-        let mut go = [0; 1];
-        let Some((program, args)) = argv.split_first() else { return ExitCode::FAILURE };
-        if gate.read_exact(&mut go).is_err() {
-            return ExitCode::FAILURE;
-        }
-        let error = Command::new(program).args(args).stdin(Stdio::null()).exec();
-        let why = match error.kind() {
-            _ if !is_on_path(program) => "executable file not found in $PATH".to_owned(),
-            io::ErrorKind::NotFound => "no such file or directory".to_owned(),
-            io::ErrorKind::PermissionDenied => "permission denied".to_owned(),
-            _ => error.to_string(),
-        };
-        let _ = write!(gate, "exec: \"{}\": {why}", program.to_string_lossy());
-        ExitCode::from(128)
-    }
-
-    /// Whether a command without a slash is found; the search also fails at a directory that may not be read.
-    fn is_on_path(program: &OsStr) -> bool {
-        let path = std::env::var_os("PATH").unwrap_or_default();
-        program.as_encoded_bytes().contains(&b'/')
-            || std::env::split_paths(&path).any(|dir| dir.join(program).is_file())
-    }
-
-    fn spawn_reader(wake: Sender<Wake>) {
-        thread::spawn(move || {
-            for line in io::stdin().lock().lines() {
-                let signal = match line.as_deref() {
-                    Ok("TERM") => Signal::TERM,
-                    Ok("KILL") => Signal::KILL,
-                    Ok("STOP") => Signal::STOP,
-                    Ok("CONT") => Signal::CONT,
-                    Ok(_) => continue,
-                    Err(_) => break,
-                };
-                let _ = wake.send(Wake::Command(signal));
-            }
-            let _ = wake.send(Wake::Closed);
-        });
-    }
-
-    fn spawn_reaper(wake: Sender<Wake>) {
-        thread::spawn(move || {
-            loop {
-                match rustix::process::wait(WaitOptions::empty()) {
-                    Ok(Some((pid, status))) => {
-                        let signal = status.terminating_signal().map(|signal| 128 + signal);
-                        let code = status.exit_status().or(signal).unwrap_or(255);
-                        let _ = wake.send(Wake::Reaped(pid, code));
-                    }
-                    Ok(None) | Err(rustix::io::Errno::INTR) => {}
-                    Err(_) => break,
-                }
-            }
-            let _ = wake.send(Wake::Childless);
-        });
-    }
-
-    /// Serves commands until the main process is gone; its exit code, and whether the watcher ended it.
-    fn until_exit(main: Pid, woken: &Receiver<Wake>) -> (i32, bool) {
-        let mut overdrawn = false;
-        let mut reaped = false;
-        while let Ok(wake) = woken.recv() {
-            match wake {
-                Wake::Command(signal) => drop(kill_process(main, signal)),
-                Wake::Closed => drop(kill_process(main, Signal::KILL)),
-                Wake::Overdrawn => {
-                    overdrawn = true;
-                    kill_descendants();
-                }
-                Wake::Reaped(pid, code) if pid == main => return (code, overdrawn),
-                Wake::Reaped(..) => {}
-                Wake::Childless => reaped = true,
-            }
-            if reaped {
-                break;
-            }
-        }
-        (255, overdrawn)
-    }
-
-    /// Kills until nothing is left: a process may fork while it is being killed.
-    fn end_all(woken: &Receiver<Wake>) {
-        kill_descendants();
-        loop {
-            match woken.recv_timeout(REAP) {
-                Ok(Wake::Childless) | Err(RecvTimeoutError::Disconnected) => return,
-                Ok(_) => {}
-                Err(RecvTimeoutError::Timeout) => kill_descendants(),
-            }
-        }
-    }
-
-    fn kill_descendants() {
-        for pid in descendants() {
-            let _ = kill_process(pid, Signal::KILL);
-        }
-    }
-
-    fn tell(news: &News) {
-        // Nobody listens when the harness is gone.
-        let _ = writeln!(io::stdout(), "{news}");
     }
 }

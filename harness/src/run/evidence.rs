@@ -87,6 +87,11 @@ fn told(entries: &[Entry]) -> Vec<Page> {
             What::Exited { pod, at_us } => {
                 format!("pod  {pod}'s process ended at {:.3} s", *at_us as f64 / 1e6)
             }
+            What::Sigterm { pod, main, is_pid_1, below } => {
+                let place = if *is_pid_1 { " as PID 1" } else { "" };
+                let below: Vec<&str> = below.iter().map(|process| process.command.as_str()).collect();
+                format!("pod  {pod} is sent SIGTERM: {}{place}; below it: {below:?}", main.command)
+            }
             What::Fault(fault) => format!("fault  {fault:?}"),
             What::Awaited { condition, took_ms, unmet } => match unmet {
                 None => format!("waited  {took_ms} ms: {condition}"),

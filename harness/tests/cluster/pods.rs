@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use harness::cluster::Condition;
+use harness::cluster::local::{Namespaces, Spec};
 use harness::transcript::{Entry, PodChange, What};
 
 use crate::support::{LIMIT, changes, event_reasons, get_at, manifests, names, spec, up, up_with};
@@ -165,6 +166,48 @@ async fn the_grace_period_ends_with_a_kill() {
         assert!(took >= at_least && took < at_least + 2900, "{took} ms with a grace of {grace:?}");
         let killed = PodChange::Terminated { reason: "Error".to_owned(), exit_code: 137, by: None };
         assert!(changes(&recorder, &replica).contains(&killed));
+    }
+}
+
+/// Whether PID 1 is what SIGTERM was sent to, and how the container ended.
+fn end_of(entries: &[Entry], replica: &str) -> (bool, bool, i32) {
+    let told = entries.iter().find_map(|entry| match &entry.what {
+        What::Sigterm { pod, main, is_pid_1, .. } if pod == replica => Some((*is_pid_1, main.heeds_sigterm)),
+        _ => None,
+    });
+    let (is_pid_1, heeds) = told.expect("SIGTERM is told");
+    let exit_code = entries.iter().find_map(|entry| match &entry.what {
+        What::Pod { pod, change: PodChange::Terminated { exit_code, .. } } if pod == replica => {
+            Some(*exit_code)
+        }
+        _ => None,
+    });
+    (is_pid_1, heeds, exit_code.expect("it ended"))
+}
+
+/// Where namespaces can be had, which not every machine allows, the container's own `/proc` says who is PID 1.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_process_without_a_handler_ends_on_sigterm_unless_it_is_pid_1() {
+    for namespaces in [Namespaces::Best, Namespaces::Shared] {
+        let mut ours = manifests();
+        ours.set_replicas(1);
+        ours.set_grace_period(Duration::from_secs(1));
+        ours.append_args(["--deaf"]);
+        let dir = tempfile::tempdir().unwrap();
+        let first = dir.path().join("first");
+        ours.set_env("FIRST", first.to_str().unwrap());
+        let look = serde_json::json!({"exec": {"command": ["sh", "-c", "cat /proc/1/cmdline > $FIRST"]}, "periodSeconds": 1});
+        let template = &mut ours.deployment.spec.as_mut().unwrap().template;
+        template.spec.as_mut().unwrap().containers[0].startup_probe = serde_json::from_value(look).unwrap();
+        let (cluster, recorder) = up_with(Spec { namespaces, ..spec(ours) }).await;
+        cluster.wait(&Condition::Ready(1), LIMIT).await.unwrap();
+        let replica = names(&cluster).remove(0);
+        cluster.delete(&replica, None).await.unwrap();
+        cluster.wait(&Condition::Gone(replica.clone()), LIMIT).await.unwrap();
+        let is_first = std::fs::read_to_string(first).unwrap().contains("tiny_server");
+        assert!(!is_first || namespaces == Namespaces::Best);
+        let exit_code = if is_first { 137 } else { 143 };
+        assert_eq!(end_of(&recorder.entries(), &replica), (is_first, false, exit_code), "{namespaces:?}");
     }
 }
 

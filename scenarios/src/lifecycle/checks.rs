@@ -1,6 +1,7 @@
 //! What the lifecycle scenarios are judged by, beside the checks of `routing`. Every check has a defect of the reference
 //! hub that it catches: `scenarios/tests/defects.rs`.
 
+mod grace;
 mod hang;
 mod symptom;
 
@@ -10,20 +11,14 @@ use harness::transcript::history::{At, Call, Exchange, History, Outcome, Session
 use harness::transcript::{End, Fault, PodChange, What};
 
 use crate::routing::SESSIONS;
+pub use grace::EXITS_IN_GRACE;
 pub use hang::HANG_CONTAINED;
 pub use symptom::{LAST_WORDS, SYMPTOM_TOLD};
 
 use crate::words::{body_text, call_text, end_text, is_polled, is_served, reply_text};
 
-/// The reason of an end that a kubelet came too late to see, with an exit code of 137 that it made up:
-/// <https://github.com/kubernetes/kubernetes/blob/v1.36.0/pkg/kubelet/kubelet_pods.go>.
-const MADE_UP: &str = "ContainerStatusUnknown";
-
 /// The step in which replicas have different keys.
 pub const KEYS_DIFFER: &str = "the keys differ";
-
-/// The exit code of a process that got SIGKILL: what follows when the grace period is over.
-const KILLED: i32 = 137;
 
 /// Hub contract: whatever is wrong, nobody is left waiting.
 pub const NO_HANG: Check = Check {
@@ -236,45 +231,6 @@ pub const SESSIONS_OUTLIVE_A_PAUSE: Check = Check {
     },
 };
 
-/// Hub contract: SIGTERM is heard.
-pub const EXITS_IN_GRACE: Check = Check {
-    id: "exits-in-grace",
-    level: Level::Contract,
-    sentence: "a process that is told to stop exits by itself within its grace period",
-    source: HUB_CONTRACT,
-    remedy: "hub: handle SIGTERM (as PID 1 a process has no default action: run Node.js under `tini`, or add a handler), \
-             end streams, exit; Deployment: `terminationGracePeriodSeconds` longer than the longest call",
-    transports: &[],
-    needs: &[],
-    judge: |history| {
-        let mut judgement = Judgement::default();
-        for (told, fault) in &history.faults {
-            let (Fault::Delete { replica, grace_s: 1.. } | Fault::Evict { replica, .. }) = fault else {
-                continue;
-            };
-            let ended = history.entries().iter().find_map(|entry| match &entry.what {
-                What::Pod { pod, change: PodChange::Terminated { reason, exit_code, .. } }
-                    if pod == replica && entry.seq > told.seq && reason != MADE_UP =>
-                {
-                    Some((entry.place(), *exit_code))
-                }
-                _ => None,
-            });
-            let Some((at, exit_code)) = ended else { continue };
-            judgement.judged();
-            if exit_code == KILLED {
-                let expected = format!("`{replica}` exits by itself after SIGTERM");
-                judgement.breach(
-                    expected,
-                    format!("it was killed after {} ms", told.until(at).as_millis()),
-                    at,
-                );
-            }
-        }
-        judgement
-    },
-};
-
 // === helpers ===
 
 /// Whether a replica was ready, and stayed so, from when a call was sent until it came to something.
@@ -334,20 +290,6 @@ mod tests {
     use harness::check::Verdict;
 
     use crate::by_hand::{breached, judged};
-
-    #[test]
-    fn a_replica_that_is_evicted_exits_by_itself() {
-        let evicted = |reason: &str, exit_code: i32| {
-            let replica = "mcp-hub-a".to_owned();
-            let ended = PodChange::Terminated { reason: reason.to_owned(), exit_code, by: None };
-            let change = |change| What::Pod { pod: replica.clone(), change };
-            let evict = Fault::Evict { replica: replica.clone(), grace_s: 3 };
-            vec![What::Fault(evict), change(PodChange::Terminating), change(ended)]
-        };
-        assert!(breached(&EXITS_IN_GRACE, evicted("Error", KILLED)));
-        assert!(!breached(&EXITS_IN_GRACE, evicted("Completed", 0)));
-        assert!(!breached(&EXITS_IN_GRACE, evicted(MADE_UP, KILLED)), "nobody saw how");
-    }
 
     #[test]
     fn who_waits_for_the_cluster_does_not_wait_for_the_hub() {

@@ -23,9 +23,10 @@ use super::{Enforcement, Spec};
 use crate::cluster::balancer::{Balancer, Endpoint, Routes};
 use crate::cluster::environment::{Configs, PodFields};
 use crate::cluster::lease::{Lease, random};
+use crate::cluster::links::service_links;
 use crate::cluster::manifest::memory_limit;
 use crate::cluster::reach::Reach;
-use crate::cluster::supervisor::Enforcer;
+use crate::cluster::supervisor::{Enforcer, Place};
 use crate::transcript::{PodChange, Recorder, What};
 
 mod serving;
@@ -47,6 +48,8 @@ pub(crate) struct Controller {
     news: UnboundedSender<(u32, News)>,
     heard: UnboundedReceiver<(u32, News)>,
     next_uid: u32,
+    /// The namespaces of each container.
+    place: Place,
     /// Set when the cluster goes down: what happens then is not part of the cell.
     is_ending: bool,
 }
@@ -85,6 +88,7 @@ impl Controller {
         balancer: Arc<Balancer>,
         outputs: Arc<Outputs>,
         view: watch::Sender<Arc<View>>,
+        place: Place,
     ) -> Self {
         let configs = watch::Sender::new(configs(&spec));
         let (news, heard) = unbounded_channel();
@@ -103,6 +107,7 @@ impl Controller {
             news,
             heard,
             next_uid: 0,
+            place,
             is_ending: false,
         }
     }
@@ -265,10 +270,12 @@ impl Controller {
             supervisor: self.spec.supervisor.clone(),
             memory: memory_limit(container),
             cgroup: (self.spec.enforcement == Enforcement::Best).then(|| cgroup_name(&name)),
+            place: self.place,
             grace,
             backoff: self.spec.backoff,
             reach,
             prober: self.lease.range().prober(),
+            links: service_links(&self.spec.manifests, self.balancer.addr()),
             given_env: self.spec.env.clone(),
             configs: self.configs.subscribe(),
             output,
@@ -312,7 +319,11 @@ impl Controller {
                 status.waiting = Some((reason.clone(), message.clone()));
                 self.record(What::Pod { pod, change: PodChange::Waiting { reason, message } });
             }
-            News::Running { restarts, limited } => {
+            News::Sigterm { main, is_pid_1, below } => {
+                return self.record(What::Sigterm { pod, main, is_pid_1, below });
+            }
+            News::Running { restarts, limited, main } => {
+                status.main = Some(main);
                 status.is_watched = limited == Some(Enforcer::Watcher);
                 status.has_run = true;
                 status.is_running = true;
@@ -325,6 +336,7 @@ impl Controller {
             News::Terminated { restarts, reason, exit_code, by, peak } => {
                 status.restarts = restarts;
                 status.is_running = false;
+                status.main = None;
                 status.terminated = Some((reason.clone(), exit_code, peak));
                 let was_ready = status.is_ready;
                 let by = by.map(|by: Enforcer| by.to_string());

@@ -15,10 +15,12 @@ use tokio::time::{Instant, sleep_until, timeout_at};
 use super::backoff::{Backoff, Restarts};
 use super::output::Output;
 use crate::cluster::environment::{Configs, PodFields, environment, expand};
+use crate::cluster::inside;
 use crate::cluster::probe::{Answer, Purpose, Target};
 use crate::cluster::process::{Launching, Process, Signal};
 use crate::cluster::reach::Reach;
-use crate::cluster::supervisor::{Enforcer, Exit, News as Told, Order};
+use crate::cluster::supervisor::{Enforcer, Exit, News as Told, Order, Place};
+use crate::transcript::ProcessSeen;
 
 /// What a container has after SIGTERM when its preStop hook took the whole grace: `minimumGracePeriodInSeconds` of kubelets.
 const LEAST_GRACE: Duration = Duration::from_secs(2);
@@ -26,12 +28,34 @@ const LEAST_GRACE: Duration = Duration::from_secs(2);
 /// What a pod tells the controller.
 #[derive(Debug)]
 pub(crate) enum News {
-    Waiting { reason: String, message: String },
-    Running { restarts: u32, limited: Option<Enforcer> },
+    Waiting {
+        reason: String,
+        message: String,
+    },
+    Running {
+        restarts: u32,
+        limited: Option<Enforcer>,
+        main: u32,
+    },
+    /// SIGTERM is about to be sent.
+    Sigterm {
+        main: ProcessSeen,
+        is_pid_1: bool,
+        below: Vec<ProcessSeen>,
+    },
     Ready,
     NotReady,
-    Terminated { restarts: u32, reason: String, exit_code: i32, by: Option<Enforcer>, peak: Option<u64> },
-    Event { reason: &'static str, message: String },
+    Terminated {
+        restarts: u32,
+        reason: String,
+        exit_code: i32,
+        by: Option<Enforcer>,
+        peak: Option<u64>,
+    },
+    Event {
+        reason: &'static str,
+        message: String,
+    },
     Probed(String),
     Gone,
 }
@@ -55,10 +79,14 @@ pub(crate) struct Pod {
     pub(crate) memory: Option<u64>,
     /// What the container's cgroups are called, when it may have any.
     pub(crate) cgroup: Option<String>,
+    /// The namespaces of its container.
+    pub(crate) place: Place,
     pub(crate) grace: Duration,
     pub(crate) backoff: Backoff,
     pub(crate) reach: Reach,
     pub(crate) prober: std::net::IpAddr,
+    /// The variables that tell of Services.
+    pub(crate) links: Vec<(String, String)>,
     pub(crate) given_env: Vec<(String, String)>,
     pub(crate) configs: watch::Receiver<Configs>,
     pub(crate) output: Arc<Output>,
@@ -117,10 +145,11 @@ impl Pod {
         let mut told = None;
         loop {
             let configs = self.configs.borrow_and_update().clone();
-            let error = match environment(&self.container, &self.fields, &configs, &self.given_env) {
-                Ok(env) => return Some(env),
-                Err(error) => error,
-            };
+            let error =
+                match environment(&self.container, &self.fields, &configs, &self.links, &self.given_env) {
+                    Ok(env) => return Some(env),
+                    Err(error) => error,
+                };
             if told.as_ref() != Some(&error) {
                 let message = error.to_string();
                 (self.news)(News::Event { reason: "Failed", message: format!("Error: {message}") });
@@ -174,13 +203,16 @@ impl Pod {
         let exit = loop {
             tokio::select! {
                 told = process.news() => match told {
-                    Some(Told::Started { limited, .. }) => {
+                    Some(Told::Started { limited, pid }) => {
                         began = Instant::now();
+                        if self.place == Place::Own {
+                            probing.target.place = Place::Beside(pid);
+                        }
                         let limit = limited.map(|by| format!(", its memory limit is enforced by a {by}"));
                         let message =
                             format!("Started container {}{}", self.container.name, limit.unwrap_or_default());
                         (self.news)(News::Event { reason: "Started", message });
-                        (self.news)(News::Running { restarts, limited });
+                        (self.news)(News::Running { restarts, limited, main: pid });
                         self.start_probes(&mut probing);
                     }
                     Some(Told::Failed(why)) => {
@@ -220,7 +252,12 @@ impl Pod {
                     // The controller is gone: dropping the process ends the container.
                     None => return Ended::Deleted,
                 },
-                Some(signal) = next_signal(stopping.as_mut()) => drop(process.signal(signal).await),
+                Some(signal) = next_signal(stopping.as_mut()) => {
+                    if signal == Signal::Term {
+                        self.tell_who_is_told(process.pid());
+                    }
+                    drop(process.signal(signal).await);
+                }
             }
         };
         drop(probing);
@@ -243,6 +280,13 @@ impl Pod {
         }
     }
 
+    /// Tells which processes are there when SIGTERM comes: whoever does not end is among them.
+    fn tell_who_is_told(&self, main: Option<u32>) {
+        if let Some((main, below)) = main.and_then(inside::processes) {
+            (self.news)(News::Sigterm { main, is_pid_1: self.place == Place::Own, below });
+        }
+    }
+
     /// What starts the container: the launch's command and the manifest's arguments.
     fn launching(&self, env: Vec<(String, String)>, restarts: u32) -> Launching {
         let variables: BTreeMap<String, String> = env.iter().cloned().collect();
@@ -253,6 +297,7 @@ impl Pod {
         let order = Order {
             limit: self.memory,
             cgroup: self.cgroup.as_ref().map(|name| format!("{name}-{restarts}")),
+            place: self.place,
             argv: argv.chain(args).map(Into::into).collect(),
         };
         Launching { supervisor: self.supervisor.clone(), order, env, cwd: self.cwd.clone() }
@@ -273,8 +318,13 @@ impl Pod {
     }
 
     fn probing(&self, exec: Launching, answers: UnboundedSender<Answer>) -> Probing {
-        let target =
-            Target { reach: self.reach.clone(), from: self.prober, exec, container: self.container.clone() };
+        let target = Target {
+            reach: self.reach.clone(),
+            from: self.prober,
+            exec,
+            place: Place::Shared,
+            container: self.container.clone(),
+        };
         Probing { target, tasks: JoinSet::new(), answers, is_ready: None, told: None }
     }
 

@@ -43,6 +43,8 @@ pub(crate) struct Status {
     pub(crate) is_running: bool,
     pub(crate) is_ready: bool,
     pub(crate) restarts: u32,
+    /// The process id of its main process, while that runs.
+    pub(crate) main: Option<u32>,
     /// Whether its memory limit is enforced by watching.
     pub(crate) is_watched: bool,
     /// Why it waits, and the message.

@@ -116,6 +116,12 @@ impl Manifests {
         }
         self.secrets.clear();
         self.config_maps.clear();
+        self.is_for_a_plain_command = true;
+    }
+
+    /// Whether they stand in for manifests of the user's, who gave none.
+    pub(crate) fn is_for_a_plain_command(&self) -> bool {
+        self.is_for_a_plain_command
     }
 
     pub(super) fn first_container(&self) -> Option<&Container> {

@@ -18,6 +18,7 @@ const DEPLOYMENT: &[&str] = &[
     "spec.template.metadata.annotations.*",
     "spec.template.spec.terminationGracePeriodSeconds",
     "spec.template.spec.restartPolicy",
+    "spec.template.spec.enableServiceLinks",
     "spec.template.spec.containers[].name",
     "spec.template.spec.containers[].image",
     "spec.template.spec.containers[].args.*",
