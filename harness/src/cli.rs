@@ -173,8 +173,8 @@ pub(crate) struct RunArgs {
     /// there is Linux and none is given
     #[arg(long, value_name = "IMAGE", help_heading = "Where")]
     pub(crate) relay_image: Option<String>,
-    /// How many replicas a cell begins with; with `--url`, how many stand behind it [default: those of the manifests, at most 3; without
-    /// manifests 2]
+    /// How many replicas a cell begins with [default: those of the manifests, at most 3; without manifests 2]; with `--url`, how many
+    /// must be seen behind it [default: as many as answer]
     #[arg(long, help_heading = "Where")]
     pub(crate) replicas: Option<usize>,
     /// How many cells run at once [default: 16 with the reference hub, 2 per core with another one, 4 on `kube`]

@@ -44,6 +44,8 @@ pub enum Affinity {
 pub enum Need {
     /// At least so many replicas.
     Replicas(usize),
+    /// Several replicas answer for certain: they are ours, or they were seen to, behind a URL.
+    ReplicasSeen,
     /// The hub speaks this transport.
     Speaks(Transport),
     /// The hub names its sessions over this transport by an id. Over Streamable HTTP it MAY do without. A need that names

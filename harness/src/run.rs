@@ -162,7 +162,12 @@ pub async fn run_cells(
             None if is_long(catalog, plan.cell) => waiting.push_front((plan.cell, 1)),
             None => waiting.push_back((plan.cell, 1)),
             Some(lack) => {
-                let report = CellReport::not_applicable(plan.cell, lack);
+                let is_undecided = lack == Need::ReplicasSeen && rig.replicas_are_asked();
+                let report = if is_undecided {
+                    CellReport::undecided(plan.cell, rig)
+                } else {
+                    CellReport::not_applicable(plan.cell, lack)
+                };
                 sink.event(&RunEvent::CellFinished(&report));
                 reports.push(report);
             }
@@ -268,6 +273,23 @@ async fn attempt(rig: &Arc<Rig>, catalog: &[&Scenario], cell: Cell) -> Attempt {
 // === impl CellReport ===
 
 impl CellReport {
+    /// One about several replicas, of which the user said that they are there, and too few were seen.
+    fn undecided(cell: Cell, rig: &Rig) -> Self {
+        let finding = check::could_not_tell(None, rig.noted().join("; "));
+        let finding = Finding {
+            requirement: "a cell about several replicas meets several".to_owned(),
+            expected: format!("{} replicas, of which two are seen to answer", rig.replicas),
+            remedy: "hub or proxy: send a header that names the replica, such as `X-Served-By`".to_owned(),
+            ..finding
+        };
+        Self {
+            verdict: Verdict::Inconclusive,
+            findings: vec![finding],
+            lacks: None,
+            ..Self::not_applicable(cell, Need::ReplicasSeen)
+        }
+    }
+
     fn not_applicable(cell: Cell, lack: Need) -> Self {
         Self {
             cell,

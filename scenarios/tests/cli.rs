@@ -256,13 +256,21 @@ fn a_hub_that_is_already_running_is_checked_as_it_is() {
     let one_path = told(&["run", "--url", &format!("{url}/sse"), "--transport", "sse", "unknown-session"]);
     assert!(whole.starts_with("exit code: 0"), "{whole}");
     for transport in ["streamable", "stateless"] {
-        let cell = ["routing/reconnecting-client", "-", transport];
+        let cell = ["session/string-ids", "-", transport];
         let passed = |line: &str| {
             line.trim().starts_with("PASS")
                 && line.split_whitespace().rev().take(3).eq(cell.into_iter().rev())
         };
         assert!(whole.lines().any(passed), "{whole}");
     }
+    // One process proves nothing about several.
+    assert!(whole.contains("note one replica seen"), "{whole}");
+    let about_several = |line: &&str| line.contains("routing/reconnecting-client");
+    let are_left_out =
+        |line: &str| line.trim_start().starts_with("N/A") && line.contains("two replicas that are seen");
+    assert_eq!(whole.lines().filter(about_several).filter(|line| are_left_out(line)).count(), 2, "{whole}");
+    let promised = told(&["run", "--url", &url, "--replicas", "2", "reconnecting-client@streamable"]);
+    assert!(promised.starts_with("exit code: 3") && promised.contains("one replica seen"), "{promised}");
     assert!(one_path.starts_with("exit code: 0") && one_path.contains("1 cell: 1 passed"), "{one_path}");
 }
 

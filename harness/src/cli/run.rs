@@ -112,6 +112,8 @@ pub(super) fn run(
             }
             jobs = fewer;
         }
+        about.replicas = rig.replicas;
+        about.notes.extend(rig.noted().iter().cloned());
         let rig = Arc::new(rig);
         let work = async {
             let planned = plan::plan(&outlines, &selection, &rig.offers)
@@ -239,7 +241,8 @@ fn rig(args: &RunArgs, run_name: &str) -> Result<(Rig, Vec<String>), CommandErro
         None => Hub::Local(Box::new(local_hub(&args.hub)?)),
     };
     let judged = deployed::judged(asked, &args.affinity, &hub);
-    let mut rig = Rig::new(hub, judged.replicas, dialect, timeouts, tools, evidence).map_err(rig_error)?;
+    let rig = Rig::new(hub, judged.replicas, dialect, timeouts, tools, evidence).map_err(rig_error)?;
+    let mut rig = rig.with_asked_replicas(asked.is_some());
     rig.offers.deployed = judged.deployed;
     Ok((rig, judged.notes))
 }
@@ -444,7 +447,11 @@ fn default_jobs(args: &RunArgs) -> usize {
 }
 
 pub(super) fn rig_error(error: RigError) -> CommandError {
-    let code = if error.is_usage() { exit::USAGE } else { exit::INCONCLUSIVE };
+    let code = match (error.is_finding(), error.is_usage()) {
+        (true, _) => exit::DOES_NOT_CONFORM,
+        (false, true) => exit::USAGE,
+        (false, false) => exit::INCONCLUSIVE,
+    };
     CommandError { message: error.to_string(), hint: error.hint(), code }
 }
 

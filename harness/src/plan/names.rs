@@ -75,6 +75,7 @@ impl fmt::Display for Need {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Need::Replicas(n) => write!(f, "{n} replicas"),
+            Need::ReplicasSeen => f.write_str("two replicas that are seen to answer"),
             Need::Speaks(transport) => write!(f, "transport {transport}"),
             Need::SessionIds(transport) => write!(f, "session ids over {transport}"),
             Need::EventIds => f.write_str("event ids on its streams"),

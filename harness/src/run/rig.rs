@@ -2,10 +2,12 @@
 
 pub(super) mod deployed;
 pub(crate) mod error;
+mod listening;
 mod measure;
 mod offers;
 mod probed;
 pub(crate) mod secrets;
+mod seen;
 mod serving;
 mod survey;
 mod url;
@@ -19,6 +21,7 @@ use super::kube_hub::KubeHub;
 use super::{Scenario, Setup};
 use crate::check::Strictness;
 use crate::cluster::backend::{Address, Cluster};
+use crate::cluster::isolation;
 use crate::cluster::kind::KindError;
 use crate::cluster::local::{Launch, Local, Spec};
 use crate::cluster::manifest::{Manifests, Pace};
@@ -83,6 +86,10 @@ pub struct Rig {
     /// Where transcripts are written.
     pub evidence: PathBuf,
     pub(super) dialect: Arc<Dialect>,
+    /// Whether the user said how many replicas there are.
+    replicas_are_asked: bool,
+    /// What the survey saw that is worth a line.
+    noted: Vec<String>,
     tools: BTreeMap<Tool, String>,
     place: Place,
 }
@@ -223,9 +230,17 @@ impl Rig {
             measured: Measured::default(),
             evidence,
             dialect: Arc::new(dialect),
+            replicas_are_asked: false,
+            noted: Vec::new(),
             tools: names,
             place,
         })
+    }
+
+    /// Takes this number of replicas for what the user says there is, and not for a default.
+    #[must_use]
+    pub fn with_asked_replicas(self, are_asked: bool) -> Self {
+        Self { replicas_are_asked: are_asked, ..self }
     }
 
     /// A cell's own cluster, not yet ready.
@@ -338,6 +353,11 @@ impl Rig {
         }
     }
 
+    /// What the survey saw that is worth a line.
+    pub fn noted(&self) -> &[String] {
+        &self.noted
+    }
+
     /// The typed edits of the manifests, and the fields that are not simulated, in a few lines.
     pub fn notes(&self) -> Vec<String> {
         let mut notes: Vec<String> =
@@ -347,6 +367,12 @@ impl Rig {
             Place::Local(local) => local,
             Place::Kind(_) | Place::Kube(_) | Place::Url { .. } => return notes,
         };
+        if let Err(why) = isolation::tried(&local.supervisor) {
+            notes.push(format!(
+                "replicas are not PID 1 as in a pod ({why}): SIGTERM ends a replica that has no handler for it, and \
+                 `exits-in-grace` reads from /proc whether it has one"
+            ));
+        }
         let ignored = local.manifests.not_simulated();
         if local.deployed.is_some() && !ignored.is_empty() {
             notes.push(format!("not simulated on local: {}", ignored.join(", ")));

@@ -24,7 +24,7 @@ pub const SESSION_SURVIVES_ANY_REPLICA: Scenario = Scenario {
         id: "routing/session-survives-any-replica",
         affinities: EVERY_AFFINITY,
         transports: SESSIONS,
-        needs: &[],
+        needs: &[Need::ReplicasSeen],
     },
     title: "requests of one session are answered whichever replica they reach",
     why: "A session that lives in one process's memory is lost to every request that reaches another replica: the \
@@ -43,7 +43,7 @@ pub const RECONNECTING_CLIENT: Scenario = Scenario {
         id: "routing/reconnecting-client",
         affinities: EVERY_AFFINITY,
         transports: EVERY_TRANSPORT,
-        needs: &[],
+        needs: &[Need::ReplicasSeen],
     },
     title: "a client that makes a new connection for every request is answered",
     why: "A balancer chooses a replica per connection. Clients that keep one connection hide the fault until it is \

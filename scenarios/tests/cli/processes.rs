@@ -113,6 +113,7 @@ fn sessions_that_are_lost_behind_a_url_are_a_verdict_and_no_bad_command_line() {
     assert!(kill.expect("kill runs").success());
     assert_eq!(serve.wait().expect("hubcheck ends").code(), Some(0));
     assert_eq!(told.lines().next(), Some("exit code: 1"), "{told}");
+    assert!(told.contains("note 2 replicas seen"), "{told}");
     for transport in ["sse", "streamable"] {
         let is_judged = |line: &str| line.trim_start().starts_with("FAIL") && line.ends_with(transport);
         assert!(told.lines().any(is_judged), "{told}");

@@ -42,6 +42,20 @@ pub enum RigError {
     /// The hub did not become ready.
     #[error("the hub did not become ready: {0}")]
     NotReady(#[from] Unmet),
+    /// The hub listens where only its own machine reaches it.
+    #[error("the hub listens at {at} only: in a pod nothing reaches it, neither its probes nor the Service")]
+    LoopbackOnly {
+        /// Where it listens.
+        at: String,
+    },
+    /// The hub listens, but not where it was asked to.
+    #[error("the hub did not become ready: it listens at {at}, and not at {own} (HOST and PORT)")]
+    ListensElsewhere {
+        /// Where it listens.
+        at: String,
+        /// Where it was asked to listen.
+        own: String,
+    },
     /// The hub ends by itself, again and again.
     #[error("the hub ends as soon as it is started: {0}")]
     KeepsEnding(String),
@@ -72,11 +86,12 @@ impl RigError {
             | RigError::Url { .. }
             | RigError::Manifests(_)
             | RigError::NotReady(_)
+            | RigError::ListensElsewhere { .. }
             | RigError::KeepsEnding(_)
             | RigError::SpeaksNothing(_)
             | RigError::DoesNotSpeak { .. } => true,
             RigError::Kubernetes(error) => matches!(error, kubernetes::UpError::Relay { .. }),
-            RigError::NoWay(_) => false,
+            RigError::NoWay(_) | RigError::LoopbackOnly { .. } => false,
             RigError::Up(error) => matches!(error, UpError::NotLinux | UpError::Manifests(_)),
         }
     }
@@ -86,22 +101,36 @@ impl RigError {
         matches!(self, RigError::Kubernetes(kubernetes::UpError::NoServiceAccount { .. }))
     }
 
+    /// Whether the hub is at fault, and not what the user gave.
+    pub fn is_finding(&self) -> bool {
+        match self {
+            RigError::LoopbackOnly { .. } => true,
+            RigError::KeepsEnding(said) => said.contains(SERVICE_LINK),
+            _ => false,
+        }
+    }
+
     /// How to mend it.
     pub fn hint(&self) -> Option<String> {
         match self {
             RigError::NoCommand { image } => {
                 Some(format!("give `--image-command '{image}=COMMAND'`, or `--command COMMAND` for the hub's own"))
             }
+            RigError::LoopbackOnly { .. } => {
+                Some("let the hub listen at 0.0.0.0 (often a flag or a variable such as HOST)".to_owned())
+            }
+            RigError::ListensElsewhere { .. } => Some(
+                "on `local` every replica has an address and a port of its own: let the hub read HOST and PORT, or write `{host}` \
+                 and `{port}` in its command line; a hub with a fixed port runs with `--backend kind`"
+                    .to_owned(),
+            ),
+            RigError::NotReady(unmet) if unmet.last_seen.contains(SERVICE_LINK) => Some(service_link_hint()),
             RigError::NotReady(_) => Some(
                 "the hub must listen on HOST and PORT (or `{host}` and `{port}` of its command line); `--ready-path` and \
                  `--ready-timeout` say when it counts as ready"
                     .to_owned(),
             ),
-            RigError::KeepsEnding(said) if said.contains(SERVICE_LINK) => Some(
-                "Kubernetes tells a container of the Services beside it in variables (of Service `fastmcp`: FASTMCP_PORT), which a hub \
-                 may take for its settings: Deployment: `spec.template.spec.enableServiceLinks: false`, or another name for the Service"
-                    .to_owned(),
-            ),
+            RigError::KeepsEnding(said) if said.contains(SERVICE_LINK) => Some(service_link_hint()),
             RigError::KeepsEnding(_) => Some(
                 "try it by itself: the command line with HOST and PORT set, or the image with `docker run`".to_owned(),
             ),
@@ -118,6 +147,13 @@ impl RigError {
             RigError::Up(_) | RigError::Kubernetes(_) | RigError::Manifests(_) | RigError::NoWay(_) => None,
         }
     }
+}
+
+/// How to mend a hub that takes a variable of Kubernetes' for a setting of its own.
+fn service_link_hint() -> String {
+    "Kubernetes tells a container of the Services beside it in variables (of Service `fastmcp`: FASTMCP_PORT), which a hub \
+     may take for its settings: Deployment: `spec.template.spec.enableServiceLinks: false`, or another name for the Service"
+        .to_owned()
 }
 
 /// How to mend what KIND or Docker said.

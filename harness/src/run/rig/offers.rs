@@ -7,7 +7,8 @@ use crate::cluster::manifest::Manifests;
 use crate::plan::Need;
 
 /// What every cluster can do.
-const CLUSTER: [Need; 7] = [
+const CLUSTER: [Need; 8] = [
+    Need::ReplicasSeen,
     Need::Aim,
     Need::Affinity,
     Need::ClientAddresses,

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::{Place, Rig, RigError, target};
+use super::{Place, Rig, RigError, listening, target};
 use crate::cluster::Condition;
 use crate::cluster::backend::Cluster;
 use crate::cluster::manifest::ProbeKind;
@@ -42,11 +42,14 @@ impl Rig {
             self.offers.has.insert(Need::Evictions);
         }
         let surveyed = self.survey_on(&cluster, wanted, by_name, &recorder).await;
+        let listening = listening::listening(&cluster);
         self.measured.alone = self.times_of(&recorder);
         self.pace.without =
             if surveyed.is_ok() { self.failing_probes(&cluster, &recorder).await } else { Vec::new() };
         cluster.down().await;
+        let surveyed = self.heard_at(listening, surveyed);
         self.offers.has.extend(surveyed?);
+        self.count_replicas().await;
         Ok(())
     }
 
