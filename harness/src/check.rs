@@ -288,7 +288,7 @@ fn broken(transcript: &Transcript) -> impl Iterator<Item = Finding> + '_ {
             requirement: "the scenario is driven to its end".to_owned(),
             expected: "every step of the scenario".to_owned(),
             remedy: "look at the transcript's last entries".to_owned(),
-            ..could_not_tell(Some(entry.seq), reason.clone())
+            ..could_not_tell(entry.seq, reason.clone())
         }),
         _ => None,
     })
@@ -301,7 +301,7 @@ fn lucky(transcript: &Transcript) -> impl Iterator<Item = Finding> + '_ {
             requirement: "no verdict rests on luck".to_owned(),
             expected: format!("a chance below {NO_LUCK:.0e}"),
             remedy: "aim at replicas, or send more requests".to_owned(),
-            ..could_not_tell(Some(entry.seq), format!("{of}: {probability:.1e}"))
+            ..could_not_tell(entry.seq, format!("{of}: {probability:.1e}"))
         }),
         _ => None,
     })
@@ -316,7 +316,7 @@ fn untold(transcript: &Transcript) -> impl Iterator<Item = Finding> + '_ {
             remedy: "kubelet: raise `eventRecordQPS` and `eventBurst`, or run fewer cells at once (`--jobs`)"
                 .to_owned(),
             ..could_not_tell(
-                Some(entry.seq),
+                entry.seq,
                 "no such event came: a kubelet keeps back or drops what goes past its rate".to_owned(),
             )
         }),
@@ -325,7 +325,7 @@ fn untold(transcript: &Transcript) -> impl Iterator<Item = Finding> + '_ {
 }
 
 /// A reason for being inconclusive.
-pub(crate) fn could_not_tell(at: Option<u32>, actual: String) -> Finding {
+pub(crate) fn could_not_tell(seq: u32, actual: String) -> Finding {
     Finding {
         check: "could-not-tell".to_owned(),
         verdict: Verdict::Inconclusive,
@@ -334,7 +334,7 @@ pub(crate) fn could_not_tell(at: Option<u32>, actual: String) -> Finding {
         source: "harness".to_owned(),
         expected: String::new(),
         actual,
-        at,
+        at: Some(seq),
         remedy: String::new(),
     }
 }

@@ -275,9 +275,10 @@ async fn attempt(rig: &Arc<Rig>, catalog: &[&Scenario], cell: Cell) -> Attempt {
 impl CellReport {
     /// One about several replicas, of which the user said that they are there, and too few were seen.
     fn undecided(cell: Cell, rig: &Rig) -> Self {
-        let finding = check::could_not_tell(None, rig.noted().join("; "));
+        let finding = check::could_not_tell(0, rig.noted().join("; "));
         let finding = Finding {
             requirement: "a cell about several replicas meets several".to_owned(),
+            at: None,
             expected: format!("{} replicas, of which two are seen to answer", rig.replicas),
             remedy: "hub or proxy: send a header that names the replica, such as `X-Served-By`".to_owned(),
             ..finding

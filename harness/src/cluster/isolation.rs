@@ -8,7 +8,7 @@ static TRIED: OnceLock<Result<(), String>> = OnceLock::new();
 
 /// Tries it once with this supervisor: why it cannot be had, where it cannot. Blocks for a few milliseconds.
 pub(crate) fn tried(supervisor: &Path) -> Result<(), &'static str> {
-    TRIED.get_or_init(|| attempt(supervisor)).as_ref().map(|()| ()).map_err(String::as_str)
+    TRIED.get_or_init(|| attempt(supervisor)).as_ref().copied().map_err(String::as_str)
 }
 
 /// Starts a command that does nothing in namespaces of its own.
