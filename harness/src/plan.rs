@@ -5,7 +5,7 @@
 
 mod names;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
@@ -48,6 +48,14 @@ pub enum Need {
     SessionIds(Transport),
     /// The hub gives the events of its Streamable HTTP streams ids, by which a client can resume them. It MAY do without.
     EventIds,
+    /// The hub answers the GET of its Streamable HTTP endpoint, by a stream or by a refusal: the survey did not see it hang. A need of
+    /// cells over that transport alone.
+    GetAnswered,
+    /// The way to the hub is open, over this transport or over any. Lacking where the survey found what stands in it: a finding of
+    /// this name.
+    Way(&'static str, Option<Transport>),
+    /// The hub takes as many requests as a run sends. Lacking once it went on to refuse some (429) after a pause.
+    Unlimited,
     /// The hub has a tool that plays this part (`--tool need=name` when it is called otherwise).
     Tool(Tool),
     /// The hub has a tool that holds a call: `tally` or `sleep`.
@@ -138,6 +146,8 @@ pub struct Offers {
     pub replicas: usize,
     /// Everything else that is there.
     pub has: BTreeSet<Need>,
+    /// Transports that the survey found unusable, with what their cells lack.
+    pub barred: BTreeMap<Transport, Need>,
 }
 
 /// What the user wants to run. Empty fields select everything.
@@ -227,7 +237,7 @@ impl Selection {
 impl Offers {
     /// What makes [`plan`] lay out every cell there is: to list them, or to look a name up.
     pub fn every_cell() -> Self {
-        Self { replicas: 0, has: [Need::Affinity].into() }
+        Self { has: [Need::Affinity].into(), ..Self::default() }
     }
 
     /// Whether this need is met.
@@ -307,13 +317,25 @@ fn admits_axis<T: PartialEq>(wanted: &[T], value: Option<T>) -> bool {
 fn first_lack(outline: &Outline, cell: &Cell, offers: &Offers) -> Option<Need> {
     let speaks = cell.transport.map(Need::Speaks);
     let own = outline.needs.iter().copied().filter(|need| concerns(*need, cell));
-    speaks.into_iter().chain(own).find(|need| !offers.meets(*need))
+    barred(cell, offers).or_else(|| speaks.into_iter().chain(own).find(|need| !offers.meets(*need)))
+}
+
+/// What stands in a cell's way to the hub. A cell that does not vary with the transport takes any that is spoken.
+fn barred(cell: &Cell, offers: &Offers) -> Option<Need> {
+    let of_transport = |transport: &Transport| offers.barred.get(transport).copied();
+    let is_any_spoken = || Transport::ALL.iter().any(|transport| offers.meets(Need::Speaks(*transport)));
+    match &cell.transport {
+        Some(transport) => of_transport(transport),
+        None if is_any_spoken() => None,
+        None => Transport::ALL.iter().find_map(of_transport),
+    }
 }
 
 /// Whether a need is one of this cell: what a hub does over one transport is nothing to the others.
 fn concerns(need: Need, cell: &Cell) -> bool {
     match need {
         Need::SessionIds(transport) => cell.transport.is_none_or(|own| own == transport),
+        Need::GetAnswered => cell.transport == Some(Transport::Streamable),
         _ => true,
     }
 }
@@ -343,7 +365,8 @@ mod tests {
 
     fn offers(replicas: usize, has: &[Need]) -> Offers {
         let speaks = [Transport::Sse, Transport::Stateless].map(Need::Speaks);
-        Offers { replicas, has: speaks.into_iter().chain(has.iter().copied()).collect() }
+        let has = speaks.into_iter().chain(has.iter().copied()).collect();
+        Offers { replicas, has, ..Offers::default() }
     }
 
     fn planned(filters: &[&str], offers: &Offers) -> Vec<String> {
@@ -376,6 +399,24 @@ mod tests {
     }
 
     #[test]
+    fn what_stands_in_the_way_of_a_transport_is_what_its_cells_lack() {
+        let way = Need::Way("survey/usable", Some(Transport::Sse));
+        let mut offers = offers(2, &[Need::Affinity, Need::Tool(Tool::Echo), Need::Scale]);
+        offers.barred = [(Transport::Sse, way)].into();
+        let barred = "a usable way to the hub: see survey/usable@sse";
+        assert_eq!(
+            planned(&["@off", "starts"], &offers),
+            [
+                &format!("routing/routes@off-sse needs {barred}"),
+                "routing/routes@off-stateless",
+                "lifecycle/starts"
+            ]
+        );
+        offers.has.retain(|need| !matches!(need, Need::Speaks(_)));
+        assert_eq!(planned(&["starts"], &offers), [format!("lifecycle/starts needs {barred}")]);
+    }
+
+    #[test]
     fn what_one_transport_lacks_is_nothing_to_the_others() {
         let unknown = Outline {
             id: "routing/unknown",
@@ -384,7 +425,7 @@ mod tests {
             needs: &[Need::SessionIds(Transport::Streamable)],
         };
         let speaks = [Transport::Sse, Transport::Streamable].map(Need::Speaks);
-        let offers = Offers { replicas: 2, has: speaks.into() };
+        let offers = Offers { replicas: 2, has: speaks.into(), ..Offers::default() };
         let planned = plan(&[unknown], &Selection::default(), &offers).unwrap();
         let lacks: Vec<Option<Need>> = planned.into_iter().map(|planned| planned.lacks).collect();
         assert_eq!(lacks, [None, Some(Need::SessionIds(Transport::Streamable))]);
@@ -395,7 +436,7 @@ mod tests {
         let one = offers(1, &[Need::Affinity, Need::Tool(Tool::Echo)]);
         assert_eq!(planned(&["@off-sse"], &one), ["routing/routes@off-sse needs 2 replicas"]);
         assert_eq!(planned(&["starts"], &one), ["lifecycle/starts needs a Deployment to scale"]);
-        let silent = Offers { replicas: 2, has: [Need::Affinity].into() };
+        let silent = Offers { replicas: 2, has: [Need::Affinity].into(), ..Offers::default() };
         assert_eq!(planned(&["@off-sse"], &silent), ["routing/routes@off-sse needs transport sse"]);
     }
 

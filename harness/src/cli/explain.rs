@@ -133,7 +133,7 @@ pub(super) fn offers_of(transcript: &Transcript) -> Offers {
     if has.contains(&Need::Tool(Tool::Tally)) || has.contains(&Need::Tool(Tool::Sleep)) {
         has.insert(Need::HeldCall);
     }
-    Offers { replicas: transcript.header.replicas, has }
+    Offers { replicas: transcript.header.replicas, has, ..Offers::default() }
 }
 
 pub(super) fn print(text: &str) {

@@ -17,12 +17,14 @@ mod adapt;
 mod edit;
 mod pace;
 mod quantity;
+mod service;
 mod unused;
 
 pub(crate) use quantity::memory_limit;
 
 pub use edit::KEEPS_OFF;
 pub use pace::{Asked, PROBE_PATIENCE, Pace, ProbeKind};
+pub use service::ServiceFault;
 
 /// What a user would apply.
 ///

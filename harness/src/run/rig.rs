@@ -1,13 +1,18 @@
 //! What a run has to work with: the hub, where its replicas run, and what both offer.
 
 pub(crate) mod error;
+mod experiment;
+mod look;
 mod measure;
 mod offers;
 mod probed;
+mod ready;
 pub(crate) mod secrets;
 mod serving;
 mod survey;
+pub(crate) mod surveyed;
 mod url;
+mod way;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -30,6 +35,7 @@ use crate::wire::{Dialect, Target};
 
 pub use error::RigError;
 pub(super) use secrets::secret_env;
+pub use surveyed::Surveyed;
 pub use url::RunningHub;
 
 /// The image of the reference hub in the manifests of `kind/`.
@@ -83,6 +89,8 @@ pub struct Rig {
     /// Where transcripts are written.
     pub evidence: PathBuf,
     pub(super) dialect: Arc<Dialect>,
+    /// Whether the hub's list of tools is too long for small requests.
+    pub(super) has_long_list: bool,
     tools: BTreeMap<Tool, String>,
     place: Place,
 }
@@ -207,7 +215,7 @@ impl Rig {
                 (hub.origin(), Place::Url { address, secrets: hub.secrets() })
             }
         };
-        let offers = Offers { replicas, has: place.offers() };
+        let offers = Offers { replicas, has: place.offers(), ..Offers::default() };
         if matches!(place, Place::Kind(_) | Place::Kube(_)) {
             timeouts.settle = timeouts.settle.max(SETTLE_REAL);
         }
@@ -222,6 +230,7 @@ impl Rig {
             measured: Measured::default(),
             evidence,
             dialect: Arc::new(dialect),
+            has_long_list: false,
             tools: names,
             place,
         })

@@ -34,7 +34,7 @@ pub struct Session {
 pub enum Listening {
     /// It is open.
     Streaming,
-    /// The hub has none (405); `None` in the stateless era, which knows none.
+    /// The hub has none (405); `None` in the stateless era, which knows none, and where it is not asked for.
     NotOffered(Option<u16>),
     /// It could not be opened.
     Failed(Outcome),
@@ -278,6 +278,7 @@ impl Session {
                     None => Listening::NotOffered(None),
                 };
             }
+            Transport::Streamable if !self.core.client.dialect().listens => return Listening::NotOffered(None),
             Transport::Streamable => {}
         }
         let core = &self.core;
