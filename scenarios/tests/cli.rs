@@ -229,7 +229,11 @@ fn a_hub_that_is_never_ready_is_told_with_its_probes_last_answer() {
         "3",
     ]);
     assert!(told.contains("exit code: 1"), "{told}");
-    assert!(told.contains("survey/ready") && told.contains("the readiness probe `GET /no-such-path` is answered 404"), "{told}");
+    assert!(
+        told.contains("survey/ready")
+            && told.contains("the readiness probe `GET /no-such-path` is answered 404"),
+        "{told}"
+    );
     assert!(told.contains("HTTP probe failed with statuscode: 404"), "{told}");
 }
 
@@ -239,7 +243,10 @@ fn a_server_that_is_no_hub_is_told() {
     assert!(told.contains("exit code: 1"), "{told}");
     assert!(told.contains("survey/usable") && told.contains("`GET /sse` was answered 404"), "{told}");
     assert!(told.contains("remedy: `--sse-path` and `--mcp-path` say where"), "{told}");
-    assert!(told.contains("survey.jsonl") && told.contains("cells not applicable: needs a usable way"), "{told}");
+    assert!(
+        told.contains("survey.jsonl") && told.contains("cells not applicable: needs a usable way"),
+        "{told}"
+    );
 }
 
 #[test]

@@ -5,7 +5,17 @@ use std::path::{Path, PathBuf};
 use harness::plan::Need;
 
 /// Modules that do no IO and are not async.
-const PURE: &[&str] = &["plan.rs", "check.rs", "check/", "transcript.rs", "transcript/", "wire/frame.rs", "run/rig/way.rs", "run/rig/way/", "run/rig/ready.rs"];
+const PURE: &[&str] = &[
+    "plan.rs",
+    "check.rs",
+    "check/",
+    "transcript.rs",
+    "transcript/",
+    "wire/frame.rs",
+    "run/rig/way.rs",
+    "run/rig/way/",
+    "run/rig/ready.rs",
+];
 
 /// What a pure module does not name.
 const IMPURE_WORDS: &[&str] = &["async ", ".await", "tokio", "std::fs", "std::net::Tcp", "std::process"];

@@ -16,9 +16,14 @@ use self::support::{RunningHub, told, told_in};
 
 #[test]
 fn a_server_that_wants_to_know_the_caller_is_told_with_the_flag() {
-    let addr = saying("401 Unauthorized", "www-authenticate: Bearer realm=\"x\"\r\n", "{\"error\":\"no token\"}");
+    let addr =
+        saying("401 Unauthorized", "www-authenticate: Bearer realm=\"x\"\r\n", "{\"error\":\"no token\"}");
     let told = run(&addr, &[]);
-    assert_found(&told, "survey/usable", &["401 Unauthorized", "WWW-Authenticate: Bearer", "--header 'Authorization=Bearer TOKEN'"]);
+    assert_found(
+        &told,
+        "survey/usable",
+        &["401 Unauthorized", "WWW-Authenticate: Bearer", "--header 'Authorization=Bearer TOKEN'"],
+    );
     let told = run(&addr, &["--header", "Authorization=Bearer wrong"]);
     assert_found(&told, "survey/usable", &["the `Authorization` that was given is not accepted"]);
 }
@@ -33,8 +38,13 @@ fn a_redirect_is_told_with_where_it_leads() {
 fn a_page_is_told_from_a_hub() {
     let head = "content-type: text/html\r\n";
     let told = run(&saying("200 OK", head, "<html><title>Shop</title>welcome</html>"), &[]);
-    assert_found(&told, "survey/usable", &["an HTML page (`Shop`)", "`--sse-path` and `--mcp-path` say where"]);
-    let told = run(&saying("200 OK", head, "<html><title>Sign in</title><input type=\"password\"></html>"), &[]);
+    assert_found(
+        &told,
+        "survey/usable",
+        &["an HTML page (`Shop`)", "`--sse-path` and `--mcp-path` say where"],
+    );
+    let told =
+        run(&saying("200 OK", head, "<html><title>Sign in</title><input type=\"password\"></html>"), &[]);
     assert_found(&told, "survey/usable", &["a login page", "--header"]);
 }
 
@@ -57,7 +67,11 @@ fn a_limit_is_waited_for_as_it_says_and_then_told() {
         answer("429 Too Many Requests", "retry-after: 1\r\n", "slow down")
     });
     let told = run(&addr, &["--ready-timeout", "3"]);
-    assert_found(&told, "survey/usable", &["429 Too Many Requests slow down, `Retry-After: 1`", "rate limit"]);
+    assert_found(
+        &told,
+        "survey/usable",
+        &["429 Too Many Requests slow down, `Retry-After: 1`", "rate limit"],
+    );
     let asked = asked.load(Ordering::SeqCst);
     assert!((6..=9).contains(&asked), "3 transports, each asked once a second: {asked}\n{told}");
 }
@@ -103,8 +117,14 @@ fn the_survey_leaves_its_transcript_and_says_where() {
     let report: serde_json::Value = serde_json::from_str(&report).expect("JSON");
     let cells = report["cells"].as_array().expect("cells");
     let survey = cells.iter().find(|cell| cell["scenario"] == "survey/usable").expect("the survey's finding");
-    assert_eq!((&survey["verdict"], &survey["findings"][0]["check"]), (&"fail".into(), &"unauthorised".into()));
-    assert!(cells.len() > 10 && cells.iter().filter(|cell| cell["verdict"] != "not-applicable").count() == 1, "{report}");
+    assert_eq!(
+        (&survey["verdict"], &survey["findings"][0]["check"]),
+        (&"fail".into(), &"unauthorised".into())
+    );
+    assert!(
+        cells.len() > 10 && cells.iter().filter(|cell| cell["verdict"] != "not-applicable").count() == 1,
+        "{report}"
+    );
 }
 
 #[test]
@@ -126,7 +146,10 @@ fn a_service_that_leads_nowhere_is_told_from_its_manifests() {
         );
         std::fs::write(folder.path().join("hub.yaml"), manifests).expect("a file");
         let server = "hub:1=python3 -m http.server {port} --bind {host}";
-        told_in(folder.path(), &["run", "--manifests", "hub.yaml", "--image-command", server, "--ready-timeout", "20"])
+        told_in(
+            folder.path(),
+            &["run", "--manifests", "hub.yaml", "--image-command", server, "--ready-timeout", "20"],
+        )
     };
     let told = run("{selector: {app: other}, ports: [{port: 80, targetPort: http}]}");
     assert_found(&told, "survey/service", &["the Service selects no pod", "`spec.selector: {app: hub}`"]);
@@ -154,7 +177,8 @@ fn run(addr: &str, args: &[&str]) -> String {
 
 fn answer(status: &str, headers: &str, body: &str) -> Vec<u8> {
     let length = body.len();
-    format!("HTTP/1.1 {status}\r\n{headers}connection: close\r\ncontent-length: {length}\r\n\r\n{body}").into_bytes()
+    format!("HTTP/1.1 {status}\r\n{headers}connection: close\r\ncontent-length: {length}\r\n\r\n{body}")
+        .into_bytes()
 }
 
 fn saying(status: &str, headers: &str, body: &str) -> String {
@@ -178,7 +202,8 @@ fn relay(to: impl Fn(&mut TcpStream) -> Option<String> + Send + Sync + 'static) 
         let Some(addr) = to(&mut client) else { return };
         let mut hub = TcpStream::connect(addr).expect("the hub is there");
         let _ = hub.write_all(&first[..length]);
-        let (mut from, mut back) = (client.try_clone().expect("a socket"), hub.try_clone().expect("a socket"));
+        let (mut from, mut back) =
+            (client.try_clone().expect("a socket"), hub.try_clone().expect("a socket"));
         thread::spawn(move || {
             let _ = std::io::copy(&mut from, &mut hub);
             let _ = hub.shutdown(std::net::Shutdown::Write);
@@ -227,7 +252,8 @@ fn request(client: &mut TcpStream) -> String {
     }
     let head = String::from_utf8_lossy(&bytes).into_owned();
     let lower = head.to_ascii_lowercase();
-    let length = lower.split("content-length: ").nth(1).and_then(|rest| rest.split("\r\n").next()?.parse().ok());
+    let length =
+        lower.split("content-length: ").nth(1).and_then(|rest| rest.split("\r\n").next()?.parse().ok());
     let _ = client.read_exact(&mut vec![0; length.unwrap_or(0)]);
     head
 }

@@ -118,7 +118,8 @@ pub(super) fn run(
                 .map_err(|error| CommandError::usage(error.to_string()))?;
             about.notes.extend(surveyed.notes.iter().cloned());
             let found = surveyed.reports_beside(&planned);
-            let shown: Vec<Planned> = found.iter().map(CellReport::planned).chain(planned.iter().cloned()).collect();
+            let shown: Vec<Planned> =
+                found.iter().map(CellReport::planned).chain(planned.iter().cloned()).collect();
             sink.event(&RunEvent::Started { planned: &shown, about: &about });
             for report in found {
                 sink.event(&RunEvent::CellFinished(&report));

@@ -20,7 +20,10 @@ pub fn notes(transcript: &Transcript) -> Vec<String> {
                 notes.push(format!("{what}: {}{limit}", seconds(*took_ms)));
             }
             What::LeftOut { frames, bytes, .. } => {
-                notes.push(format!("{frames} events more ({} MB) came on a stream, and are not kept", bytes / 1_000_000));
+                notes.push(format!(
+                    "{frames} events more ({} MB) came on a stream, and are not kept",
+                    bytes / 1_000_000
+                ));
             }
             What::Counted { what, count, of } => notes.push(format!("{what}: {count} of {of}")),
             _ => {}

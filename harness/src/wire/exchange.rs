@@ -103,7 +103,8 @@ pub(super) async fn probe(client: &Client, target: &Target, request: Raw) -> Ans
             }
         }
     }
-    let mut sink = Probe { frames: Vec::new(), keeping: Keeping::default(), has_end: request.method == "POST" };
+    let mut sink =
+        Probe { frames: Vec::new(), keeping: Keeping::default(), has_end: request.method == "POST" };
     let limit = client.patience(Duration::ZERO);
     let exchange = Exchange { client, target, request, limit, kept: None, written: None };
     let answer = exchange.run(&mut sink).await;
@@ -285,7 +286,12 @@ impl Exchange<'_> {
             body: (!body.is_empty()).then(|| client.recorder().body(body)),
             connection,
         }));
-        Recording { recorder: client.recorder().clone(), exchange, keeping: Keeping::default(), is_over: false }
+        Recording {
+            recorder: client.recorder().clone(),
+            exchange,
+            keeping: Keeping::default(),
+            is_over: false,
+        }
     }
 }
 
@@ -294,7 +300,8 @@ impl Exchange<'_> {
 impl Keeping {
     /// Whether this frame is kept; else it is counted. An answer is kept as long as it is no burden: its call waits for it.
     fn keeps(&mut self, frame: &Frame) -> bool {
-        let length = frame.data.as_ref().map_or(0, String::len) + frame.comments.iter().map(String::len).sum::<usize>();
+        let length = frame.data.as_ref().map_or(0, String::len)
+            + frame.comments.iter().map(String::len).sum::<usize>();
         let is_answer =
             frame.data.as_ref().is_some_and(|data| data.contains("\"result\"") || data.contains("\"error\""));
         let limit = if is_answer { 2 * STREAM_KEPT } else { STREAM_KEPT };
@@ -339,7 +346,8 @@ impl Recording {
                 match frame {
                     Ok(frame) => {
                         if self.keeping.keeps(&frame) {
-                            self.recorder.record(What::Frame { exchange: self.exchange, frame: frame.clone() });
+                            self.recorder
+                                .record(What::Frame { exchange: self.exchange, frame: frame.clone() });
                         }
                         sink.frame(&frame, patience);
                     }
@@ -449,5 +457,22 @@ fn announces_close(version: Version, headers: &HeaderMap) -> bool {
         !options.any(|option| option.eq_ignore_ascii_case("keep-alive"))
     } else {
         options.any(|option| option.eq_ignore_ascii_case("close"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_a_flood_of_events_the_beginning_and_the_answers_are_kept() {
+        let frame = |data: &str| Frame { data: Some(data.to_owned()), ..Frame::default() };
+        let noise = frame(&"x".repeat(1024));
+        let mut keeping = Keeping::default();
+        let kept = (0..64 * 1024).filter(|_| keeping.keeps(&noise)).count();
+        assert!((6000..8192).contains(&kept), "{kept} of 64 MB");
+        assert!(keeping.keeps(&frame("{\"id\":1,\"result\":{}}")), "a call waits for its answer");
+        assert_eq!(keeping.left_out, 64 * 1024 - kept as u64);
+        assert_eq!(keeping.left_out_bytes, keeping.left_out * 1024);
     }
 }

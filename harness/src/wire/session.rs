@@ -278,7 +278,9 @@ impl Session {
                     None => Listening::NotOffered(None),
                 };
             }
-            Transport::Streamable if !self.core.client.dialect().listens => return Listening::NotOffered(None),
+            Transport::Streamable if !self.core.client.dialect().listens => {
+                return Listening::NotOffered(None);
+            }
             Transport::Streamable => {}
         }
         let core = &self.core;

@@ -144,7 +144,8 @@ async fn draining_a_node_is_not_applicable_by_name_where_nothing_can_be_evicted(
     {
         let cell = up(age).await;
         let has = cell.cell.evicts().then_some(Need::Evictions).into_iter().collect();
-        let planned = plan(&[drain], &Selection::default(), &Offers { replicas: 2, has, ..Offers::default() }).unwrap();
+        let planned =
+            plan(&[drain], &Selection::default(), &Offers { replicas: 2, has, ..Offers::default() }).unwrap();
         assert_eq!(planned[0].lacks, lacks, "{age:?}");
     }
     let named = Need::Evictions.to_string();

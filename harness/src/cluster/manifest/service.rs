@@ -118,7 +118,10 @@ impl ServiceFault {
             ServiceFault::NoSuchPort { has, .. } => match has.first() {
                 Some((Some(name), _)) => format!("Service: `targetPort: {name}`"),
                 Some((None, number)) => format!("Service: `targetPort: {number}`"),
-                None => "Deployment: name the port of the container (`ports: [{containerPort: .., name: ..}]`)".to_owned(),
+                None => {
+                    "Deployment: name the port of the container (`ports: [{containerPort: .., name: ..}]`)"
+                        .to_owned()
+                }
             },
         }
     }
@@ -144,7 +147,10 @@ impl fmt::Display for ServiceFault {
                     })
                     .collect();
                 let has = if has.is_empty() { "no port".to_owned() } else { has.join(", ") };
-                write!(f, "targetPort `{target}` of the Service `{service}` is no port of the container, which has {has}")
+                write!(
+                    f,
+                    "targetPort `{target}` of the Service `{service}` is no port of the container, which has {has}"
+                )
             }
         }
     }
@@ -179,7 +185,11 @@ mod tests {
             [("{app: hub}", ", targetPort: http"), ("{app: hub, tier: web}", ", targetPort: 8000")]
         {
             let manifests = manifests(selector, target, HTTP);
-            assert_eq!((manifests.service_fault(), manifests.undeclared_target_port()), (None, None), "{target}");
+            assert_eq!(
+                (manifests.service_fault(), manifests.undeclared_target_port()),
+                (None, None),
+                "{target}"
+            );
         }
         assert_eq!(Manifests::embedded().expect("ours").service_fault(), None);
     }

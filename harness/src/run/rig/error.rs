@@ -87,7 +87,9 @@ impl RigError {
             | RigError::KeepsEnding(_)
             | RigError::Unreachable(_) => Blame::Input,
             // It listens and did not answer in time, or nothing tells more.
-            RigError::NotReady(unmet) if TOO_SLOW.iter().any(|words| unmet.last_seen.contains(words)) => Blame::Unknown,
+            RigError::NotReady(unmet) if TOO_SLOW.iter().any(|words| unmet.last_seen.contains(words)) => {
+                Blame::Unknown
+            }
             RigError::NotReady(_) => Blame::Input,
             RigError::SpeaksNothing { .. } => Blame::Hub,
             RigError::Kubernetes(kubernetes::UpError::Relay { .. }) => Blame::Input,

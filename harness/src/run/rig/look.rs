@@ -10,6 +10,7 @@ use tokio::time::{Instant, Interval, interval};
 
 use super::way::{self, Asked, Kind, Obstacle};
 use super::{Place, Rig, experiment};
+use crate::cluster::manifest::Manifests;
 use crate::plan::{Cell, Need, Tool, Transport};
 use crate::run::rig::surveyed::SURVEY;
 use crate::run::stage::outcome_text;
@@ -92,7 +93,9 @@ impl Look {
     /// After how long the hub said that it may be asked again.
     fn wants_pause(&self) -> Option<Duration> {
         match &self.so_far {
-            SoFar::Open(Some(Obstacle { kind: Kind::Limited(Some(seconds)), .. })) => Some(Duration::from_secs(*seconds)),
+            SoFar::Open(Some(Obstacle { kind: Kind::Limited(Some(seconds)), .. })) => {
+                Some(Duration::from_secs(*seconds))
+            }
             _ => None,
         }
     }
@@ -132,7 +135,13 @@ impl<'a> Looking<'a> {
     async fn look(&self, look: &Look) -> SoFar {
         let (client, transport) = (&look.client, look.transport);
         let since = self.recorder.entries().last().map_or(0, |entry| entry.seq);
-        let asked = Asked { client: client.name(), transport, since, is_alone: self.is_alone(), is_url: self.is_url() };
+        let asked = Asked {
+            client: client.name(),
+            transport,
+            since,
+            is_alone: self.is_alone(),
+            is_url: self.is_url(),
+        };
         let seen = self.converse(client, transport).await;
         let foreign = self.in_history(|history| way::foreign_endpoint(history, asked));
         let found = match (seen, foreign) {
@@ -167,6 +176,7 @@ impl<'a> Looking<'a> {
 
     /// Whether to try again.
     fn decided(&self, found: Obstacle) -> SoFar {
+        let found = self.with_line_breaks(found);
         // The rules of a real cluster may come after its endpoints.
         let may_come = found.kind == Kind::Unreachable && self.rig.timeouts.way > Duration::ZERO;
         let is_passing = matches!(found.kind, Kind::Passing | Kind::Limited(_)) || may_come;
@@ -180,16 +190,34 @@ impl<'a> Looking<'a> {
         }
     }
 
+    /// A token that is refused may be right, and what the hub compares it with may not.
+    fn with_line_breaks(&self, found: Obstacle) -> Obstacle {
+        let broken = self.rig.manifests().map(Manifests::secrets_with_line_break).unwrap_or_default();
+        let names = broken.join("`, `");
+        if found.id != "unauthorised" || names.is_empty() {
+            return found;
+        }
+        let remedy = format!("{}; in the manifests, the value of Secret key `{names}` ends with a line break", found.remedy);
+        Obstacle { remedy, ..found }
+    }
+
     /// What a hub offers that speaks the transport, and what of it hangs.
     async fn spoken(&self, client: &Client, transport: Transport, seen: &Seen) -> SoFar {
         let mut offers = vec![Need::Speaks(transport)];
         offers.extend(seen.names_sessions.then_some(Need::SessionIds(transport)));
-        let is_resumable = transport == Transport::Streamable && gives_event_ids(client.name(), self.recorder);
+        let is_resumable =
+            transport == Transport::Streamable && gives_event_ids(client.name(), self.recorder);
         offers.extend(is_resumable.then_some(Need::EventIds));
         offers.extend(self.rig.parts(&seen.tools));
         let since = self.recorder.entries().last().map_or(0, |entry| entry.seq);
         experiment::behaviour(self.target, client, transport).await;
-        let asked = Asked { client: client.name(), transport, since, is_alone: self.is_alone(), is_url: self.is_url() };
+        let asked = Asked {
+            client: client.name(),
+            transport,
+            since,
+            is_alone: self.is_alone(),
+            is_url: self.is_url(),
+        };
         let hangs = self.in_history(|history| way::hangs(history, asked));
         offers.extend((transport == Transport::Streamable && hangs.is_none()).then_some(Need::GetAnswered));
         SoFar::Spoken(offers, hangs.into_iter().collect())
@@ -262,7 +290,12 @@ impl<'a> Looking<'a> {
 
 impl Rig {
     /// The client that looks at a transport.
-    pub(super) fn survey_client(&self, transport: Transport, source: Option<Source>, recorder: &Recorder) -> Client {
+    pub(super) fn survey_client(
+        &self,
+        transport: Transport,
+        source: Option<Source>,
+        recorder: &Recorder,
+    ) -> Client {
         let name = format!("survey-{transport}");
         Client::new(name, source, recorder.clone(), Arc::clone(&self.dialect), Arc::clone(&self.timeouts))
     }

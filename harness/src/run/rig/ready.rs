@@ -26,7 +26,8 @@ const SERVICE: Rule = Rule {
 const REFUSED: &str = "HTTP probe failed with statuscode: ";
 
 /// What a container runtime says of a command that is not there.
-const NO_PROGRAM: [&str; 3] = ["unable to start container process", "executable file not found", "no such file or directory"];
+const NO_PROGRAM: [&str; 3] =
+    ["unable to start container process", "executable file not found", "no such file or directory"];
 
 /// What a Service's manifest says that leads to no pod.
 pub(super) fn of_service(fault: &ServiceFault) -> Obstacle {
@@ -43,7 +44,11 @@ pub(super) fn of_service(fault: &ServiceFault) -> Obstacle {
 }
 
 /// Why it never became ready: a probe that the hub refuses, or an end by itself. `None` where the input may be wrong, or nothing tells.
-pub(super) fn obstacle(entries: &[Entry], error: &RigError, manifests: Option<&Manifests>) -> Option<Obstacle> {
+pub(super) fn obstacle(
+    entries: &[Entry],
+    error: &RigError,
+    manifests: Option<&Manifests>,
+) -> Option<Obstacle> {
     let (said, remedy) = match error {
         RigError::NotReady(unmet) => {
             let (purpose, why, at) = latest_probe(entries, |_| true)
@@ -85,7 +90,9 @@ fn refused(purpose: &str, why: &str, at: Option<u32>, manifests: Option<&Manifes
         kind: Kind::Lasting,
         expected: "a probe that a healthy hub answers with 200 to 399".to_owned(),
         seen: format!("the {name} probe{asked} is answered {status}: {name} probe: {REFUSED}{status}"),
-        remedy: format!("Deployment: `{name}Probe.httpGet.path`: a path and port at which the hub answers 2xx{flag}"),
+        remedy: format!(
+            "Deployment: `{name}Probe.httpGet.path`: a path and port at which the hub answers 2xx{flag}"
+        ),
         at,
         has_begun: false,
     })
@@ -96,7 +103,8 @@ fn latest_probe(entries: &[Entry], is_meant: impl Fn(&str) -> bool) -> Option<(S
     entries.iter().rev().find_map(|entry| match &entry.what {
         What::Event { reason, message, .. } if reason == "Unhealthy" => {
             let (purpose, why) = message.split_once(" probe failed: ")?;
-            is_meant(&purpose.to_ascii_lowercase()).then(|| (purpose.to_owned(), why.to_owned(), Some(entry.seq)))
+            is_meant(&purpose.to_ascii_lowercase())
+                .then(|| (purpose.to_owned(), why.to_owned(), Some(entry.seq)))
         }
         _ => None,
     })
@@ -105,9 +113,9 @@ fn latest_probe(entries: &[Entry], is_meant: impl Fn(&str) -> bool) -> Option<(S
 /// The probe for which the latest kill was.
 fn killed_by(entries: &[Entry]) -> Option<&'static str> {
     entries.iter().rev().find_map(|entry| match &entry.what {
-        What::Event { reason, message, .. } if reason == "Killing" => {
-            ["startup", "liveness"].into_iter().find(|purpose| message.contains(&format!("failed {purpose} probe")))
-        }
+        What::Event { reason, message, .. } if reason == "Killing" => ["startup", "liveness"]
+            .into_iter()
+            .find(|purpose| message.contains(&format!("failed {purpose} probe"))),
         _ => None,
     })
 }
@@ -138,7 +146,11 @@ mod tests {
 
     fn not_ready(last_seen: &str) -> RigError {
         let condition = "exactly 1 pod, ready".to_owned();
-        RigError::NotReady(Unmet { condition, limit: Duration::from_secs(60), last_seen: last_seen.to_owned() })
+        RigError::NotReady(Unmet {
+            condition,
+            limit: Duration::from_secs(60),
+            last_seen: last_seen.to_owned(),
+        })
     }
 
     #[test]
@@ -151,9 +163,16 @@ mod tests {
         let ended = RigError::KeepsEnding("hub-a Running, not ready, 2 restarts".to_owned());
         let found = obstacle(&entries, &ended, None).expect("a reason");
         assert_eq!((found.id, found.at), ("probe-refused", Some(7)));
-        assert!(found.seen.contains("startup probe: HTTP probe failed with statuscode: 404"), "{}", found.seen);
+        assert!(
+            found.seen.contains("startup probe: HTTP probe failed with statuscode: 404"),
+            "{}",
+            found.seen
+        );
         assert!(found.remedy.contains("`startupProbe.httpGet.path`"), "{}", found.remedy);
-        assert_eq!(obstacle(&entries[1..], &not_ready("x"), None).map(|found| found.id), Some("probe-refused"));
+        assert_eq!(
+            obstacle(&entries[1..], &not_ready("x"), None).map(|found| found.id),
+            Some("probe-refused")
+        );
     }
 
     #[test]
@@ -166,9 +185,13 @@ mod tests {
 
     #[test]
     fn a_port_that_refuses_and_a_program_that_is_missing_are_no_findings() {
-        let refused = [event("Unhealthy", "Readiness probe failed: dial tcp 10.0.0.1:8000: connect: connection refused")];
+        let refused = [event(
+            "Unhealthy",
+            "Readiness probe failed: dial tcp 10.0.0.1:8000: connect: connection refused",
+        )];
         assert_eq!(obstacle(&refused, &not_ready("hub-a Running"), None), None);
-        let missing = "unable to start container process: exec: \"x\": executable file not found in $PATH: unknown";
+        let missing =
+            "unable to start container process: exec: \"x\": executable file not found in $PATH: unknown";
         assert_eq!(obstacle(&[], &RigError::KeepsEnding(missing.to_owned()), None), None);
         let ended = RigError::KeepsEnding("last ended: Error, exit code 3".to_owned());
         assert_eq!(obstacle(&refused, &ended, None).map(|found| found.id), Some("keeps-ending"));

@@ -71,9 +71,14 @@ impl Surveyed {
         }
         let is_own = |found: &Obstacle| found.has_begun || (by_name && is_spoken);
         let (own, others): (Vec<_>, Vec<_>) = blocked.into_iter().partition(|(_, found)| is_own(found));
+        // One cause, over every transport that was begun: one finding.
+        let is_one = !is_spoken && own.len() > 1 && own.iter().all(|(_, found)| found.id == own[0].1.id);
         for (transport, obstacle) in own {
-            surveyed.bar([transport], Some(transport), &obstacle);
-            surveyed.found.push((Some(transport), obstacle));
+            let over = (!is_one).then_some(transport);
+            surveyed.bar([transport], over, &obstacle);
+            if !is_one || surveyed.found.is_empty() {
+                surveyed.found.push((over, obstacle));
+            }
         }
         surveyed.without_others(others, is_spoken);
         Ok(surveyed)
@@ -93,8 +98,9 @@ impl Surveyed {
 
     /// Transports that the hub did not begin to speak: not offered where it speaks another one, else the way is not open.
     fn without_others(&mut self, others: Vec<(Transport, Obstacle)>, is_spoken: bool) {
-        self.notes
-            .extend(others.iter().map(|(transport, found)| format!("{transport} is not offered: {}", found.seen)));
+        self.notes.extend(
+            others.iter().map(|(transport, found)| format!("{transport} is not offered: {}", found.seen)),
+        );
         let Some(heaviest) = others.iter().map(|(_, found)| found.weight()).max() else { return };
         if is_spoken {
             return;
@@ -103,7 +109,9 @@ impl Surveyed {
         if let Some((first, obstacle)) = self.found.first().cloned() {
             return self.bar(wanted, first, &obstacle);
         }
-        let Some((_, found)) = others.into_iter().find(|(_, found)| found.weight() == heaviest) else { return };
+        let Some((_, found)) = others.into_iter().find(|(_, found)| found.weight() == heaviest) else {
+            return;
+        };
         let found = match found.kind {
             Kind::Elsewhere => Obstacle {
                 id: "no-transport",
@@ -118,7 +126,12 @@ impl Surveyed {
         self.found.push((None, found));
     }
 
-    fn bar(&mut self, transports: impl IntoIterator<Item = Transport>, over: Option<Transport>, obstacle: &Obstacle) {
+    fn bar(
+        &mut self,
+        transports: impl IntoIterator<Item = Transport>,
+        over: Option<Transport>,
+        obstacle: &Obstacle,
+    ) {
         let need = Need::Way(obstacle.rule.scenario, over);
         self.barred.extend(transports.into_iter().map(|transport| (transport, need)));
     }
@@ -129,9 +142,9 @@ impl Surveyed {
         for (transport, obstacle) in &self.found {
             let cell = Cell { scenario: obstacle.rule.scenario, affinity: None, transport: *transport };
             let findings = vec![obstacle.finding()];
-            let written = file.as_ref().map(|_| {
-                evidence::write(folder, Verdict::Fail, &findings, transcript, SURVEY, Vec::new())
-            });
+            let written = file
+                .as_ref()
+                .map(|_| evidence::write(folder, Verdict::Fail, &findings, transcript, SURVEY, Vec::new()));
             let evidence = match written {
                 Some(Err(error)) => {
                     tracing::warn!("writing the evidence of the survey: {error}");
@@ -155,7 +168,9 @@ impl Surveyed {
     /// The reports that concern these cells: those of a transport that no cell speaks do not.
     pub(crate) fn reports_beside(self, planned: &[Planned]) -> Vec<CellReport> {
         let concerns = |report: &CellReport| {
-            let is_same = |planned: &Planned| planned.cell.transport.is_none() || planned.cell.transport == report.cell.transport;
+            let is_same = |planned: &Planned| {
+                planned.cell.transport.is_none() || planned.cell.transport == report.cell.transport
+            };
             report.cell.transport.is_none() || planned.iter().any(is_same)
         };
         self.reports.into_iter().filter(concerns).collect()

@@ -134,7 +134,9 @@ pub(crate) fn foreign_endpoint(history: &History<'_>, asked: Asked<'_>) -> Optio
 /// The exchanges of the latest try, in order.
 fn own<'h, 't>(history: &'h History<'t>, asked: Asked<'_>) -> Vec<&'h Exchange<'t>> {
     let is_own = |exchange: &&Exchange<'_>| {
-        exchange.request.client == asked.client && exchange.at.seq > asked.since && exchange.request.method != "DELETE"
+        exchange.request.client == asked.client
+            && exchange.at.seq > asked.since
+            && exchange.request.method != "DELETE"
     };
     history.exchanges.values().filter(is_own).collect()
 }
@@ -160,7 +162,8 @@ fn judged(exchange: &Exchange<'_>, own: &[&Exchange<'_>], asked: Asked<'_>) -> O
     }
     let id = exchange.request.message().and_then(|message| message.get("id"))?;
     let is_answered = own.iter().any(|other| {
-        let is_carrier = other.id == exchange.id || (asked.transport == Transport::Sse && other.endpoint().is_some());
+        let is_carrier =
+            other.id == exchange.id || (asked.transport == Transport::Sse && other.endpoint().is_some());
         is_carrier && has_answer(other, id, exchange.at.seq)
     });
     (!is_answered).then(|| answer::without_answer(exchange, asked))
@@ -209,7 +212,11 @@ fn without_head(exchange: &Exchange<'_>, asked: Asked<'_>) -> Obstacle {
             "not-http",
             Kind::Lasting,
             format!("what came for {request} is not HTTP: {why}"),
-            if asked.is_url { "where the server speaks TLS, write `https://` in `--url`" } else { "hub: speak HTTP/1.1 on this port" },
+            if asked.is_url {
+                "where the server speaks TLS, write `https://` in `--url`"
+            } else {
+                "hub: speak HTTP/1.1 on this port"
+            },
         ),
         Some(End::Cut { why } | End::Malformed { why }) => new(
             "connection-broken",
@@ -229,7 +236,13 @@ fn without_head(exchange: &Exchange<'_>, asked: Asked<'_>) -> Obstacle {
 // === impl Obstacle ===
 
 impl Obstacle {
-    pub(super) fn new(id: &'static str, kind: Kind, exchange: &Exchange<'_>, seen: String, remedy: impl Into<String>) -> Self {
+    pub(super) fn new(
+        id: &'static str,
+        kind: Kind,
+        exchange: &Exchange<'_>,
+        seen: String,
+        remedy: impl Into<String>,
+    ) -> Self {
         let at = exchange.head.map_or(exchange.at.seq, |head| head.at.seq);
         Self {
             id,

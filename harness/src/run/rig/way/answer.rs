@@ -14,7 +14,8 @@ const LOGIN_PATHS: [&str; 8] = ["login", "signin", "sign-in", "sign_in", "oauth"
 const LOGIN_WORDS: [&str; 5] = ["type=\"password\"", "type='password'", "sign in", "log in", "login"];
 
 /// What servers of TLS say to a request in plain HTTP: Go's and nginx's words.
-const TLS_WANTED: [&str; 2] = ["HTTP request to an HTTPS server", "plain HTTP request was sent to HTTPS port"];
+const TLS_WANTED: [&str; 2] =
+    ["HTTP request to an HTTPS server", "plain HTTP request was sent to HTTPS port"];
 
 /// An answer of another status than 2xx.
 pub(super) fn refused(exchange: &Exchange<'_>, own: &[&Exchange<'_>], asked: Asked<'_>) -> Obstacle {
@@ -81,7 +82,11 @@ pub(super) fn without_endpoint(exchange: &Exchange<'_>, asked: Asked<'_>) -> Obs
     if exchange.is_event_stream() {
         let seen = match exchange.frames.first() {
             Some((_, frame)) => {
-                format!("the event stream of {} has no `endpoint` event; it begins with a `{}` event", named(exchange), frame.event_type())
+                format!(
+                    "the event stream of {} has no `endpoint` event; it begins with a `{}` event",
+                    named(exchange),
+                    frame.event_type()
+                )
             }
             None => format!("the event stream of {} was open and no event came", named(exchange)),
         };
@@ -113,12 +118,16 @@ pub(super) fn without_answer(exchange: &Exchange<'_>, asked: Asked<'_>) -> Obsta
 fn unusable(exchange: &Exchange<'_>, asked: Asked<'_>) -> Option<Obstacle> {
     let head = exchange.head?;
     let new = |id, kind, seen: String, remedy: &str| Some(Obstacle::new(id, kind, exchange, seen, remedy));
-    let encoding = head.header("content-encoding").filter(|encoding| !encoding.eq_ignore_ascii_case("identity"));
+    let encoding =
+        head.header("content-encoding").filter(|encoding| !encoding.eq_ignore_ascii_case("identity"));
     if let Some(encoding) = encoding.filter(|_| exchange.request.header("accept-encoding").is_none()) {
         return new(
             "compressed",
             Kind::Lasting,
-            format!("{} with `Content-Encoding: {encoding}`, which the client did not ask for", answered(exchange)),
+            format!(
+                "{} with `Content-Encoding: {encoding}`, which the client did not ask for",
+                answered(exchange)
+            ),
             "hub or proxy: compress only for clients that send `Accept-Encoding`, and no event stream",
         );
     }
@@ -144,7 +153,11 @@ fn unusable(exchange: &Exchange<'_>, asked: Asked<'_>) -> Option<Obstacle> {
     let is_long = matches!(exchange.body, Some((_, Body::Long { length, .. })) if *length > crate::transcript::BODY_KEPT as u64);
     let is_no_unicode = matches!(exchange.body, Some((_, Body::Long { .. }))) && !is_long;
     if is_no_unicode || text.starts_with('\u{feff}') || text.contains('\0') {
-        let how = if text.starts_with('\u{feff}') && !is_no_unicode { "it begins with a byte order mark" } else { "it is no UTF-8" };
+        let how = if text.starts_with('\u{feff}') && !is_no_unicode {
+            "it begins with a byte order mark"
+        } else {
+            "it is no UTF-8"
+        };
         return new(
             "not-unicode",
             Kind::Lasting,
@@ -160,14 +173,18 @@ fn host_refused(exchange: &Exchange<'_>, own: &[&Exchange<'_>]) -> Option<Obstac
     let status = exchange.status()?;
     let tried = own.iter().filter(|other| other.request.probe.as_deref() == Some(LOCAL_HOST));
     let served = tried.filter_map(|other| Some((other.request.header("host")?, other.status()?)));
-    let is_let_in = |(_, other): &(&str, u16)| *other != status && !matches!(other, 400 | 401 | 403 | 421 | 500..);
+    let is_let_in =
+        |(_, other): &(&str, u16)| *other != status && !matches!(other, 400 | 401 | 403 | 421 | 500..);
     let (name, other) = served.into_iter().find(is_let_in)?;
     let host = host(exchange);
     Some(Obstacle::new(
         "host-refused",
         Kind::Lasting,
         exchange,
-        format!("{}: the hub refuses the Host `{host}` that it is called by (called `{name}`, it answers {other})", answered(exchange)),
+        format!(
+            "{}: the hub refuses the Host `{host}` that it is called by (called `{name}`, it answers {other})",
+            answered(exchange)
+        ),
         format!(
             "hub: add `{host}` to its allowed hosts (Python SDK: `TransportSecuritySettings(allowed_hosts=[..])`; TypeScript SDK: \
              `allowedHosts`; Playwright: `--allowed-hosts`)"
@@ -203,7 +220,8 @@ fn of_session(exchange: &Exchange<'_>, own: &[&Exchange<'_>], asked: Asked<'_>) 
     }
     if asked.transport == Transport::Sse && !says_session {
         let seen = format!("{}: nothing is served at the URI of the endpoint event", answered(exchange));
-        let remedy = "hub: serve the endpoint at exactly the URI that the event says; a proxy must pass this path on";
+        let remedy =
+            "hub: serve the endpoint at exactly the URI that the event says; a proxy must pass this path on";
         return Some(Obstacle::new("endpoint-not-served", Kind::Lasting, exchange, seen, remedy).begun());
     }
     (gave_id || asked.transport == Transport::Sse).then(|| forgotten(exchange))
@@ -237,7 +255,10 @@ fn unauthorised(exchange: &Exchange<'_>) -> Obstacle {
                 .to_owned(),
         )
     } else {
-        (format!("{seen}: the hub wants to know the caller"), "give `--header 'Authorization=Bearer TOKEN'`".to_owned())
+        (
+            format!("{seen}: the hub wants to know the caller"),
+            "give `--header 'Authorization=Bearer TOKEN'`".to_owned(),
+        )
     };
     Obstacle::new("unauthorised", Kind::Lasting, exchange, seen, remedy)
 }
@@ -260,8 +281,13 @@ fn redirected(exchange: &Exchange<'_>, asked: Asked<'_>) -> Obstacle {
     let seen = format!("{} to `{}`", answered_shortly(exchange), quoted(location));
     let new = |id, seen: String, remedy: String| Obstacle::new(id, Kind::Lasting, exchange, seen, remedy);
     let own = exchange.request.url();
-    let Some(to) = own.as_ref().and_then(|own| own.join(location).ok()).filter(|_| !location.is_empty()) else {
-        return new("redirected", seen, "hub or proxy: answer at this path, or say the right one in `Location`".to_owned());
+    let Some(to) = own.as_ref().and_then(|own| own.join(location).ok()).filter(|_| !location.is_empty())
+    else {
+        return new(
+            "redirected",
+            seen,
+            "hub or proxy: answer at this path, or say the right one in `Location`".to_owned(),
+        );
     };
     let lower = to.path().to_ascii_lowercase();
     if LOGIN_PATHS.iter().any(|word| lower.contains(word)) {
@@ -270,13 +296,15 @@ fn redirected(exchange: &Exchange<'_>, asked: Asked<'_>) -> Obstacle {
         return new("login-page", format!("{seen}, a login page"), remedy.to_owned());
     }
     let Some(own) = own else { return new("redirected", seen, paths(asked)) };
-    let is_slash = to.path() != own.path() && to.path().trim_end_matches('/') == own.path().trim_end_matches('/');
+    let is_slash =
+        to.path() != own.path() && to.path().trim_end_matches('/') == own.path().trim_end_matches('/');
     let is_upgrade = own.scheme() == "http" && to.scheme() == "https" && own.host_str() == to.host_str();
     let is_downgrade = own.scheme() == "https" && to.scheme() == "http" && own.host_str() == to.host_str();
     let is_stream_url = exchange.request.method == "GET" || asked.transport != Transport::Sse;
     let path = to.path();
     let remedy = if !is_stream_url {
-        "hub: name the endpoint as it is served, slashes included; clients follow no redirect of a POST".to_owned()
+        "hub: name the endpoint as it is served, slashes included; clients follow no redirect of a POST"
+            .to_owned()
     } else if is_upgrade {
         format!("give `--url {}`", to.origin().ascii_serialization() + path)
     } else if is_slash && is_downgrade {
@@ -290,7 +318,10 @@ fn redirected(exchange: &Exchange<'_>, asked: Asked<'_>) -> Obstacle {
         let flag = if asked.transport == Transport::Sse { "--sse-path" } else { "--mcp-path" };
         format!("give `{flag} {path}`")
     } else {
-        format!("hub or proxy: do not redirect; or check where it leads: `--url {}`", to.origin().ascii_serialization() + path)
+        format!(
+            "hub or proxy: do not redirect; or check where it leads: `--url {}`",
+            to.origin().ascii_serialization() + path
+        )
     };
     new("redirected", seen, remedy)
 }
@@ -314,7 +345,9 @@ fn answered_shortly(exchange: &Exchange<'_>) -> String {
 
 fn is_html(exchange: &Exchange<'_>, text: &str) -> bool {
     let beginning: String = text.trim_start().chars().take(15).collect::<String>().to_ascii_lowercase();
-    exchange.media_type().as_deref() == Some("text/html") || beginning.starts_with("<!doctype html") || beginning.starts_with("<html")
+    exchange.media_type().as_deref() == Some("text/html")
+        || beginning.starts_with("<!doctype html")
+        || beginning.starts_with("<html")
 }
 
 /// The title of a page, for the eye.

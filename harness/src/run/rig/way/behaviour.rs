@@ -59,10 +59,17 @@ fn get_hangs(own: &[&Exchange<'_>]) -> Option<Obstacle> {
             "get-hangs",
             Kind::Lasting,
             get,
-            format!("{} got neither an event stream nor 405 within {seconds} s, and a POST beside it was answered", named(get)),
+            format!(
+                "{} got neither an event stream nor 405 within {seconds} s, and a POST beside it was answered",
+                named(get)
+            ),
             "hub: answer the GET of the MCP endpoint at once: with the head of an event stream, or with 405",
         );
-        return Some(Obstacle { rule: &GET_ANSWERED, expected: "200 with an event stream, or 405".to_owned(), ..found });
+        return Some(Obstacle {
+            rule: &GET_ANSWERED,
+            expected: "200 with an event stream, or 405".to_owned(),
+            ..found
+        });
     }
     let seconds = waited(beside)?;
     is_answered(own, probe(own, AFTER)?).then(|| {
@@ -107,7 +114,9 @@ fn probe<'h, 't>(own: &[&'h Exchange<'t>], name: &str) -> Option<&'h Exchange<'t
 /// How many seconds the head of an answer was waited for in vain.
 fn waited(exchange: &Exchange<'_>) -> Option<f64> {
     match exchange.end {
-        Some((_, End::TimedOut { waiting_for, limit_ms })) if exchange.head.is_none() && waiting_for == "head" => {
+        Some((_, End::TimedOut { waiting_for, limit_ms }))
+            if exchange.head.is_none() && waiting_for == "head" =>
+        {
             Some(*limit_ms as f64 / 1000.0)
         }
         _ => None,
@@ -116,6 +125,7 @@ fn waited(exchange: &Exchange<'_>) -> Option<f64> {
 
 fn is_answered(own: &[&Exchange<'_>], exchange: &Exchange<'_>) -> bool {
     let id = exchange.request.message().and_then(|message| message.get("id"));
-    let is_carrier = |other: &&&Exchange<'_>| other.id == exchange.id || (begins(other) && other.request.method == "GET");
+    let is_carrier =
+        |other: &&&Exchange<'_>| other.id == exchange.id || (begins(other) && other.request.method == "GET");
     id.is_some_and(|id| own.iter().filter(is_carrier).any(|other| has_answer(other, id, exchange.at.seq)))
 }

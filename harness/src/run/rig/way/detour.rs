@@ -17,7 +17,8 @@ pub(super) fn foreign(own: &[&Exchange<'_>], asked: Asked<'_>) -> Option<Obstacl
         return None;
     }
     let (here, there) = (from.origin().ascii_serialization(), to.origin().ascii_serialization());
-    let is_scheme_alone = from.host_str() == to.host_str() && from.scheme() == "https" && to.scheme() == "http";
+    let is_scheme_alone =
+        from.host_str() == to.host_str() && from.scheme() == "https" && to.scheme() == "http";
     let (why, remedy) = if is_scheme_alone {
         (
             "http behind a proxy that speaks https",
@@ -34,10 +35,17 @@ pub(super) fn foreign(own: &[&Exchange<'_>], asked: Asked<'_>) -> Option<Obstacl
         "foreign-endpoint",
         Kind::Lasting,
         stream,
-        format!("the endpoint event of {} leads to {there}, another origin than {here}: {why}", named(stream)),
+        format!(
+            "the endpoint event of {} leads to {there}, another origin than {here}: {why}",
+            named(stream)
+        ),
         remedy,
     );
-    Some(Obstacle { expected: format!("an endpoint on {here}: clients send messages nowhere else"), has_begun: true, ..found })
+    Some(Obstacle {
+        expected: format!("an endpoint on {here}: clients send messages nowhere else"),
+        has_begun: true,
+        ..found
+    })
 }
 
 /// The endpoint stands below the prefix of the stream's path, and the event does not say so: shown by the experiment.
@@ -46,7 +54,8 @@ fn prefix_lost(own: &[&Exchange<'_>], asked: Asked<'_>) -> Option<Obstacle> {
     let proven = own.iter().find(|exchange| {
         exchange.request.probe.as_deref() == Some(PREFIXED)
             && exchange.request.message().and_then(|message| message.get("id")).is_some_and(|id| {
-                own.iter().any(|stream| stream.endpoint().is_some() && has_answer(stream, id, exchange.at.seq))
+                own.iter()
+                    .any(|stream| stream.endpoint().is_some() && has_answer(stream, id, exchange.at.seq))
             })
     })?;
     let (_, to) = answer::resolved(stream, said)?;
@@ -56,7 +65,10 @@ fn prefix_lost(own: &[&Exchange<'_>], asked: Asked<'_>) -> Option<Obstacle> {
         "prefix-lost",
         Kind::Lasting,
         stream,
-        format!("the endpoint event left the prefix `{prefix}`: it says `{}`, and messages are served at `{right}`", to.path()),
+        format!(
+            "the endpoint event left the prefix `{prefix}`: it says `{}`, and messages are served at `{right}`",
+            to.path()
+        ),
         format!(
             "hub: set its root path to `{prefix}` (ASGI: `--root-path {prefix}`; FastMCP: mount it below `{prefix}`), or proxy: pass the \
              path on as it came (Caddy: `handle` instead of `handle_path`)"

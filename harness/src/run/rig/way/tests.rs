@@ -35,12 +35,26 @@ impl Story {
         self
     }
 
-    fn named(mut self, probe: &str, method: &str, target: &str, message: Option<Value>, came: Came<'_>) -> Self {
+    fn named(
+        mut self,
+        probe: &str,
+        method: &str,
+        target: &str,
+        message: Option<Value>,
+        came: Came<'_>,
+    ) -> Self {
         self.probe(Some(probe), method, target, message, came);
         self
     }
 
-    fn probe(&mut self, probe: Option<&str>, method: &str, target: &str, message: Option<Value>, came: Came<'_>) {
+    fn probe(
+        &mut self,
+        probe: Option<&str>,
+        method: &str,
+        target: &str,
+        message: Option<Value>,
+        came: Came<'_>,
+    ) {
         self.exchanges += 1;
         let exchange = ExchangeId(self.exchanges);
         let mut headers = self.headers.clone();
@@ -80,8 +94,11 @@ impl Story {
                 let headers = pairs(&[("content-type", "text/event-stream")]);
                 self.push(What::Head { exchange, status: 200, headers });
                 for (event, data) in events {
-                    let frame =
-                        Frame { event: Some((*event).to_owned()), data: Some((*data).to_owned()), ..Frame::default() };
+                    let frame = Frame {
+                        event: Some((*event).to_owned()),
+                        data: Some((*data).to_owned()),
+                        ..Frame::default()
+                    };
                     self.push(What::Frame { exchange, frame });
                 }
             }
@@ -163,7 +180,12 @@ fn assert_told(found: &Obstacle, id: &str, seen: &[&str], remedy: &str) {
 fn a_caller_that_is_not_known_is_told_which_header_to_give() {
     let challenge = [("www-authenticate", "Bearer resource_metadata=\"x\"")];
     let found = streamable(first(Came::Head(401, &challenge, "{}")));
-    assert_told(&found, "unauthorised", &["401 Unauthorized", "WWW-Authenticate: Bearer"], "--header 'Authorization=Bearer");
+    assert_told(
+        &found,
+        "unauthorised",
+        &["401 Unauthorized", "WWW-Authenticate: Bearer"],
+        "--header 'Authorization=Bearer",
+    );
     assert_eq!(found.kind, Kind::Lasting);
     let given = Story::default().with("authorization", "<redacted>");
     let found = streamable(given.exchange("POST", "/mcp", initialize(), Came::Head(401, &[], "")));
@@ -174,13 +196,9 @@ fn a_caller_that_is_not_known_is_told_which_header_to_give() {
 
 #[test]
 fn a_host_that_is_refused_is_told_when_another_one_is_not() {
-    let story = first(Came::Head(403, &[], "Access is only allowed at localhost:8931")).with("host", "localhost:80").named(
-        LOCAL_HOST,
-        "POST",
-        "/mcp",
-        initialize(),
-        Came::Head(200, &[], &result(1).to_string()),
-    );
+    let story = first(Came::Head(403, &[], "Access is only allowed at localhost:8931"))
+        .with("host", "localhost:80")
+        .named(LOCAL_HOST, "POST", "/mcp", initialize(), Came::Head(200, &[], &result(1).to_string()));
     assert_told(&streamable(story), "host-refused", &["refuses the Host `hub.example`"], "`hub.example`");
     let same = first(Came::Head(403, &[], "no")).with("host", "localhost").named(
         LOCAL_HOST,
@@ -218,7 +236,12 @@ fn pages_are_told_from_hubs() {
 #[test]
 fn redirects_are_told_with_where_they_lead() {
     let to = |location: &str| streamable(first(Came::Head(307, &[("location", location)], "")));
-    assert_told(&to("http://hub.example/mcp/"), "redirected", &["to `http://hub.example/mcp/`"], "give `--mcp-path /mcp/`");
+    assert_told(
+        &to("http://hub.example/mcp/"),
+        "redirected",
+        &["to `http://hub.example/mcp/`"],
+        "give `--mcp-path /mcp/`",
+    );
     assert_told(&to("https://hub.example/mcp"), "redirected", &[], "give `--url https://hub.example/mcp`");
     assert_told(&to("https://other.example/x"), "redirected", &[], "https://other.example/x");
     let by_url = Asked { is_url: true, ..asked(Transport::Streamable) };
@@ -237,11 +260,26 @@ fn bodies_that_no_client_can_read_are_told() {
     let found = streamable(first(Came::Bytes(200, &gzip, &[0x1f, 0x8b, 8, 0, 0])));
     assert_told(&found, "compressed", &["Content-Encoding: gzip"], "Accept-Encoding");
     let utf16: Vec<u8> = json.encode_utf16().flat_map(u16::to_le_bytes).collect();
-    assert_told(&streamable(first(Came::Bytes(200, &[], &utf16))), "not-unicode", &["not JSON in UTF-8"], "UTF-8");
+    assert_told(
+        &streamable(first(Came::Bytes(200, &[], &utf16))),
+        "not-unicode",
+        &["not JSON in UTF-8"],
+        "UTF-8",
+    );
     let latin: Vec<u8> = [b"{\"id\":1,\"result\":\"", [0xe9].as_slice(), b"\"}"].concat();
-    assert_told(&streamable(first(Came::Bytes(200, &[], &latin))), "not-unicode", &["it is no UTF-8"], "UTF-8");
+    assert_told(
+        &streamable(first(Came::Bytes(200, &[], &latin))),
+        "not-unicode",
+        &["it is no UTF-8"],
+        "UTF-8",
+    );
     let marked = format!("\u{feff}{json}");
-    assert_told(&streamable(first(Came::Head(200, &[], &marked))), "not-unicode", &["byte order mark"], "UTF-8");
+    assert_told(
+        &streamable(first(Came::Head(200, &[], &marked))),
+        "not-unicode",
+        &["byte order mark"],
+        "UTF-8",
+    );
     let found = streamable(first(Came::Head(204, &[], "")));
     assert_told(&found, "no-answer", &["204 No Content, without the JSON-RPC answer"], "--mcp-path");
 }
@@ -272,11 +310,13 @@ fn an_endpoint_of_another_origin_is_told_whatever_comes_after_it() {
     assert_told(&found, "foreign-endpoint", &["http://10.0.0.7:8000", "http://hub.example"], "as a path");
     assert!(found.has_begun);
     let inner = Story::default().over_tls();
-    let inner = inner.exchange("GET", "/sse", None, Came::Stream(&[("endpoint", "http://hub.example/messages?s=1")]));
+    let inner =
+        inner.exchange("GET", "/sse", None, Came::Stream(&[("endpoint", "http://hub.example/messages?s=1")]));
     let transcript = inner.transcript(Transport::Sse);
     let found = foreign_endpoint(&History::new(&transcript), asked(Transport::Sse)).expect("an obstacle");
     assert_told(&found, "foreign-endpoint", &["http behind a proxy that speaks https"], "X-Forwarded-Proto");
-    for own in ["/messages?s=1", "messages?s=1", "http://hub.example/messages?s=1", "http://hub.example:80/m"] {
+    for own in ["/messages?s=1", "messages?s=1", "http://hub.example/messages?s=1", "http://hub.example:80/m"]
+    {
         let transcript = stream(own).transcript(Transport::Sse);
         assert_eq!(foreign_endpoint(&History::new(&transcript), asked(Transport::Sse)), None, "{own}");
     }
@@ -290,7 +330,8 @@ fn a_prefix_is_lost_when_the_message_is_answered_below_it() {
     };
     let found = sse(lost());
     assert_told(&found, "no-answer", &["no answer came on the event stream"], "event stream");
-    let tried = lost().named(PREFIXED, "POST", "/hub/messages?s=1", call(7, "initialize"), Came::Head(202, &[], ""));
+    let tried =
+        lost().named(PREFIXED, "POST", "/hub/messages?s=1", call(7, "initialize"), Came::Head(202, &[], ""));
     let found = sse(tried.message(&result(7)));
     assert_told(&found, "prefix-lost", &["left the prefix `/hub`", "`/hub/messages`"], "handle_path");
     assert_eq!(prefixes("/a/b/sse?x=/y"), ["/a/b", "/a"]);
@@ -299,11 +340,18 @@ fn a_prefix_is_lost_when_the_message_is_answered_below_it() {
 
 #[test]
 fn an_endpoint_where_nothing_is_served_is_no_forgotten_session() {
-    let post = |status, body| stream("/messages?s=1").exchange("POST", "/messages?s=1", initialize(), Came::Head(status, &[], body));
+    let post = |status, body| {
+        stream("/messages?s=1").exchange("POST", "/messages?s=1", initialize(), Came::Head(status, &[], body))
+    };
     assert_eq!(sse(post(404, "Not Found")).id, "endpoint-not-served");
     assert_eq!(sse(post(404, "Could not find session")).id, FORGOTTEN);
     let redirected = [("location", "http://hub.example/messages/?s=1")];
-    let story = stream("/messages?s=1").exchange("POST", "/messages?s=1", initialize(), Came::Head(307, &redirected, ""));
+    let story = stream("/messages?s=1").exchange(
+        "POST",
+        "/messages?s=1",
+        initialize(),
+        Came::Head(307, &redirected, ""),
+    );
     assert_told(&sse(story), "redirected", &[], "slashes included");
 }
 
@@ -317,7 +365,12 @@ fn connections_and_silence_are_told_as_what_they_are() {
     let timed_out = |waiting_for: &str| End::TimedOut { waiting_for: waiting_for.to_owned(), limit_ms: 7000 };
     assert_eq!(end(timed_out("connect")).kind, Kind::Unreachable);
     let found = end(timed_out("head"));
-    assert_told(&found, "silence", &["`POST /mcp` (initialize) was not answered within 7000 ms"], "--ready-timeout");
+    assert_told(
+        &found,
+        "silence",
+        &["`POST /mcp` (initialize) was not answered within 7000 ms"],
+        "--ready-timeout",
+    );
     assert_eq!(found.kind, Kind::Passing);
     assert_eq!(end(End::Cut { why: "reset".to_owned() }).id, "connection-broken");
     assert_eq!(end(End::Malformed { why: "invalid HTTP version".to_owned() }).id, "not-http");
@@ -328,12 +381,20 @@ fn connections_and_silence_are_told_as_what_they_are() {
 
 #[test]
 fn what_may_pass_is_told_from_what_is_elsewhere() {
-    for (status, kind) in
-        [(500, Kind::Passing), (502, Kind::Passing), (503, Kind::Passing), (501, Kind::Elsewhere), (404, Kind::Elsewhere)]
-    {
+    for (status, kind) in [
+        (500, Kind::Passing),
+        (502, Kind::Passing),
+        (503, Kind::Passing),
+        (501, Kind::Elsewhere),
+        (404, Kind::Elsewhere),
+    ] {
         assert_eq!(streamable(first(Came::Head(status, &[], "x"))).kind, kind, "{status}");
     }
-    assert!(Kind::Lasting > Kind::Passing && Kind::Passing > Kind::Elsewhere && Kind::Elsewhere > Kind::Unreachable);
+    assert!(
+        Kind::Lasting > Kind::Passing
+            && Kind::Passing > Kind::Elsewhere
+            && Kind::Elsewhere > Kind::Unreachable
+    );
 }
 
 #[test]
@@ -368,7 +429,16 @@ fn an_early_request_that_hangs_is_told_when_another_session_is_served() {
         let story = story.named(AFTER, "POST", "/m?s=2", call(9, "ping"), Came::Head(202, &[], ""));
         story.message(&result(9))
     };
-    assert_told(&hangs(after(early(hung()))).expect("it hangs"), "early-request-hangs", &["within 7 s"], "JSON-RPC error");
+    assert_told(
+        &hangs(after(early(hung()))).expect("it hangs"),
+        "early-request-hangs",
+        &["within 7 s"],
+        "JSON-RPC error",
+    );
     assert_eq!(hangs(early(hung())), None, "nothing shows that the hub lives");
-    assert_eq!(hangs(after(early(Came::Head(202, &[], "")))), None, "accepted and never answered is another thing");
+    assert_eq!(
+        hangs(after(early(Came::Head(202, &[], "")))),
+        None,
+        "accepted and never answered is another thing"
+    );
 }
