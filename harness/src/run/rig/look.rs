@@ -197,7 +197,10 @@ impl<'a> Looking<'a> {
         if found.id != "unauthorised" || names.is_empty() {
             return found;
         }
-        let remedy = format!("{}; in the manifests, the value of Secret key `{names}` ends with a line break", found.remedy);
+        let remedy = format!(
+            "{}; in the manifests, the value of Secret key `{names}` ends with a line break",
+            found.remedy
+        );
         Obstacle { remedy, ..found }
     }
 

@@ -81,7 +81,12 @@ pub(super) fn obstacle(
 fn refused(purpose: &str, why: &str, at: Option<u32>, manifests: Option<&Manifests>) -> Option<Obstacle> {
     let status: String = why.split(REFUSED).nth(1)?.chars().take_while(char::is_ascii_digit).collect();
     let name = purpose.to_ascii_lowercase();
-    let path = manifests.and_then(|manifests| manifests.probe_path(&name));
+    let path_of = |name: &str| manifests.and_then(|manifests| manifests.probe_path(name));
+    // The survey goes without the startup probe. Where that asks for the same, it is what a cluster would tell of first.
+    let is_startup_too =
+        name == "readiness" && path_of("startup").is_some() && path_of("startup") == path_of(&name);
+    let name = if is_startup_too { "startup".to_owned() } else { name };
+    let path = path_of(&name);
     let asked = path.as_ref().map(|path| format!(" `GET {path}`")).unwrap_or_default();
     let flag = if name == "readiness" { ", or give `--ready-path PATH`" } else { "" };
     Some(Obstacle {
@@ -173,6 +178,28 @@ mod tests {
             obstacle(&entries[1..], &not_ready("x"), None).map(|found| found.id),
             Some("probe-refused")
         );
+    }
+
+    #[test]
+    fn a_startup_probe_that_asks_as_the_readiness_probe_does_is_named_first() {
+        let probes = |startup: &str| {
+            let text = format!(
+                "apiVersion: apps/v1\nkind: Deployment\nmetadata: {{name: hub}}\nspec:\n  selector: {{matchLabels: {{app: hub}}}}\n  \
+                 template:\n    metadata: {{labels: {{app: hub}}}}\n    spec:\n      containers: [{{name: hub, image: 'h:1', \
+                 startupProbe: {{httpGet: {{path: {startup}, port: 80}}}}, readinessProbe: {{httpGet: {{path: /health, port: \
+                 80}}}}}}]\n---\napiVersion: v1\nkind: Service\nmetadata: {{name: hub}}\nspec: {{selector: {{app: hub}}}}\n"
+            );
+            Manifests::parse(&[("hub.yaml", &text)]).expect("manifests")
+        };
+        let entries = [event("Unhealthy", "Readiness probe failed: HTTP probe failed with statuscode: 404")];
+        let seen =
+            |startup| obstacle(&entries, &not_ready("x"), Some(&probes(startup))).expect("a reason").seen;
+        assert!(
+            seen("/health").starts_with("the startup probe `GET /health` is answered 404"),
+            "{}",
+            seen("/health")
+        );
+        assert!(seen("/live").starts_with("the readiness probe `GET /health` is"), "{}", seen("/live"));
     }
 
     #[test]

@@ -77,7 +77,8 @@ impl Rig {
         offers.extend(cluster.tells_routes().await.then_some(Need::Routed));
         offers.extend(cluster.evicts().then_some(Need::Evictions));
         let surveyed = self.survey_on(&cluster, wanted, by_name, recorder).await;
-        let failing = if surveyed.is_ok() { self.failing_probes(&cluster, recorder).await } else { Vec::new() };
+        let failing =
+            if surveyed.is_ok() { self.failing_probes(&cluster, recorder).await } else { Vec::new() };
         cluster.down().await;
         let mut surveyed = surveyed?;
         surveyed.offers.extend(offers);
