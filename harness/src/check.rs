@@ -5,6 +5,7 @@
 
 pub mod ambient;
 mod excuse;
+pub(crate) mod limit;
 pub mod remedy;
 pub mod schema;
 
@@ -182,6 +183,10 @@ pub fn judge(transcript: &Transcript, checks: &[&Check], offers: &Offers, strict
     // A check that had nothing to look at did not pass. Where something failed, or the run broke off, that is why.
     if findings.iter().all(|finding| finding.verdict < Verdict::Inconclusive) {
         findings.extend(idle.into_iter().map(Check::nothing_to_judge));
+    }
+    // A hub that limits requests was not seen as it is: what came of the refused ones says nothing more.
+    if let Some(limited) = limit::rate_limited(&history) {
+        findings = vec![limited];
     }
     excuse::excuse(&history, &mut findings);
     let in_place = remedy::in_place(&transcript.header);

@@ -31,11 +31,12 @@ pub use expected::{Expected, ExpectedFailure};
 pub mod exit {
     /// The hub conforms; there may be warnings.
     pub const CONFORMS: u8 = 0;
-    /// The hub does not conform, or an expected failure is stale.
+    /// The hub does not conform, or an expected failure is stale; or hub or proxy answer and cannot be used.
     pub const DOES_NOT_CONFORM: u8 = 1;
-    /// The command line, a file that it names or the hub's command cannot be used, or a report cannot be written.
+    /// The input is wrong: the command line, a file, a program that is missing, an address where nothing listens; or a report
+    /// cannot be written.
     pub const USAGE: u8 = 2;
-    /// The harness or the cluster could not tell.
+    /// It was not decided: too slow, or the harness or the cluster could not tell.
     pub const INCONCLUSIVE: u8 = 3;
     /// No cell was selected, or none applies.
     pub const NOTHING_SELECTED: u8 = 4;

@@ -6,7 +6,7 @@
 pub mod deployed;
 mod names;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
@@ -53,6 +53,14 @@ pub enum Need {
     SessionIds(Transport),
     /// The hub gives the events of its Streamable HTTP streams ids, by which a client can resume them. It MAY do without.
     EventIds,
+    /// The hub answers the GET of its Streamable HTTP endpoint, by a stream or by a refusal: the survey did not see it hang. A need of
+    /// cells over that transport alone.
+    GetAnswered,
+    /// The way to the hub is open, over this transport or over any. Lacking where the survey found what stands in it: a finding of
+    /// this name.
+    Way(&'static str, Option<Transport>),
+    /// The hub takes as many requests as a run sends. Lacking once it went on to refuse some (429) after a pause.
+    Unlimited,
     /// The hub has a tool that plays this part (`--tool need=name` when it is called otherwise).
     Tool(Tool),
     /// The hub has a tool that holds a call: `tally` or `sleep`.
@@ -145,6 +153,8 @@ pub struct Offers {
     pub has: BTreeSet<Need>,
     /// What the user deploys: cells judge that.
     pub deployed: Deployed,
+    /// Transports that the survey found unusable, with what their cells lack.
+    pub barred: BTreeMap<Transport, Need>,
 }
 
 /// What the user wants to run. Empty fields select everything.
@@ -318,13 +328,26 @@ fn first_lack(outline: &Outline, cell: &Cell, offers: &Offers) -> Option<Need> {
     let speaks = cell.transport.map(Need::Speaks);
     let own = outline.needs.iter().copied().filter(|need| concerns(*need, cell));
     let has_replicas = |need: &Need| matches!(need, Need::Replicas(n) if offers.replicas_of(outline) >= *n);
-    speaks.into_iter().chain(own).find(|need| !offers.meets(*need) && !has_replicas(need))
+    let own_lack = || speaks.into_iter().chain(own).find(|need| !offers.meets(*need) && !has_replicas(need));
+    barred(cell, offers).or_else(own_lack)
+}
+
+/// What stands in a cell's way to the hub. A cell that does not vary with the transport takes any that is spoken.
+fn barred(cell: &Cell, offers: &Offers) -> Option<Need> {
+    let of_transport = |transport: &Transport| offers.barred.get(transport).copied();
+    let is_any_spoken = || Transport::ALL.iter().any(|transport| offers.meets(Need::Speaks(*transport)));
+    match &cell.transport {
+        Some(transport) => of_transport(transport),
+        None if is_any_spoken() => None,
+        None => Transport::ALL.iter().find_map(of_transport),
+    }
 }
 
 /// Whether a need is one of this cell: what a hub does over one transport is nothing to the others.
 fn concerns(need: Need, cell: &Cell) -> bool {
     match need {
         Need::SessionIds(transport) => cell.transport.is_none_or(|own| own == transport),
+        Need::GetAnswered => cell.transport == Some(Transport::Streamable),
         _ => true,
     }
 }
@@ -385,6 +408,24 @@ mod tests {
         assert_eq!(planned(&["routes@client-ip"], &everything), cells[2..4]);
         assert_eq!(planned(&["@sse"], &everything), [cells[0], cells[2]]);
         assert_eq!(planned(&["routing/routes@off-sse", "starts"], &everything), [cells[0], cells[4]]);
+    }
+
+    #[test]
+    fn what_stands_in_the_way_of_a_transport_is_what_its_cells_lack() {
+        let way = Need::Way("survey/usable", Some(Transport::Sse));
+        let mut offers = offers(2, &[Need::Affinity, Need::Tool(Tool::Echo), Need::Scale]);
+        offers.barred = [(Transport::Sse, way)].into();
+        let barred = "a usable way to the hub: see survey/usable@sse";
+        assert_eq!(
+            planned(&["@off", "starts"], &offers),
+            [
+                &format!("routing/routes@off-sse needs {barred}"),
+                "routing/routes@off-stateless",
+                "lifecycle/starts"
+            ]
+        );
+        offers.has.retain(|need| !matches!(need, Need::Speaks(_)));
+        assert_eq!(planned(&["starts"], &offers), [format!("lifecycle/starts needs {barred}")]);
     }
 
     #[test]

@@ -3,6 +3,7 @@
 mod evidence;
 pub mod kind_hub;
 pub mod kube_hub;
+mod limit;
 mod pressure;
 pub mod reference;
 pub mod rig;
@@ -18,6 +19,7 @@ use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use tokio::task::JoinSet;
 
+use self::limit::Limit;
 use crate::check::{self, Check, Finding, Verdict};
 use crate::cluster::Page;
 use crate::cluster::manifest::Manifests;
@@ -25,6 +27,8 @@ use crate::plan::{Cell, Need, Outline, Planned, WhatIf};
 use crate::report::{RunEvent, Sink};
 use crate::transcript::notes::notes;
 use crate::transcript::{End, Entry, PodChange, Recorder, Transcript, What};
+
+use rig::surveyed::SURVEY;
 
 pub use rig::Rig;
 use rig::RigError;
@@ -174,8 +178,13 @@ pub async fn run_cells(
         }
     }
     let mut running = JoinSet::new();
+    let mut limit = Limit::default();
     loop {
+        if limit.is_met() && running.is_empty() {
+            limit.pause().await;
+        }
         while running.len() < jobs
+            && !limit.is_met()
             && let Some((cell, begun)) = waiting.pop_front()
         {
             sink.event(&RunEvent::CellStarted(cell));
@@ -192,9 +201,18 @@ pub async fn run_cells(
                 );
                 waiting.push_back((report.cell, begun + 1));
             }
-            Ok((Attempt { report, .. }, _)) => {
+            Ok((Attempt { report, transcript, .. }, _)) => {
+                let wanted = limit::wanted(&transcript);
                 sink.event(&RunEvent::CellFinished(&report));
                 reports.push(report);
+                if limit.meets(wanted) {
+                    // It refuses requests after a pause, too: what is left would be refused like these.
+                    for (cell, _) in waiting.drain(..) {
+                        let report = CellReport::not_applicable(cell, Need::Unlimited);
+                        sink.event(&RunEvent::CellFinished(&report));
+                        reports.push(report);
+                    }
+                }
             }
             // Driving catches its own panics, and checks are pure: what is left is a bug of ours, and must not be swallowed.
             Err(error) => std::panic::resume_unwind(error.into_panic()),
@@ -244,7 +262,7 @@ async fn attempt(rig: &Arc<Rig>, catalog: &[&Scenario], cell: Cell) -> Attempt {
     let transcript = Transcript { header, entries: recorder.entries() };
     let checks = scenario.map_or(&[] as &[&Check], |scenario| scenario.checks);
     let judged = check::judge(&transcript, checks, &rig.offers_with(replicas), rig.strictness);
-    let written = write_transcript(&rig.evidence, cell, &transcript);
+    let written = write_transcript(&rig.evidence, &cell.to_string(), &transcript);
     let mut report = CellReport {
         cell,
         verdict: judged.verdict,
@@ -262,7 +280,8 @@ async fn attempt(rig: &Arc<Rig>, catalog: &[&Scenario], cell: Cell) -> Attempt {
         Err(error) => tracing::warn!("writing the transcript of {cell}: {error}"),
     }
     if report.verdict != Verdict::Pass {
-        match evidence::write(&rig.evidence, report.verdict, &report.findings, &transcript, cell, live) {
+        let name = cell.to_string();
+        match evidence::write(&rig.evidence, report.verdict, &report.findings, &transcript, &name, live) {
             Ok(folder) => report.evidence = Some(folder),
             Err(error) => tracing::warn!("writing the evidence of {cell}: {error}"),
         }
@@ -292,11 +311,29 @@ impl CellReport {
     }
 
     fn not_applicable(cell: Cell, lack: Need) -> Self {
+        Self { lacks: Some(lack), ..Self::empty(cell) }
+    }
+
+    /// What to type to see it again. The survey comes before any cell.
+    pub fn rerun(&self, line: &str) -> String {
+        match self.cell.family() {
+            SURVEY => line.to_owned(),
+            _ => format!("{line} {}", self.cell),
+        }
+    }
+
+    /// As a line of a plan.
+    pub(crate) fn planned(&self) -> Planned {
+        Planned { cell: self.cell, lacks: self.lacks, what_if: None }
+    }
+
+    /// Of a cell that did not run.
+    pub(crate) fn empty(cell: Cell) -> Self {
         Self {
             cell,
             verdict: Verdict::NotApplicable,
             findings: Vec::new(),
-            lacks: Some(lack),
+            lacks: None,
             what_if: None,
             not_judged: Vec::new(),
             took: Duration::ZERO,
@@ -396,8 +433,8 @@ fn has_unexplained_break(entries: &[Entry]) -> bool {
         && !has(|what| matches!(what, What::Pod { change: PodChange::Terminated { .. }, .. }))
 }
 
-fn write_transcript(evidence: &Path, cell: Cell, transcript: &Transcript) -> std::io::Result<PathBuf> {
-    let path = evidence.join(format!("{cell}.jsonl"));
+fn write_transcript(evidence: &Path, name: &str, transcript: &Transcript) -> std::io::Result<PathBuf> {
+    let path = evidence.join(format!("{name}.jsonl"));
     if let Some(folder) = path.parent() {
         std::fs::create_dir_all(folder)?;
     }

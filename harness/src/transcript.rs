@@ -130,6 +130,15 @@ pub enum What {
         /// The body.
         body: Body,
     },
+    /// So much of an event stream came beyond what is kept.
+    LeftOut {
+        /// The exchange.
+        exchange: ExchangeId,
+        /// How many frames.
+        frames: u64,
+        /// How many bytes of text they had.
+        bytes: u64,
+    },
     /// The exchange is over: its last entry.
     End {
         /// The exchange.

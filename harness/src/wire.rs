@@ -49,6 +49,9 @@ pub struct Dialect {
     pub mcp_path: String,
     /// Headers that every request carries. Their values are never recorded ([`REDACTED`] is).
     pub headers: Vec<(String, String)>,
+    /// Whether clients ask for the GET stream of Streamable HTTP. Not where it is known that this GET hangs: each would wait for
+    /// nothing.
+    pub listens: bool,
 }
 
 /// Where a request goes.
@@ -116,7 +119,7 @@ pub struct Answer {
 
 impl Default for Dialect {
     fn default() -> Self {
-        Self { sse_path: "/sse".to_owned(), mcp_path: "/mcp".to_owned(), headers: Vec::new() }
+        Self { sse_path: "/sse".to_owned(), mcp_path: "/mcp".to_owned(), headers: Vec::new(), listens: true }
     }
 }
 

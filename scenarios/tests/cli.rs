@@ -203,7 +203,7 @@ fn a_command_that_does_not_exist_is_told_soon() {
 #[test]
 fn a_command_that_ends_is_told_with_its_last_output() {
     let told = soon(&["run", "--command", "sh -c 'echo it is not plugged in >&2; exit 3'"]);
-    assert!(told.contains("exit code: 2"), "{told}");
+    assert!(told.contains("exit code: 1"), "{told}");
     assert!(told.contains("it is not plugged in") && told.contains("exit code 3"), "{told}");
 }
 
@@ -216,7 +216,7 @@ fn a_port_in_use_is_told_in_the_hubs_own_words() {
          s.bind((\"127.0.0.1\", {port})); s.listen()"
     );
     let told = soon(&["run", "--command", &format!("python3 -c '{program}'")]);
-    assert!(told.contains("exit code: 2") && told.contains("Address already in use"), "{told}");
+    assert!(told.contains("exit code: 1") && told.contains("Address already in use"), "{told}");
 }
 
 #[test]
@@ -230,16 +230,25 @@ fn a_hub_that_is_never_ready_is_told_with_its_probes_last_answer() {
         "--ready-timeout",
         "3",
     ]);
-    assert!(told.contains("exit code: 2"), "{told}");
-    assert!(told.contains("the hub did not become ready: not within 3 s"), "{told}");
+    assert!(told.contains("exit code: 1"), "{told}");
+    assert!(
+        told.contains("survey/ready")
+            && told.contains("the readiness probe `GET /no-such-path` is answered 404"),
+        "{told}"
+    );
     assert!(told.contains("HTTP probe failed with statuscode: 404"), "{told}");
 }
 
 #[test]
 fn a_server_that_is_no_hub_is_told() {
     let told = soon(&["run", "--command", "python3 -m http.server {port} --bind {host}"]);
-    assert!(told.contains("exit code: 2"), "{told}");
-    assert!(told.contains("the hub answers on none of the wanted transports: sse: 404"), "{told}");
+    assert!(told.contains("exit code: 1"), "{told}");
+    assert!(told.contains("survey/usable") && told.contains("`GET /sse` was answered 404"), "{told}");
+    assert!(told.contains("remedy: `--sse-path` and `--mcp-path` say where"), "{told}");
+    assert!(
+        told.contains("survey.jsonl") && told.contains("cells not applicable: needs a usable way"),
+        "{told}"
+    );
 }
 
 #[test]

@@ -7,7 +7,17 @@ use harness::plan::deployed::Readiness;
 use harness::plan::{Affinity, Deployed, Need};
 
 /// Modules that do no IO and are not async.
-const PURE: &[&str] = &["plan.rs", "check.rs", "check/", "transcript.rs", "transcript/", "wire/frame.rs"];
+const PURE: &[&str] = &[
+    "plan.rs",
+    "check.rs",
+    "check/",
+    "transcript.rs",
+    "transcript/",
+    "wire/frame.rs",
+    "run/rig/way.rs",
+    "run/rig/way/",
+    "run/rig/ready.rs",
+];
 
 /// What a pure module does not name.
 const IMPURE_WORDS: &[&str] = &["async ", ".await", "tokio", "std::fs", "std::net::Tcp", "std::process"];

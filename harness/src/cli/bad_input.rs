@@ -1,6 +1,7 @@
 //! What cannot be used is said in one line: what, where, and how to mend it.
 
 use std::io::Write;
+use std::path::Path;
 
 /// The end of a command before it could do its work.
 #[derive(Debug, thiserror::Error)]
@@ -29,6 +30,15 @@ impl CommandError {
     #[must_use]
     pub fn hint(self, hint: impl Into<String>) -> Self {
         Self { hint: Some(hint.into()), ..self }
+    }
+
+    /// The same with where more is to be read.
+    #[must_use]
+    pub fn seen_in(self, file: Option<&Path>) -> Self {
+        let Some(file) = file else { return self };
+        let place = format!("what the survey saw: {}", file.display());
+        let hint = self.hint.as_ref().map_or_else(|| place.clone(), |hint| format!("{hint}\n      {place}"));
+        Self { hint: Some(hint), ..self }
     }
 }
 

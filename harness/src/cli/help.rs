@@ -22,9 +22,9 @@ Examples:
 
 Exit codes:
   0    the hub conforms (there may be warnings)
-  1    it does not, or an expected failure is stale
-  2    the command line, a file or the hub's command cannot be used; a report could not be written
-  3    inconclusive: the harness or the cluster could not tell
+  1    it does not, or an expected failure is stale; or the hub or a proxy answers and cannot be used
+  2    wrong input: the command line, a file, a program that is missing, nothing that listens; a report could not be written
+  3    not decided: too slow, or the harness or the cluster could not tell
   4    nothing was selected, or nothing applies
   130  interrupted
 

@@ -14,6 +14,7 @@ use super::explain::{offers_of, print};
 use super::{ParityArgs, exit};
 use crate::check::{self, Strictness};
 use crate::run::Scenario;
+use crate::run::rig::surveyed::SURVEY;
 use crate::transcript::Transcript;
 use crate::transcript::normal::normalise;
 
@@ -143,6 +144,10 @@ fn read(catalog: &[&Scenario], folder: &Path) -> Result<Run, CommandError> {
         let transcript = Transcript::from_jsonl(&text)
             .map_err(|error| unusable(format!("it is not a transcript: {error}")))?;
         let id = transcript.header.scenario.as_str();
+        // What a survey saw differs from run to run, and no check judges it.
+        if id == SURVEY {
+            continue;
+        }
         let scenario = catalog.iter().find(|scenario| scenario.outline.id == id);
         let scenario = scenario.ok_or_else(|| unusable(format!("no scenario is called `{id}`")))?;
         let judged =

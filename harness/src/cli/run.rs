@@ -20,13 +20,14 @@ use crate::check::Verdict;
 use crate::cluster::kubernetes::Context;
 use crate::cluster::local::Launch;
 use crate::cluster::manifest::Manifests;
-use crate::plan::{self, Selection, Tool, Transport};
+use crate::plan::{self, Planned, Selection, Tool, Transport};
 use crate::report::console::Console;
 use crate::report::{About, RunEvent, Sink, Summary};
 use crate::run::kind_hub::{Hurry, Keep, KindHub};
 use crate::run::kube_hub::{KubeGiven, KubeHub};
-use crate::run::rig::{Hub, LocalHub, Rig, RigError, RunningHub};
-use crate::run::{Scenario, reference, run_cells};
+use crate::run::rig::error::Blame;
+use crate::run::rig::{Hub, LocalHub, Rig, RigError, RunningHub, Surveyed};
+use crate::run::{CellReport, Scenario, reference, run_cells};
 use crate::timeouts::{IDLE, Timeouts};
 use crate::wire::Dialect;
 
@@ -115,26 +116,34 @@ pub(super) fn run(
         about.replicas = rig.replicas;
         about.notes.extend(rig.noted().iter().cloned());
         let rig = Arc::new(rig);
-        let work = async {
+        let mut work = async |surveyed: Surveyed| {
             let planned = plan::plan(&outlines, &selection, &rig.offers)
                 .map_err(|error| CommandError::usage(error.to_string()))?;
-            sink.event(&RunEvent::Started { planned: &planned, about: &about });
+            about.notes.extend(surveyed.notes.iter().cloned());
+            let found = surveyed.reports_beside(&planned);
+            let shown: Vec<Planned> =
+                found.iter().map(CellReport::planned).chain(planned.iter().cloned()).collect();
+            sink.event(&RunEvent::Started { planned: &shown, about: &about });
+            for report in found {
+                sink.event(&RunEvent::CellFinished(&report));
+                reports.push(report);
+            }
             let since = Instant::now();
             run_cells(&rig, catalog, &planned, jobs, &mut sink, &mut reports).await;
             cells_took = since.elapsed();
             Ok::<_, CommandError>(())
         };
         let worked = match surveyed {
-            Ok(Some(Ok(()))) => {
+            Ok(Some(Ok(surveyed))) => {
                 let worked = caught(async {
                     tokio::select! {
-                        done = work => Some(done),
+                        done = work(surveyed) => Some(done),
                         () = interrupts.next() => None,
                     }
                 });
                 worked.await
             }
-            Ok(Some(Err(error))) => Ok(Some(Err(rig_error(error)))),
+            Ok(Some(Err(error))) => Ok(Some(Err(rig_error(error).seen_in(rig.survey_file().as_deref())))),
             Ok(None) => Ok(None),
             Err(panic) => Err(panic),
         };
@@ -175,9 +184,13 @@ async fn surveyed_and_measured(
     wanted: &[Transport],
     by_name: bool,
     cells: usize,
-) -> Result<(), RigError> {
-    rig.survey(wanted, by_name).await?;
-    rig.measure(cells).await
+) -> Result<Surveyed, RigError> {
+    let surveyed = rig.survey(wanted, by_name).await?;
+    // Without a way to the hub there is nothing to be measured, and no cell.
+    if surveyed.nothing_spoken().is_none() {
+        rig.measure(cells).await?;
+    }
+    Ok(surveyed)
 }
 
 /// A part of the run; a panic of it is held back, so that what the run made can be ended first.
@@ -223,6 +236,7 @@ fn rig(args: &RunArgs, run_name: &str) -> Result<(Rig, Vec<String>), CommandErro
         sse_path: path_arg("--sse-path", &sse_path)?,
         mcp_path: path_arg("--mcp-path", &mcp_path)?,
         headers,
+        ..Dialect::default()
     };
     let ready = Duration::from_secs(args.hub.ready_timeout);
     let timeouts = Timeouts {
@@ -447,10 +461,10 @@ fn default_jobs(args: &RunArgs) -> usize {
 }
 
 pub(super) fn rig_error(error: RigError) -> CommandError {
-    let code = match (error.is_finding(), error.is_usage()) {
-        (true, _) => exit::DOES_NOT_CONFORM,
-        (false, true) => exit::USAGE,
-        (false, false) => exit::INCONCLUSIVE,
+    let code = match error.blame() {
+        Blame::Input => exit::USAGE,
+        Blame::Hub => exit::DOES_NOT_CONFORM,
+        Blame::Unknown => exit::INCONCLUSIVE,
     };
     CommandError { message: error.to_string(), hint: error.hint(), code }
 }

@@ -61,7 +61,10 @@ pub(super) fn serve(args: &ServeArgs) -> Result<u8, CommandError> {
 /// Starts the cluster and says where it is.
 async fn up(rig: &mut Rig, args: &ServeArgs) -> Result<(Cluster, Recorder), CommandError> {
     say(&format!("Looking at {}", rig.hub));
-    rig.survey(&Transport::ALL, false).await.map_err(run::rig_error)?;
+    let surveyed = rig.survey(&Transport::ALL, false).await.map_err(run::rig_error)?;
+    if let Some(error) = surveyed.nothing_spoken() {
+        return Err(run::rig_error(error));
+    }
     say(&format!("Starting {} replicas, affinity {}", rig.replicas, args.affinity));
     let recorder = Recorder::new(rig.secrets());
     let cluster =

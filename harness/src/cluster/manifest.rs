@@ -19,12 +19,14 @@ mod edit;
 mod facts;
 mod pace;
 mod quantity;
+mod service;
 mod unused;
 
 pub(crate) use quantity::memory_limit;
 
 pub use edit::KEEPS_OFF;
 pub use pace::{Asked, PROBE_PATIENCE, Pace, ProbeKind};
+pub use service::ServiceFault;
 
 /// What a user would apply.
 ///

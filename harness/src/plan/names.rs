@@ -79,6 +79,16 @@ impl fmt::Display for Need {
             Need::Speaks(transport) => write!(f, "transport {transport}"),
             Need::SessionIds(transport) => write!(f, "session ids over {transport}"),
             Need::EventIds => f.write_str("event ids on its streams"),
+            Need::GetAnswered => {
+                f.write_str("an answer to the GET of its endpoint: see survey/get-answered@streamable")
+            }
+            Need::Way(scenario, Some(transport)) => {
+                write!(f, "a usable way to the hub: see {scenario}@{transport}")
+            }
+            Need::Way(scenario, None) => write!(f, "a usable way to the hub: see {scenario}"),
+            Need::Unlimited => {
+                f.write_str("a hub that does not limit requests (429): raise its limit, or give `--jobs 1`")
+            }
             Need::Tool(tool) => write!(f, "tool {tool}"),
             Need::HeldCall => f.write_str("tool tally or sleep"),
             Need::ReadinessAsks => f.write_str("a readiness probe that asks the hub (`--ready-path`)"),

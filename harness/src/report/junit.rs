@@ -119,7 +119,7 @@ fn told(about: &About, report: &CellReport) -> String {
     if !report.findings.is_empty() {
         lines.extend(report.transcript.iter().map(|path| format!("transcript: {}", path.display())));
         lines.extend(report.evidence.iter().map(|path| format!("evidence: {}", path.display())));
-        lines.push(format!("rerun: {} {}", about.rerun, report.cell));
+        lines.push(format!("rerun: {}", report.rerun(&about.rerun)));
     }
     lines.join("\n")
 }

@@ -13,7 +13,7 @@ use super::console::Console;
 use super::words::{count, finding_lines, not_judged_line, seconds};
 use super::{About, RunEvent, Sink, Summary};
 use crate::check::{Finding, Verdict};
-use crate::plan::{Cell, Planned};
+use crate::plan::{Cell, Need, Planned};
 use crate::run::CellReport;
 use crate::run::kind_hub::Phase;
 
@@ -81,6 +81,13 @@ impl Terminal {
         for note in &about.notes {
             self.line(&format!("        note {note}"));
         }
+        let mut behind: BTreeMap<Need, usize> = BTreeMap::new();
+        for need in planned.iter().filter_map(|plan| plan.lacks).filter(is_told_once) {
+            *behind.entry(need).or_default() += 1;
+        }
+        for (need, cells) in behind {
+            self.line(&format!("        note {} not applicable: needs {need}", count(cells, "cell")));
+        }
     }
 
     fn cell_started(&mut self, cell: Cell) {
@@ -99,6 +106,9 @@ impl Terminal {
             bar.finish_and_clear();
         }
         self.finished += 1;
+        if report.lacks.as_ref().is_some_and(is_told_once) {
+            return;
+        }
         let line = self.cell_line(report);
         self.line(&line);
         if report.verdict != Verdict::NotApplicable {
@@ -177,7 +187,7 @@ impl Terminal {
             self.line(&format!("             evidence: {}", path.display()));
         }
         if let Some(about) = &self.about {
-            let line = format!("             rerun: {} {}", about.rerun, report.cell);
+            let line = format!("             rerun: {}", report.rerun(&about.rerun));
             self.line(&line);
         }
     }
@@ -238,6 +248,11 @@ impl Terminal {
     fn paint(&self, text: &str, colour: &str) -> String {
         if self.colour { format!("\x1b[{colour}m{text}\x1b[0m") } else { text.to_owned() }
     }
+}
+
+/// Whether a need that is missing is told once for all cells that lack it: they stand behind one finding.
+fn is_told_once(need: &Need) -> bool {
+    matches!(need, Need::Way(..) | Need::Unlimited)
 }
 
 /// Where the time went.

@@ -11,10 +11,9 @@ use std::path::{Path, PathBuf};
 
 use crate::check::{Finding, Verdict};
 use crate::cluster::Page;
-use crate::plan::Cell;
 use crate::transcript::{Entry, Transcript, What};
 
-/// Writes the evidence of a cell; the folder in which it is.
+/// Writes the evidence of a cell, or of what else has a transcript of this name; the folder in which it is.
 ///
 /// # Errors
 ///
@@ -24,10 +23,10 @@ pub(super) fn write(
     verdict: Verdict,
     findings: &[Finding],
     transcript: &Transcript,
-    cell: Cell,
+    name: &str,
     live: Vec<Page>,
 ) -> std::io::Result<PathBuf> {
-    let folder = transcripts.join(cell.to_string());
+    let folder = transcripts.join(name);
     let mut pages = told(&transcript.entries);
     pages.extend(live);
     let names: Vec<String> = pages.iter().map(|page| page.name.clone()).collect();

@@ -2,15 +2,20 @@
 
 pub(super) mod deployed;
 pub(crate) mod error;
+mod experiment;
 mod listening;
+mod look;
 mod measure;
 mod offers;
 mod probed;
+mod ready;
 pub(crate) mod secrets;
 mod seen;
 mod serving;
 mod survey;
+pub(crate) mod surveyed;
 mod url;
+mod way;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -33,6 +38,7 @@ use crate::wire::{Dialect, Target};
 
 pub use error::RigError;
 pub(super) use secrets::secret_env;
+pub use surveyed::Surveyed;
 pub use url::RunningHub;
 
 /// The image of the reference hub in the manifests of `kind/`.
@@ -90,6 +96,8 @@ pub struct Rig {
     replicas_are_asked: bool,
     /// What the survey saw that is worth a line.
     noted: Vec<String>,
+    /// Whether the hub's list of tools is too long for small requests.
+    pub(super) has_long_list: bool,
     tools: BTreeMap<Tool, String>,
     place: Place,
 }
@@ -232,6 +240,7 @@ impl Rig {
             dialect: Arc::new(dialect),
             replicas_are_asked: false,
             noted: Vec::new(),
+            has_long_list: false,
             tools: names,
             place,
         })

@@ -22,6 +22,12 @@ pub fn notes(transcript: &Transcript) -> Vec<String> {
                     limit_ms.map(|limit| format!(" (at most {})", seconds(limit))).unwrap_or_default();
                 notes.push(format!("{what}: {}{limit}", seconds(*took_ms)));
             }
+            What::LeftOut { frames, bytes, .. } => {
+                notes.push(format!(
+                    "{frames} events more ({} MB) came on a stream, and are not kept",
+                    bytes / 1_000_000
+                ));
+            }
             What::Counted { what, count, of } => notes.push(format!("{what}: {count} of {of}")),
             _ => {}
         }

@@ -28,6 +28,20 @@ pub const NOTHING_WRITTEN: &str = "the hub had closed the kept connection; nothi
 const BODY_LIMIT: usize = 8 * 1024 * 1024;
 const STREAM_LIMIT: usize = 64 * 1024 * 1024;
 
+/// How much of one event stream is kept, in bytes of its frames; of what follows, answers alone are, and the rest is counted.
+const STREAM_KEPT: usize = 8 * 1024 * 1024;
+
+/// What keeping a frame costs beside its text.
+const FRAME_COST: usize = 256;
+
+/// What of one event stream is kept, and how much of it is not.
+#[derive(Default)]
+struct Keeping {
+    kept: usize,
+    left_out: u64,
+    left_out_bytes: u64,
+}
+
 /// Sees what arrives while an exchange runs, and decides how long it goes on.
 pub(super) trait Sink: Send {
     /// The head arrived.
@@ -66,6 +80,7 @@ type Attempt = Option<(Answer, Option<Link>)>;
 struct Recording {
     recorder: Recorder,
     exchange: ExchangeId,
+    keeping: Keeping,
     is_over: bool,
 }
 
@@ -73,6 +88,7 @@ struct Recording {
 pub(super) async fn probe(client: &Client, target: &Target, request: Raw) -> Answer {
     struct Probe {
         frames: Vec<Frame>,
+        keeping: Keeping,
         has_end: bool,
     }
     impl Sink for Probe {
@@ -82,10 +98,13 @@ pub(super) async fn probe(client: &Client, target: &Target, request: Raw) -> Ans
             }
         }
         fn frame(&mut self, frame: &Frame, _: &mut Patience) {
-            self.frames.push(frame.clone());
+            if self.keeping.keeps(frame) {
+                self.frames.push(frame.clone());
+            }
         }
     }
-    let mut sink = Probe { frames: Vec::new(), has_end: request.method == "POST" };
+    let mut sink =
+        Probe { frames: Vec::new(), keeping: Keeping::default(), has_end: request.method == "POST" };
     let limit = client.patience(Duration::ZERO);
     let exchange = Exchange { client, target, request, limit, kept: None, written: None };
     let answer = exchange.run(&mut sink).await;
@@ -123,7 +142,7 @@ impl Exchange<'_> {
             recording.end(&end);
             Some((Answer::without_head(end), None))
         };
-        let recording = self.begin(if kept.is_some() { Connection::Kept } else { Connection::Fresh });
+        let mut recording = self.begin(if kept.is_some() { Connection::Kept } else { Connection::Fresh });
         let prepared = match self.prepare() {
             Ok(prepared) => prepared,
             Err(why) => return over(recording, End::Malformed { why }),
@@ -267,7 +286,33 @@ impl Exchange<'_> {
             body: (!body.is_empty()).then(|| client.recorder().body(body)),
             connection,
         }));
-        Recording { recorder: client.recorder().clone(), exchange, is_over: false }
+        Recording {
+            recorder: client.recorder().clone(),
+            exchange,
+            keeping: Keeping::default(),
+            is_over: false,
+        }
+    }
+}
+
+// === impl Keeping ===
+
+impl Keeping {
+    /// Whether this frame is kept; else it is counted. An answer is kept as long as it is no burden: its call waits for it.
+    fn keeps(&mut self, frame: &Frame) -> bool {
+        let length = frame.data.as_ref().map_or(0, String::len)
+            + frame.comments.iter().map(String::len).sum::<usize>();
+        let is_answer =
+            frame.data.as_ref().is_some_and(|data| data.contains("\"result\"") || data.contains("\"error\""));
+        let limit = if is_answer { 2 * STREAM_KEPT } else { STREAM_KEPT };
+        let cost = length + FRAME_COST;
+        if self.kept + cost <= limit {
+            self.kept += cost;
+            return true;
+        }
+        self.left_out += 1;
+        self.left_out_bytes += length as u64;
+        false
     }
 }
 
@@ -285,7 +330,7 @@ impl Recording {
     }
 
     /// Reads an event stream to its end.
-    async fn frames(&self, mut body: Incoming, patience: &mut Patience, sink: &mut dyn Sink) -> End {
+    async fn frames(&mut self, mut body: Incoming, patience: &mut Patience, sink: &mut dyn Sink) -> End {
         let mut parser = Parser::default();
         let mut length = 0;
         loop {
@@ -300,7 +345,10 @@ impl Recording {
             for frame in parser.push(&bytes) {
                 match frame {
                     Ok(frame) => {
-                        self.recorder.record(What::Frame { exchange: self.exchange, frame: frame.clone() });
+                        if self.keeping.keeps(&frame) {
+                            self.recorder
+                                .record(What::Frame { exchange: self.exchange, frame: frame.clone() });
+                        }
                         sink.frame(&frame, patience);
                     }
                     Err(error) => {
@@ -312,16 +360,24 @@ impl Recording {
     }
 
     fn end(mut self, how: &End) {
-        self.is_over = true;
-        self.recorder.record(What::End { exchange: self.exchange, how: how.clone() });
+        self.over(how.clone());
+    }
+
+    fn over(&mut self, how: End) {
+        if std::mem::replace(&mut self.is_over, true) {
+            return;
+        }
+        let Keeping { left_out: frames, left_out_bytes: bytes, .. } = self.keeping;
+        if frames > 0 {
+            self.recorder.record(What::LeftOut { exchange: self.exchange, frames, bytes });
+        }
+        self.recorder.record(What::End { exchange: self.exchange, how });
     }
 }
 
 impl Drop for Recording {
     fn drop(&mut self) {
-        if !self.is_over {
-            self.recorder.record(What::End { exchange: self.exchange, how: End::ClosedByClient });
-        }
+        self.over(End::ClosedByClient);
     }
 }
 
@@ -401,5 +457,22 @@ fn announces_close(version: Version, headers: &HeaderMap) -> bool {
         !options.any(|option| option.eq_ignore_ascii_case("keep-alive"))
     } else {
         options.any(|option| option.eq_ignore_ascii_case("close"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_a_flood_of_events_the_beginning_and_the_answers_are_kept() {
+        let frame = |data: &str| Frame { data: Some(data.to_owned()), ..Frame::default() };
+        let noise = frame(&"x".repeat(1024));
+        let mut keeping = Keeping::default();
+        let kept = (0..64 * 1024).filter(|_| keeping.keeps(&noise)).count();
+        assert!((6000..8192).contains(&kept), "{kept} of 64 MB");
+        assert!(keeping.keeps(&frame("{\"id\":1,\"result\":{}}")), "a call waits for its answer");
+        assert_eq!(keeping.left_out, 64 * 1024 - kept as u64);
+        assert_eq!(keeping.left_out_bytes, keeping.left_out * 1024);
     }
 }

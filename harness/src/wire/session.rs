@@ -34,7 +34,7 @@ pub struct Session {
 pub enum Listening {
     /// It is open.
     Streaming,
-    /// The hub has none (405); `None` in the stateless era, which knows none.
+    /// The hub has none (405); `None` in the stateless era, which knows none, and where it is not asked for.
     NotOffered(Option<u16>),
     /// It could not be opened.
     Failed(Outcome),
@@ -277,6 +277,9 @@ impl Session {
                     Some(Some(end)) => Listening::Failed(Outcome::of_end(end)),
                     None => Listening::NotOffered(None),
                 };
+            }
+            Transport::Streamable if !self.core.client.dialect().listens => {
+                return Listening::NotOffered(None);
             }
             Transport::Streamable => {}
         }

@@ -127,7 +127,8 @@ async fn strays(stage: &Stage) -> anyhow::Result<()> {
     session.send(&other, session.raw("tools/list", json!({})).named(STRAY)).await;
     session.send(&other, session.raw_notification("notifications/cancelled", cancelled).named(STRAY)).await;
     if stage.transport() == Transport::Streamable && session.id().is_some() {
-        for request in [session.raw_get(), session.raw_delete()] {
+        let get = stage.offers(Need::GetAnswered).then(|| session.raw_get());
+        for request in get.into_iter().chain([session.raw_delete()]) {
             holder.client.exchange(&other, request.named(STRAY)).await;
         }
     }

@@ -1,7 +1,7 @@
 //! Requests that a browser sends for a page of another site.
 
 use futures_util::future::FutureExt;
-use harness::plan::{Outline, Transport};
+use harness::plan::{Need, Outline, Transport};
 use harness::run::stage::Holder;
 use harness::run::{Scenario, Setup, Stage};
 use harness::wire::Target;
@@ -37,7 +37,7 @@ async fn origins(stage: &Stage) -> anyhow::Result<()> {
     list(&holder, &service, FOREIGN, Some("http://evil.example")).await;
     let get = match stage.transport() {
         Transport::Sse => Some(holder.client.get(Transport::Sse)),
-        Transport::Streamable => Some(holder.session.raw_get()),
+        Transport::Streamable => stage.offers(Need::GetAnswered).then(|| holder.session.raw_get()),
         Transport::Stateless => None,
     };
     if let Some(get) = get {

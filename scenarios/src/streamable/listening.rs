@@ -1,7 +1,7 @@
 //! The stream that a GET opens.
 
 use futures_util::future::FutureExt;
-use harness::plan::Outline;
+use harness::plan::{Need, Outline};
 use harness::run::{Scenario, Setup, Stage};
 use serde_json::json;
 
@@ -12,7 +12,12 @@ const SECOND: &str = "second stream";
 
 /// A GET opens a stream or is 405, and answers come where they were asked for.
 pub const GET_STREAM: Scenario = Scenario {
-    outline: Outline { id: "streamable/get-stream", affinities: &[], transports: STREAMABLE, needs: &[] },
+    outline: Outline {
+        id: "streamable/get-stream",
+        affinities: &[],
+        transports: STREAMABLE,
+        needs: &[Need::GetAnswered],
+    },
     title: "a GET opens an event stream or is 405; answers stay on the stream of their request",
     why: "Clients open this stream after `initialize` and take anything but 405 for a broken server.",
     spec: &[SPEC_LISTENING],

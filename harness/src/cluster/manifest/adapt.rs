@@ -65,6 +65,14 @@ impl Manifests {
         self.secret_key(&name, variable).is_some().then_some(name)
     }
 
+    /// The names of the values of Secrets that end with a line break, which `echo` adds to what it is given.
+    pub fn secrets_with_line_break(&self) -> Vec<String> {
+        let values = self.secrets.iter().flat_map(secret_values);
+        // A key file has several lines, and ends with a line break rightly.
+        let ends_so = |value: &str| value.ends_with('\n') && !value.trim_end().contains('\n');
+        values.filter(|(_, value)| ends_so(value)).map(|(name, _)| name).collect()
+    }
+
     /// The value of a key of a Secret among the manifests.
     pub fn secret_key(&self, secret: &str, key: &str) -> Option<String> {
         let found = self.secrets.iter().find(|known| known.metadata.name.as_deref() == Some(secret))?;

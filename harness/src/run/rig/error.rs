@@ -5,10 +5,12 @@ use crate::cluster::kind::KindError;
 use crate::cluster::kubernetes;
 use crate::cluster::local::UpError;
 use crate::cluster::manifest::ManifestError;
-use crate::plan::Transport;
 
 /// What the values of the variables begin with that Kubernetes makes of a Service (`enableServiceLinks`, on by default).
 const SERVICE_LINK: &str = "tcp://";
+
+/// What a probe says that was not answered in time.
+const TOO_SLOW: [&str; 2] = ["deadline exceeded", "Timeout"];
 
 /// A hub that cannot be run, or that is none.
 #[derive(Debug, thiserror::Error)]
@@ -62,52 +64,61 @@ pub enum RigError {
     /// Clients had no way to the hub, so that nothing is known of it.
     #[error("{0}")]
     NoWay(String),
-    /// The hub speaks none of the wanted transports.
-    #[error("the hub answers on none of the wanted transports: {0}")]
-    SpeaksNothing(String),
-    /// The hub does not speak a transport that was asked for by name.
-    #[error("the hub does not speak `{transport}`: {why}")]
-    DoesNotSpeak {
-        /// The transport.
-        transport: Transport,
-        /// What came instead.
-        why: String,
+    /// Nothing listens at the hub's address.
+    #[error("{0}")]
+    Unreachable(String),
+    /// The survey found no way to speak with the hub.
+    #[error("{seen}")]
+    SpeaksNothing {
+        /// What stands in the way.
+        seen: String,
+        /// What mends it.
+        remedy: String,
     },
+}
+
+/// Whose turn it is when a hub cannot be run: an exit code each.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Blame {
+    /// What the user gave is wrong.
+    Input,
+    /// The hub, or a proxy in front of it, cannot be used as it is.
+    Hub,
+    /// It is not known: the machine or the cluster did not let us see.
+    Unknown,
 }
 
 // === impl RigError ===
 
 impl RigError {
-    /// Whether what the user gave is at fault, and not the machine.
-    pub fn is_usage(&self) -> bool {
+    /// Who has to mend it.
+    pub fn blame(&self) -> Blame {
         match self {
             RigError::NoCommand { .. }
             | RigError::NoRelayImage
             | RigError::Url { .. }
             | RigError::Manifests(_)
-            | RigError::NotReady(_)
             | RigError::ListensElsewhere { .. }
-            | RigError::KeepsEnding(_)
-            | RigError::SpeaksNothing(_)
-            | RigError::DoesNotSpeak { .. } => true,
-            RigError::Kubernetes(error) => matches!(error, kubernetes::UpError::Relay { .. }),
-            RigError::NoWay(_) | RigError::LoopbackOnly { .. } => false,
-            RigError::Up(error) => matches!(error, UpError::NotLinux | UpError::Manifests(_)),
+            | RigError::Unreachable(_) => Blame::Input,
+            RigError::KeepsEnding(said) if said.contains(SERVICE_LINK) => Blame::Hub,
+            RigError::KeepsEnding(_) => Blame::Input,
+            RigError::LoopbackOnly { .. } => Blame::Hub,
+            // It listens and did not answer in time, or nothing tells more.
+            RigError::NotReady(unmet) if TOO_SLOW.iter().any(|words| unmet.last_seen.contains(words)) => {
+                Blame::Unknown
+            }
+            RigError::NotReady(_) => Blame::Input,
+            RigError::SpeaksNothing { .. } => Blame::Hub,
+            RigError::Kubernetes(kubernetes::UpError::Relay { .. }) => Blame::Input,
+            RigError::Kubernetes(_) | RigError::NoWay(_) => Blame::Unknown,
+            RigError::Up(UpError::NotLinux | UpError::Manifests(_)) => Blame::Input,
+            RigError::Up(_) => Blame::Unknown,
         }
     }
 
     /// Whether a cluster's control plane was too slow, so that nothing of the hub was seen.
     pub fn is_slow_cluster(&self) -> bool {
         matches!(self, RigError::Kubernetes(kubernetes::UpError::NoServiceAccount { .. }))
-    }
-
-    /// Whether the hub is at fault, and not what the user gave.
-    pub fn is_finding(&self) -> bool {
-        match self {
-            RigError::LoopbackOnly { .. } => true,
-            RigError::KeepsEnding(said) => said.contains(SERVICE_LINK),
-            _ => false,
-        }
     }
 
     /// How to mend it.
@@ -134,9 +145,10 @@ impl RigError {
             RigError::KeepsEnding(_) => Some(
                 "try it by itself: the command line with HOST and PORT set, or the image with `docker run`".to_owned(),
             ),
-            RigError::SpeaksNothing(_) | RigError::DoesNotSpeak { .. } => {
-                Some("`--sse-path` and `--mcp-path` say where the hub offers its transports".to_owned())
-            }
+            RigError::SpeaksNothing { remedy, .. } => Some(remedy.clone()),
+            RigError::Unreachable(_) => Some(
+                "check the address and the port, and that the hub runs; `curl -v` on this machine must reach it".to_owned(),
+            ),
             RigError::NoRelayImage | RigError::Kubernetes(kubernetes::UpError::Relay { .. }) => Some(
                 "give `--relay-image IMAGE`, one that the cluster can pull: the reference hub's has what it takes, see \
                  hub/README.md"

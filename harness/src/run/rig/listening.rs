@@ -46,7 +46,7 @@ impl Rig {
     fn is_as_deployed(&self) -> bool {
         let Place::Local(local) = &self.place else { return false };
         let pod = local.manifests.deployment.spec.as_ref().and_then(|spec| spec.template.spec.as_ref());
-        local.theirs && pod.is_none_or(|pod| pod.containers.len() == 1)
+        local.deployed.is_some() && pod.is_none_or(|pod| pod.containers.len() == 1)
     }
 }
 

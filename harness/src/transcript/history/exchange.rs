@@ -125,9 +125,9 @@ impl<'t> Exchange<'t> {
     }
 }
 
-impl Head<'_> {
+impl<'t> Head<'t> {
     /// The first header of this name.
-    pub fn header(&self, name: &str) -> Option<&str> {
+    pub fn header(&self, name: &str) -> Option<&'t str> {
         find_header(self.headers, name)
     }
 }
