@@ -5,9 +5,11 @@
 
 pub mod ambient;
 mod excuse;
+mod lack;
 pub(crate) mod limit;
 pub mod remedy;
 pub mod schema;
+mod unsure;
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -15,8 +17,11 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::plan::{Need, Offers, Transport};
+use crate::transcript::Transcript;
 use crate::transcript::history::{At, History};
-use crate::transcript::{Transcript, What};
+
+pub use lack::{Lack, NotJudged};
+pub(crate) use unsure::could_not_tell;
 
 /// One rule, and how to see from a transcript whether it was kept.
 pub struct Check {
@@ -92,6 +97,8 @@ pub struct Judgement {
     pub judged: usize,
     /// The breaches.
     pub breaches: Vec<Breach>,
+    /// Why there was nothing to judge, where a hub may leave nothing.
+    pub idle: Option<String>,
 }
 
 /// One breach of a rule.
@@ -151,28 +158,32 @@ pub struct Judged {
     pub verdict: Verdict,
     /// Every breach, and every reason for being inconclusive.
     pub findings: Vec<Finding>,
-    /// The checks that could not be applied, with the need that is missing.
-    pub not_judged: Vec<(&'static str, Need)>,
+    /// Why the cell does not apply, where that showed only when it ran.
+    pub lacks: Option<Lack>,
+    /// The checks that could not be applied, and why.
+    pub not_judged: Vec<NotJudged>,
 }
 
 /// Judges a transcript by the ambient checks and by these.
 pub fn judge(transcript: &Transcript, checks: &[&Check], offers: &Offers, strictness: Strictness) -> Judged {
     let history = History::new(transcript);
-    let mut findings: Vec<Finding> =
-        broken(transcript).chain(lucky(transcript)).chain(untold(transcript)).collect();
+    let mut findings: Vec<Finding> = unsure::reasons(transcript).collect();
     let mut not_judged = Vec::new();
     let mut idle = Vec::new();
+    let mut is_judged = false;
     for check in checks {
         if let Some(lack) = check.needs.iter().find(|need| !offers.meets(**need)) {
-            not_judged.push((check.id, *lack));
+            not_judged.push(NotJudged { check: check.id, why: Lack::Need(*lack) });
             continue;
         }
         if !check.speaks_of(transcript.header.transport) {
             continue;
         }
         let judgement = (check.judge)(&history);
-        if judgement.judged == 0 {
-            idle.push(*check);
+        if judgement.judged == 0 && judgement.breaches.is_empty() {
+            idle.push((*check, judgement.idle.or_else(|| lack::not_brought_about(&history))));
+        } else {
+            is_judged = true;
         }
         findings.extend(judgement.breaches.into_iter().map(|breach| check.finding(breach, strictness)));
     }
@@ -181,8 +192,13 @@ pub fn judge(transcript: &Transcript, checks: &[&Check], offers: &Offers, strict
         findings.extend(judgement.breaches.into_iter().map(|breach| check.finding(breach, strictness)));
     }
     // A check that had nothing to look at did not pass. Where something failed, or the run broke off, that is why.
-    if findings.iter().all(|finding| finding.verdict < Verdict::Inconclusive) {
-        findings.extend(idle.into_iter().map(Check::nothing_to_judge));
+    let is_explained = findings.iter().any(|finding| finding.verdict >= Verdict::Inconclusive);
+    for (check, why) in idle {
+        match why {
+            Some(why) => not_judged.push(NotJudged { check: check.id, why: Lack::Reason(why) }),
+            None if is_explained => {}
+            None => findings.push(check.nothing_to_judge()),
+        }
     }
     // A hub that limits requests was not seen as it is: what came of the refused ones says nothing more.
     if let Some(limited) = limit::rate_limited(&history) {
@@ -193,8 +209,10 @@ pub fn judge(transcript: &Transcript, checks: &[&Check], offers: &Offers, strict
     for finding in &mut findings {
         finding.remedy = remedy::of_use(&finding.remedy, &in_place);
     }
-    let verdict = findings.iter().map(|finding| finding.verdict).max().unwrap_or(Verdict::Pass);
-    Judged { verdict, findings, not_judged }
+    let lacks = if findings.is_empty() { lack::of_cell(&history, &not_judged, is_judged) } else { None };
+    let clean = if lacks.is_some() { Verdict::NotApplicable } else { Verdict::Pass };
+    let verdict = findings.iter().map(|finding| finding.verdict).max().unwrap_or(clean);
+    Judged { verdict, findings, lacks, not_judged }
 }
 
 // === impl Check ===
@@ -247,6 +265,12 @@ impl Judgement {
         self.judged += 1;
     }
 
+    /// Says why there was nothing to judge, where a hub may leave nothing: the check is then not judged, for this reason. Has no
+    /// effect once something was judged.
+    pub fn idle_because(&mut self, why: impl Into<String>) {
+        self.idle.get_or_insert_with(|| why.into());
+    }
+
     /// Notes a breach of something that was judged.
     pub fn breach(&mut self, expected: impl Into<String>, actual: impl Into<String>, at: At) {
         self.breaches.push(Breach { expected: expected.into(), actual: actual.into(), at: Some(at.seq) });
@@ -286,220 +310,5 @@ pub fn breached(findings: &[Finding]) -> BTreeSet<&str> {
     findings.iter().filter(breach).map(|finding| finding.check.as_str()).collect()
 }
 
-/// Why the scenario was not driven to its end.
-fn broken(transcript: &Transcript) -> impl Iterator<Item = Finding> + '_ {
-    transcript.entries.iter().filter_map(|entry| match &entry.what {
-        What::Broken { reason } => Some(Finding {
-            requirement: "the scenario is driven to its end".to_owned(),
-            expected: "every step of the scenario".to_owned(),
-            remedy: "look at the transcript's last entries".to_owned(),
-            ..could_not_tell(entry.seq, reason.clone())
-        }),
-        _ => None,
-    })
-}
-
-/// What may have passed by luck.
-fn lucky(transcript: &Transcript) -> impl Iterator<Item = Finding> + '_ {
-    transcript.entries.iter().filter_map(|entry| match &entry.what {
-        What::Luck { of, probability } if *probability >= NO_LUCK => Some(Finding {
-            requirement: "no verdict rests on luck".to_owned(),
-            expected: format!("a chance below {NO_LUCK:.0e}"),
-            remedy: "aim at replicas, or send more requests".to_owned(),
-            ..could_not_tell(entry.seq, format!("{of}: {probability:.1e}"))
-        }),
-        _ => None,
-    })
-}
-
-/// What only an event tells, and none came: that proves nothing about the hub.
-fn untold(transcript: &Transcript) -> impl Iterator<Item = Finding> + '_ {
-    transcript.entries.iter().filter_map(|entry| match &entry.what {
-        What::Symptom { symptom, told: None, .. } if !symptom.is_a_state() => Some(Finding {
-            requirement: "the cluster tells what is wrong".to_owned(),
-            expected: format!("an event {symptom}"),
-            remedy: "kubelet: raise `eventRecordQPS` and `eventBurst`, or run fewer cells at once (`--jobs`)"
-                .to_owned(),
-            ..could_not_tell(
-                entry.seq,
-                "no such event came: a kubelet keeps back or drops what goes past its rate".to_owned(),
-            )
-        }),
-        _ => None,
-    })
-}
-
-/// A reason for being inconclusive.
-pub(crate) fn could_not_tell(seq: u32, actual: String) -> Finding {
-    Finding {
-        check: "could-not-tell".to_owned(),
-        verdict: Verdict::Inconclusive,
-        level: None,
-        requirement: String::new(),
-        source: "harness".to_owned(),
-        expected: String::new(),
-        actual,
-        at: Some(seq),
-        remedy: String::new(),
-    }
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::transcript::Symptom;
-
-    pub(super) fn judged(checks: &[&Check], entries: Vec<What>) -> Judged {
-        judge(&transcript(entries), checks, &Offers::default(), Strictness::Ordinary)
-    }
-
-    pub(super) fn transcript(entries: Vec<What>) -> Transcript {
-        let header = crate::transcript::Header::made_by_hand("local", None);
-        let entry = |(idx, what): (usize, What)| {
-            let seq = u32::try_from(idx + 1).unwrap();
-            crate::transcript::Entry { seq, at_us: u64::from(seq), what }
-        };
-        let entries = entries.into_iter().enumerate().map(entry).collect();
-        Transcript { header, entries }
-    }
-
-    const PLAIN: Check = Check {
-        id: "plain",
-        level: Level::Must,
-        sentence: "a sentence",
-        source: HUB_CONTRACT,
-        remedy: "a remedy",
-        transports: &[],
-        needs: &[],
-        judge: |_| Judgement { judged: 1, breaches: Vec::new() },
-    };
-    const IDLE: Check = Check { id: "idle", judge: |_| Judgement::default(), ..PLAIN };
-    const WARNS: Check = Check {
-        id: "warns",
-        level: Level::Should,
-        judge: |_| {
-            let breach = Breach { expected: String::new(), actual: String::new(), at: None };
-            Judgement { judged: 1, breaches: vec![breach] }
-        },
-        ..PLAIN
-    };
-    pub(super) const FAILS: Check = Check { id: "fails", level: Level::Must, ..WARNS };
-
-    /// Found by the fuzzer: a pod that was told to go before its container ran.
-    #[test]
-    fn a_pod_that_was_told_to_go_may_run_and_end_and_one_that_was_killed_must_not_end_again() {
-        use crate::transcript::{Fault, PodChange};
-        let pod = |change| What::Pod { pod: "a".to_owned(), change };
-        let runs = || pod(PodChange::Running { restarts: 0 });
-        let ends = || pod(PodChange::Terminated { reason: "Error".to_owned(), exit_code: 143, by: None });
-        let killed = What::Fault(Fault::Kill { replica: "a".to_owned() });
-        let verdict = |entries| judged(&[&PLAIN], entries).verdict;
-        assert_eq!(verdict(vec![pod(PodChange::Terminating), runs(), ends()]), Verdict::Pass);
-        assert_eq!(verdict(vec![runs(), killed.clone(), ends(), runs()]), Verdict::Pass);
-        assert_eq!(verdict(vec![runs(), killed, ends(), runs(), ends()]), Verdict::Fail);
-    }
-
-    /// As a busy node told it, whose runtime had lost the kernel's event; where the event comes after all, the reason is
-    /// another in the end than when the process was seen to end.
-    #[test]
-    fn a_kill_for_memory_explains_an_end_that_does_not_say_so_and_no_crash() {
-        use crate::transcript::{PodChange, Told};
-        let verdict = |exit_code, reason: &str| {
-            let ended = PodChange::Terminated { reason: "Error".to_owned(), exit_code, by: None };
-            let told = Told {
-                pod: Some("a".to_owned()),
-                reason: reason.to_owned(),
-                message: "exit code 137".to_owned(),
-            };
-            let symptom = What::Symptom {
-                symptom: Symptom::OutOfMemory,
-                naming: Vec::new(),
-                took_ms: 1,
-                told: Some(told),
-                instead: None,
-            };
-            judged(&[&PLAIN], vec![What::Pod { pod: "a".to_owned(), change: ended }, symptom]).verdict
-        };
-        assert_eq!(verdict(137, "Error"), Verdict::Pass);
-        assert_eq!(verdict(137, "OOMKilled"), Verdict::Pass);
-        assert_eq!(verdict(101, "OOMKilled"), Verdict::Fail, "a panic is none");
-    }
-
-    #[test]
-    fn a_check_with_nothing_to_judge_is_no_pass_in_any_order() {
-        assert_eq!(judged(&[&PLAIN], Vec::new()).verdict, Verdict::Pass);
-        for checks in [[&IDLE, &PLAIN], [&PLAIN, &IDLE], [&IDLE, &WARNS], [&WARNS, &IDLE]] {
-            assert_eq!(judged(&checks, Vec::new()).verdict, Verdict::Inconclusive, "{checks:?}");
-        }
-        for checks in [[&IDLE, &FAILS], [&FAILS, &IDLE]] {
-            let judged = judged(&checks, Vec::new());
-            assert_eq!(
-                (judged.verdict, judged.findings.len()),
-                (Verdict::Fail, 1),
-                "what failed is why: {checks:?}"
-            );
-        }
-    }
-
-    #[test]
-    fn a_run_that_broke_off_says_so_once() {
-        let judged = judged(&[&IDLE, &IDLE], vec![What::Broken { reason: "no cluster".to_owned() }]);
-        assert_eq!((judged.verdict, judged.findings.len()), (Verdict::Inconclusive, 1));
-    }
-
-    #[test]
-    fn a_check_is_not_applied_without_what_it_needs() {
-        const NEEDY: Check = Check { needs: &[Need::Replicas(2)], ..FAILS };
-        let judged = judged(&[&NEEDY], Vec::new());
-        assert_eq!(judged.verdict, Verdict::Pass);
-        assert_eq!(judged.not_judged, [("fails", Need::Replicas(2))]);
-    }
-
-    #[test]
-    fn an_event_that_does_not_come_proves_nothing() {
-        let untold = |symptom| {
-            let instead = Some("nothing".to_owned());
-            vec![What::Symptom { symptom, naming: Vec::new(), took_ms: 1, told: None, instead }]
-        };
-        assert_eq!(judged(&[&PLAIN], untold(Symptom::NotLive)).verdict, Verdict::Inconclusive);
-        assert_eq!(
-            judged(&[&PLAIN], untold(Symptom::NotReady)).verdict,
-            Verdict::Pass,
-            "for checks to judge"
-        );
-    }
-
-    #[test]
-    fn a_pass_that_may_be_luck_is_none() {
-        let luck = |probability| vec![What::Luck { of: "two requests".to_owned(), probability }];
-        assert_eq!(judged(&[&PLAIN], luck(9e-7)).verdict, Verdict::Pass);
-        assert_eq!(judged(&[&PLAIN], luck(0.25)).verdict, Verdict::Inconclusive);
-    }
-
-    #[test]
-    fn strictness_changes_what_the_field_ignores_and_nothing_else() {
-        const BROKEN: Check = Check {
-            id: "broken",
-            level: Level::Must,
-            sentence: "a sentence",
-            source: HUB_CONTRACT,
-            remedy: "a remedy",
-            transports: &[],
-            needs: &[],
-            judge: |_| Judgement::default(),
-        };
-        let verdict = |level, strictness| {
-            let breach = Breach { expected: String::new(), actual: String::new(), at: None };
-            Check { level, ..BROKEN }.finding(breach, strictness).verdict
-        };
-        for (level, ordinary, strict) in [
-            (Level::Must, Verdict::Fail, Verdict::Fail),
-            (Level::Contract, Verdict::Fail, Verdict::Fail),
-            (Level::Should, Verdict::Warn, Verdict::Warn),
-            (Level::IgnoredMust, Verdict::Warn, Verdict::Fail),
-        ] {
-            assert_eq!(verdict(level, Strictness::Ordinary), ordinary, "{level}");
-            assert_eq!(verdict(level, Strictness::Strict), strict, "{level}");
-        }
-    }
-}
+mod tests;

@@ -25,7 +25,7 @@ use crate::report::console::Console;
 use crate::run::Scenario;
 
 use bad_input::CommandError;
-pub use expected::{Expected, ExpectedFailure};
+pub use expected::{Expected, ExpectedFailure, ExpectedVerdict};
 
 /// Exit codes: part of the interface.
 pub mod exit {

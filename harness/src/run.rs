@@ -20,7 +20,7 @@ use futures_util::future::BoxFuture;
 use tokio::task::JoinSet;
 
 use self::limit::Limit;
-use crate::check::{self, Check, Finding, Verdict};
+use crate::check::{self, Check, Finding, Lack, NotJudged, Verdict};
 use crate::cluster::Page;
 use crate::cluster::manifest::Manifests;
 use crate::plan::{Cell, Need, Outline, Planned, WhatIf};
@@ -125,12 +125,12 @@ pub struct CellReport {
     pub verdict: Verdict,
     /// What the verdict rests on.
     pub findings: Vec<Finding>,
-    /// The need that is missing, when it does not apply.
-    pub lacks: Option<Need>,
+    /// Why it does not apply, when it does not.
+    pub lacks: Option<Lack>,
     /// Why it shows what would be, and counts for nothing; `None` for what is deployed.
     pub what_if: Option<WhatIf>,
-    /// Checks that could not be applied, with the need that is missing.
-    pub not_judged: Vec<(&'static str, Need)>,
+    /// Checks that could not be applied, and why.
+    pub not_judged: Vec<NotJudged>,
     /// How long it took.
     pub took: Duration,
     /// What is worth telling whatever the verdict is, such as what the cluster said.
@@ -170,7 +170,7 @@ pub async fn run_cells(
                 let report = if is_undecided {
                     CellReport::undecided(plan.cell, rig)
                 } else {
-                    CellReport::not_applicable(plan.cell, lack)
+                    CellReport::not_applicable(plan.cell, Lack::Need(lack))
                 };
                 sink.event(&RunEvent::CellFinished(&report));
                 reports.push(report);
@@ -267,7 +267,7 @@ async fn attempt(rig: &Arc<Rig>, catalog: &[&Scenario], cell: Cell) -> Attempt {
         cell,
         verdict: judged.verdict,
         findings: judged.findings,
-        lacks: None,
+        lacks: judged.lacks,
         what_if,
         not_judged: judged.not_judged,
         took: began.elapsed(),
@@ -302,15 +302,15 @@ impl CellReport {
             remedy: "hub or proxy: send a header that names the replica, such as `X-Served-By`".to_owned(),
             ..finding
         };
-        Self {
-            verdict: Verdict::Inconclusive,
-            findings: vec![finding],
-            lacks: None,
-            ..Self::not_applicable(cell, Need::ReplicasSeen)
-        }
+        Self { verdict: Verdict::Inconclusive, findings: vec![finding], ..Self::empty(cell) }
     }
 
-    fn not_applicable(cell: Cell, lack: Need) -> Self {
+    /// Whether it was driven: whether it applies may show only then.
+    pub fn ran(&self) -> bool {
+        self.transcript.is_some() || self.verdict != Verdict::NotApplicable
+    }
+
+    fn not_applicable(cell: Cell, lack: Lack) -> Self {
         Self { lacks: Some(lack), ..Self::empty(cell) }
     }
 
@@ -324,7 +324,11 @@ impl CellReport {
 
     /// As a line of a plan.
     pub(crate) fn planned(&self) -> Planned {
-        Planned { cell: self.cell, lacks: self.lacks, what_if: None }
+        let lacks = match self.lacks {
+            Some(Lack::Need(need)) => Some(need),
+            Some(Lack::Reason(_)) | None => None,
+        };
+        Planned { cell: self.cell, lacks, what_if: None }
     }
 
     /// Of a cell that did not run.

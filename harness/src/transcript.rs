@@ -308,6 +308,12 @@ pub enum What {
         /// The probability.
         probability: f64,
     },
+    /// What the scenario is about did not come about, in a way that the hub may choose: checks that had nothing to look at are not
+    /// judged, for this reason.
+    NotBroughtAbout {
+        /// What was seen.
+        reason: String,
+    },
     /// The harness could not go on; the verdict is inconclusive.
     Broken {
         /// Why.

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use harness::check::{Finding, HUB_CONTRACT, Level, Verdict};
+use harness::check::{Finding, HUB_CONTRACT, Lack, Level, NotJudged, Verdict};
 use harness::plan::{Affinity, Cell, Need, Planned, Transport};
 use harness::report::json::Json;
 use harness::report::junit::JUnit;
@@ -21,12 +21,13 @@ fn the_terminal_tells_every_verdict() {
     let text = String::from_utf8(kept.0.lock().expect("a writer").clone()).expect("text");
     assert_snapshot!(text, @"
        Surveying python server.py
-        Starting 7 cells (7 scenarios) on local, 2 replicas of python server.py, run 3a2bb52b
+        Starting 8 cells (8 scenarios) on local, 2 replicas of python server.py, run 3a2bb52b
             note not simulated on local: `hostPort`
-            PASS [   0.500s] (1/7) routing/passes      off        sse
+            PASS [   0.500s] (1/8) routing/passes      off        sse
                  told: OOMKilled after 0.6 s
                  not judged: executed-once needs tool tally or sleep
-            FAIL [   0.500s] (2/7) routing/fails       off        sse
+                 not judged: orphans-told: no session had a stream
+            FAIL [   0.500s] (2/8) routing/fails       off        sse
                  must: every request gets its answer (calls-answered, hub contract)
                  expected: an answer to `echo`
                    actual: 404 <Could not find session> at #90
@@ -34,7 +35,7 @@ fn the_terminal_tells_every_verdict() {
                  transcript: target/x.jsonl
                  evidence: target/x
                  rerun: hubcheck run routing/fails@off-sse
-            WARN [   0.500s] (3/7) routing/warns       off        sse
+            WARN [   0.500s] (3/8) routing/warns       off        sse
                  should: every request gets its answer (calls-answered, hub contract)
                  expected: an answer to `echo`
                    actual: 404 <Could not find session> at #90
@@ -43,14 +44,15 @@ fn the_terminal_tells_every_verdict() {
                    actual: 404 <Could not find session> at #90
                  remedy: Service: `spec.sessionAffinity: ClientIP`
                  rerun: hubcheck run routing/warns@off-sse
-          UNSURE [   0.500s] (4/7) session/breaks-off  off        sse
+          UNSURE [   0.500s] (4/8) session/breaks-off  off        sse
                  unsure: every request gets its answer (calls-answered, hub contract)
                  expected: an answer to `echo`
                    actual: 404 <Could not find session> at #90
                  remedy: Service: `spec.sessionAffinity: ClientIP`
                  rerun: hubcheck run session/breaks-off@off-sse
-             N/A [         ] (5/7) session/lacks       off        sse         needs 2 replicas
-            FAIL [   0.500s] (6/7) session/known       off        sse
+             N/A [         ] (5/8) session/lacks       off        sse         needs 2 replicas
+             N/A [   0.500s] (6/8) session/idle        off        sse         sent 0 of 4 progress notifications
+            FAIL [   0.500s] (7/8) session/known       off        sse
                  must: every request gets its answer (calls-answered, hub contract)
                  expected: an answer to `echo`
                    actual: 404 <Could not find session> at #90
@@ -58,11 +60,11 @@ fn the_terminal_tells_every_verdict() {
                  transcript: target/x.jsonl
                  evidence: target/x
                  rerun: hubcheck run session/known@off-sse
-            PASS [   0.500s] (7/7) session/mended      off        sse
+            PASS [   0.500s] (8/8) session/mended      off        sse
     ────────────
         expected to fail: session/known@off-sse (sessions are in memory)
            stale: session/mended@off-sse is listed as an expected failure, and it did not fail
-         Summary [   4.500s] 7 cells: 2 passed, 1 warned, 2 failed (1 as expected), 1 not applicable, 1 inconclusive
+         Summary [   4.500s] 8 cells: 2 passed, 1 warned, 2 failed (1 as expected), 2 not applicable, 1 inconclusive
     ");
 }
 
@@ -122,6 +124,10 @@ fn json_tells_every_verdict() {
             {
               "check": "executed-once",
               "needs": "tool tally or sleep"
+            },
+            {
+              "check": "orphans-told",
+              "reason": "no session had a stream"
             }
           ],
           "findings": [],
@@ -200,6 +206,23 @@ fn json_tells_every_verdict() {
           "evidence": null
         },
         {
+          "cell": "session/idle@off-sse",
+          "scenario": "session/idle",
+          "affinity": "off",
+          "transport": "sse",
+          "verdict": "not-applicable",
+          "expected": false,
+          "expected_reason": null,
+          "needs": null,
+          "reason": "sent 0 of 4 progress notifications",
+          "not_judged": [],
+          "findings": [],
+          "notes": [],
+          "duration_s": 0.5,
+          "transcript": "target/y.jsonl",
+          "evidence": null
+        },
+        {
           "cell": "session/known@off-sse",
           "scenario": "session/known",
           "affinity": "off",
@@ -272,7 +295,7 @@ fn junit_tells_every_verdict() {
     let text = written("report.xml", |path, errors| Box::new(JUnit::new(path.to_owned(), errors)));
     assert_snapshot!(text, @r#"
     <?xml version="1.0" encoding="UTF-8"?>
-    <testsuites name="hubcheck of python server.py on local" tests="7" skipped="2" failures="2" errors="1" time="4.500">
+    <testsuites name="hubcheck of python server.py on local" tests="8" skipped="3" failures="2" errors="1" time="4.500">
         <testsuite name="routing" tests="3" skipped="0" errors="0" failures="1" time="1.500">
             <properties>
                 <property name="run" value="3a2bb52b"/>
@@ -288,7 +311,8 @@ fn junit_tells_every_verdict() {
             </testcase>
             <testcase name="routing/passes@off-sse" classname="routing" time="0.500">
                 <system-out>told: OOMKilled after 0.6 s
-    not judged: executed-once needs tool tally or sleep</system-out>
+    not judged: executed-once needs tool tally or sleep
+    not judged: orphans-told: no session had a stream</system-out>
             </testcase>
             <testcase name="routing/warns@off-sse" classname="routing" time="0.500">
                 <system-out>should: every request gets its answer (calls-answered, hub contract)
@@ -302,7 +326,7 @@ fn junit_tells_every_verdict() {
     rerun: hubcheck run routing/warns@off-sse</system-out>
             </testcase>
         </testsuite>
-        <testsuite name="session" tests="4" skipped="2" errors="1" failures="1" time="1.500">
+        <testsuite name="session" tests="5" skipped="3" errors="1" failures="1" time="2.000">
             <properties>
                 <property name="run" value="3a2bb52b"/>
             </properties>
@@ -312,6 +336,9 @@ fn junit_tells_every_verdict() {
       actual: 404 &lt;Could not find session&gt; at #90
     remedy: Service: `spec.sessionAffinity: ClientIP`
     rerun: hubcheck run session/breaks-off@off-sse</error>
+            </testcase>
+            <testcase name="session/idle@off-sse" classname="session" time="0.500">
+                <skipped message="sent 0 of 4 progress notifications" type="not-applicable"/>
             </testcase>
             <testcase name="session/known@off-sse" classname="session" time="0.500">
                 <skipped message="expected to fail: sessions are in memory" type="fail">must: every request gets its answer (calls-answered, hub contract)
@@ -382,7 +409,7 @@ fn tell(sink: &mut dyn Sink) {
     let reports = reports();
     let planned: Vec<Planned> = reports
         .iter()
-        .map(|report| Planned { cell: report.cell, lacks: report.lacks, what_if: report.what_if })
+        .map(|report| Planned { cell: report.cell, lacks: need(report), what_if: report.what_if })
         .collect();
     sink.event(&RunEvent::Surveying { hub: &about.hub });
     sink.event(&RunEvent::Started { planned: &planned, about: &about });
@@ -400,6 +427,14 @@ fn tell(sink: &mut dyn Sink) {
         ..Summary::default()
     };
     sink.event(&RunEvent::Finished(&summary));
+}
+
+/// The need that a cell lacks.
+fn need(report: &CellReport) -> Option<Need> {
+    match report.lacks {
+        Some(Lack::Need(need)) => Some(need),
+        Some(Lack::Reason(_)) | None => None,
+    }
 }
 
 fn reports() -> Vec<CellReport> {
@@ -423,7 +458,10 @@ fn reports() -> Vec<CellReport> {
     };
     vec![
         CellReport {
-            not_judged: vec![("executed-once", Need::HeldCall)],
+            not_judged: vec![
+                NotJudged { check: "executed-once", why: Lack::Need(Need::HeldCall) },
+                NotJudged { check: "orphans-told", why: Lack::Reason("no session had a stream".to_owned()) },
+            ],
             notes: vec!["OOMKilled after 0.6 s".to_owned()],
             ..report("routing/passes", Verdict::Pass)
         },
@@ -440,9 +478,14 @@ fn reports() -> Vec<CellReport> {
             ..report("session/breaks-off", Verdict::Inconclusive)
         },
         CellReport {
-            lacks: Some(Need::Replicas(2)),
+            lacks: Some(Lack::Need(Need::Replicas(2))),
             took: Duration::ZERO,
             ..report("session/lacks", Verdict::NotApplicable)
+        },
+        CellReport {
+            lacks: Some(Lack::Reason("sent 0 of 4 progress notifications".to_owned())),
+            transcript: Some("target/y.jsonl".into()),
+            ..report("session/idle", Verdict::NotApplicable)
         },
         failed("session/known"),
         report("session/mended", Verdict::Pass),

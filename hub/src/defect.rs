@@ -24,6 +24,8 @@ pub enum Defect {
     DropsCallsOnStop,
     /// After the first session of the process every new session gets 503.
     RefusesSecondSession,
+    /// While the process has a session, another one is refused: 400, `Server already initialized`.
+    OneSessionOnly,
     /// A stream or request whose owner died stays open and silent.
     KeepsDeadStreams,
     /// A forwarded request waits without limit for its owner's response headers.

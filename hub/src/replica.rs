@@ -133,6 +133,11 @@ impl Replica {
         }
     }
 
+    /// Whether a defect keeps a second session from beginning.
+    pub fn has_one_too_many(&self) -> bool {
+        self.defects.has(Defect::OneSessionOnly) && self.sessions.count() > 0
+    }
+
     /// Whether a new session may begin.
     ///
     /// # Errors

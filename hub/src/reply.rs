@@ -15,6 +15,8 @@ pub const COULD_NOT_FIND_SESSION: &str = "Could not find session";
 pub const STOPPING: &str = "This replica is stopping: open the session elsewhere";
 /// More sessions than `--max-sessions`.
 pub const TOO_MANY_SESSIONS: &str = "Too many sessions";
+/// A second session of a process that has one (for defects only).
+pub const ALREADY_INITIALIZED: &str = "Invalid request: Server already initialized";
 /// More calls in flight on one session than `--queue`.
 pub const TOO_MANY_MESSAGES: &str = "Too many messages in flight on this session";
 /// A request whose id is that of a call in flight on the same session.

@@ -44,6 +44,9 @@ pub async fn open(app: Arc<App>, request: Request<Body>) -> Reply {
         return stream_reply(Body::empty());
     }
     let replica = &app.replica;
+    if replica.has_one_too_many() {
+        return reply::json_error(StatusCode::BAD_REQUEST, -32600, reply::ALREADY_INITIALIZED);
+    }
     if let Err(why) = replica.admit() {
         return reply::busy(why);
     }

@@ -83,6 +83,9 @@ pub async fn handle(app: Arc<App>, request: Request<Body>) -> Reply {
         .is_none_or(|version| version < ProtocolVersion::V_2026_07_28.as_str());
     match headers.get(SESSION).filter(|_| has_sessions).map(|id| id.to_str().unwrap_or_default().to_owned()) {
         Some(id) => in_session(app, &id, request).await,
+        None if has_sessions && request.method() == Method::POST && app.replica.has_one_too_many() => {
+            reply::json_error(StatusCode::BAD_REQUEST, -32600, reply::ALREADY_INITIALIZED)
+        }
         None => serve(&app, request, None).await,
     }
 }

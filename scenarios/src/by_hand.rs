@@ -16,21 +16,17 @@ pub(crate) fn judged(
     check: &'static Check,
     entries: impl IntoIterator<Item = (u64, What)>,
 ) -> Judged {
-    let header = Header {
-        format: FORMAT,
-        cell: "lifecycle/node-drain@sse".to_owned(),
-        scenario: "lifecycle/node-drain".to_owned(),
-        affinity: None,
-        transport: Some(Transport::Sse),
-        backend: backend.to_owned(),
-        hub: "made by hand".to_owned(),
-        replicas: 2,
-        tools: Vec::new(),
-        measured: harness::transcript::measured::Measured::default(),
-        deployed: Deployed::default(),
-        what_if: None,
-        edits: Vec::new(),
-    };
+    judged_over(Transport::Sse, backend, check, entries)
+}
+
+/// The same of a cell over this transport.
+pub(crate) fn judged_over(
+    transport: Transport,
+    backend: &str,
+    check: &'static Check,
+    entries: impl IntoIterator<Item = (u64, What)>,
+) -> Judged {
+    let header = header(transport, backend);
     let entries = (1..).zip(entries).map(|(seq, (ms, what))| Entry { seq, at_us: ms * 1000, what });
     let transcript = Transcript { header, entries: entries.collect() };
     check::judge(&transcript, &[check], &Offers::default(), Strictness::Ordinary)
@@ -49,5 +45,24 @@ pub(crate) fn request(exchange: ExchangeId, method: &str, target: &str) -> Reque
         headers: vec![("host".to_owned(), "hub.example".to_owned())],
         body: None,
         connection: Connection::Fresh,
+    }
+}
+
+/// The header of a cell over this transport.
+pub(crate) fn header(transport: Transport, backend: &str) -> Header {
+    Header {
+        format: FORMAT,
+        cell: "lifecycle/node-drain@sse".to_owned(),
+        scenario: "lifecycle/node-drain".to_owned(),
+        affinity: None,
+        transport: Some(transport),
+        backend: backend.to_owned(),
+        hub: "made by hand".to_owned(),
+        replicas: 2,
+        tools: Vec::new(),
+        measured: harness::transcript::measured::Measured::default(),
+        deployed: Deployed::default(),
+        what_if: None,
+        edits: Vec::new(),
     }
 }

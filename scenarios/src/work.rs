@@ -42,7 +42,7 @@ impl Work {
         if let Some(pending) = session.send_held(target, again, self.whole()).await {
             pending.outcome().await;
         }
-        let read = stage.tool_call(Tool::Tally, &json!({ "key": self.name, "add": 0 }));
+        let read = stage.tool_call(Tool::Tally, &json!({ "key": stage.own_key(self.name), "add": 0 }));
         stage.ask(reader, target, READ, "tools/call", read).await;
     }
 
@@ -56,8 +56,16 @@ impl Work {
         read.filter(|(steps, _)| *steps > 0).collect()
     }
 
+    /// Why there is no reading, where the hub may leave none: progress is optional, and without it nobody knows when the call begins.
+    pub(crate) fn why_idle(&self, history: &History<'_>) -> Option<String> {
+        let calls = || history.probed_calls(self.name);
+        let is_silent = calls().next().is_some() && calls().all(|call| call.progress.is_empty());
+        is_silent.then(|| format!("sent 0 of {} progress notifications (progress is optional)", self.steps))
+    }
+
     fn params(&self, stage: &Stage, key: &str) -> Value {
-        let arguments = json!({ "key": key, "n": self.steps, "interval_ms": self.step.as_millis() });
+        let arguments =
+            json!({ "key": stage.own_key(key), "n": self.steps, "interval_ms": self.step.as_millis() });
         stage.tool_call(Tool::Work, &arguments)
     }
 

@@ -1,4 +1,5 @@
-//! Expected failures: a TOML file of cells and reasons. A listed cell that does not fail is stale.
+//! Expected failures: a TOML file of cells and reasons. A listed cell that does not fail is stale. A cell may be listed as
+//! inconclusive, too.
 
 use std::path::Path;
 
@@ -27,6 +28,20 @@ pub struct ExpectedFailure {
     pub cell: String,
     /// Why it fails.
     pub reason: String,
+    /// What it comes to, when that is not `fail`.
+    #[serde(default)]
+    pub verdict: ExpectedVerdict,
+}
+
+/// What a listed cell comes to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ExpectedVerdict {
+    /// It fails.
+    #[default]
+    Fail,
+    /// It cannot be decided.
+    Inconclusive,
 }
 
 /// What the list says of a run.
@@ -50,7 +65,7 @@ impl Expected {
         Self::parse(&text).map_err(|error| {
             let line = error.span().map_or(1, |span| text[..span.start].matches('\n').count() + 1);
             CommandError::usage(format!("{}:{line}: {}", path.display(), error.message()))
-                .hint("the file holds tables `[[failure]]` with `cell` and `reason`")
+                .hint("the file holds tables `[[failure]]` with `cell`, `reason` and perhaps `verdict = \"inconclusive\"`")
         })
     }
 
@@ -97,12 +112,15 @@ impl Expected {
             let Some(report) = reports.iter().find(|report| report.cell.to_string() == listed.cell) else {
                 continue;
             };
-            match report.verdict {
+            match (report.verdict, listed.verdict) {
                 // What is not deployed neither fails nor mends anything.
                 _ if report.what_if.is_some() => {}
-                Verdict::Fail => compared.expected.push((listed.cell.clone(), listed.reason.clone())),
-                Verdict::Pass | Verdict::Warn => compared.stale.push(listed.cell.clone()),
-                Verdict::NotApplicable | Verdict::Inconclusive => {}
+                (Verdict::Fail, ExpectedVerdict::Fail)
+                | (Verdict::Inconclusive, ExpectedVerdict::Inconclusive) => {
+                    compared.expected.push((listed.cell.clone(), listed.reason.clone()));
+                }
+                (Verdict::Pass | Verdict::Warn, _) => compared.stale.push(listed.cell.clone()),
+                (Verdict::NotApplicable | Verdict::Inconclusive | Verdict::Fail, _) => {}
             }
         }
         compared

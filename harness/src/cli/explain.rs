@@ -7,6 +7,7 @@ use super::bad_input::CommandError;
 use super::{Rules, catalogue, exit};
 use crate::check::{self, HUB_CONTRACT, Strictness, Verdict};
 use crate::plan::{self, Need, Offers, Selection, Tool};
+use crate::report::words::not_judged_line;
 use crate::run::Scenario;
 use crate::transcript::Transcript;
 
@@ -108,6 +109,12 @@ pub(super) fn check(
     let mut out = format!("{} {}\n", judged.verdict, transcript.header.cell);
     if let Some(what_if) = &transcript.header.what_if {
         out += &format!("  not counted: {what_if}\n");
+    }
+    if let Some(lack) = &judged.lacks {
+        out += &format!("  {lack}\n");
+    }
+    for not_judged in &judged.not_judged {
+        out += &format!("  {}\n", not_judged_line(not_judged));
     }
     for finding in &judged.findings {
         let at = finding.at.map(|at| format!(" at #{at}")).unwrap_or_default();

@@ -200,12 +200,11 @@ async fn caught<T>(part: impl Future<Output = T>) -> std::thread::Result<T> {
 
 /// The exit code that a summary comes to.
 fn exit_code(summary: &Summary) -> u8 {
-    let has = |verdict| summary.judged().any(|report| report.verdict == verdict);
     let is_expected = |cell: &str| summary.expected.iter().any(|(expected, _)| expected == cell);
-    let failed = summary
-        .judged()
-        .any(|report| report.verdict == Verdict::Fail && !is_expected(&report.cell.to_string()));
-    if failed || !summary.stale.is_empty() {
+    let has = |verdict| {
+        summary.judged().any(|report| report.verdict == verdict && !is_expected(&report.cell.to_string()))
+    };
+    if has(Verdict::Fail) || !summary.stale.is_empty() {
         exit::DOES_NOT_CONFORM
     } else if has(Verdict::Inconclusive) {
         exit::INCONCLUSIVE

@@ -5,8 +5,7 @@ use std::path::PathBuf;
 use serde::Serialize;
 
 use super::{About, RunEvent, Sink, Summary, WriteErrors};
-use crate::check::{Finding, Verdict};
-use crate::plan::Need;
+use crate::check::{self, Finding, Lack, Verdict};
 use crate::run::CellReport;
 
 /// The version of the document. It rises when a field changes its meaning or goes.
@@ -62,6 +61,9 @@ pub struct CellRow {
     pub expected_reason: Option<String>,
     /// The need that is missing, when it does not apply.
     pub needs: Option<String>,
+    /// What was seen instead of what it is about, when it ran and does not apply.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
     /// The checks that could not be applied: the verdict does not rest on them.
     pub not_judged: Vec<NotJudged>,
     /// What the verdict rests on.
@@ -82,7 +84,11 @@ pub struct NotJudged {
     /// The check's id.
     pub check: &'static str,
     /// The need that is missing.
-    pub needs: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub needs: Option<String>,
+    /// Why there was nothing to judge.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
 }
 
 /// Writes the document to a file.
@@ -140,7 +146,11 @@ fn document(about: &About, summary: &Summary) -> Document {
 fn row(report: &CellReport, summary: &Summary) -> CellRow {
     let cell = report.cell.to_string();
     let reason = summary.why_expected(&cell).map(str::to_owned);
-    let not_judged = |(check, need): &(&'static str, Need)| NotJudged { check, needs: need.to_string() };
+    let not_judged = |not_judged: &check::NotJudged| {
+        let (needs, reason) = told(Some(&not_judged.why));
+        NotJudged { check: not_judged.check, needs, reason }
+    };
+    let (needs, why_not) = told(report.lacks.as_ref());
     CellRow {
         scenario: report.cell.scenario.to_owned(),
         affinity: report.cell.affinity.map(|affinity| affinity.to_string()),
@@ -149,7 +159,8 @@ fn row(report: &CellReport, summary: &Summary) -> CellRow {
         what_if: report.what_if.map(|what_if| what_if.to_string()),
         expected: reason.is_some(),
         expected_reason: reason,
-        needs: report.lacks.map(|need| need.to_string()),
+        needs,
+        reason: why_not,
         not_judged: report.not_judged.iter().map(not_judged).collect(),
         findings: report.findings.clone(),
         notes: report.notes.clone(),
@@ -157,5 +168,14 @@ fn row(report: &CellReport, summary: &Summary) -> CellRow {
         transcript: report.transcript.clone(),
         evidence: report.evidence.clone(),
         cell,
+    }
+}
+
+/// A need by its name, or a reason.
+fn told(lack: Option<&Lack>) -> (Option<String>, Option<String>) {
+    match lack {
+        Some(Lack::Need(need)) => (Some(need.to_string()), None),
+        Some(Lack::Reason(reason)) => (None, Some(reason.clone())),
+        None => (None, None),
     }
 }

@@ -88,13 +88,18 @@ fn status(summary: &Summary, report: &CellReport, cell: &str, told: &str) -> Tes
         Verdict::Fail | Verdict::Inconclusive if report.what_if.is_some() => TestCaseStatus::skipped(),
         Verdict::Pass | Verdict::Warn => return TestCaseStatus::success(),
         Verdict::NotApplicable => TestCaseStatus::skipped(),
+        Verdict::Fail | Verdict::Inconclusive if summary.why_expected(cell).is_some() => {
+            TestCaseStatus::skipped()
+        }
         Verdict::Inconclusive => TestCaseStatus::non_success(NonSuccessKind::Error),
-        Verdict::Fail if summary.why_expected(cell).is_some() => TestCaseStatus::skipped(),
         Verdict::Fail => TestCaseStatus::non_success(NonSuccessKind::Failure),
     };
-    let message = match (report.lacks, report.what_if, summary.why_expected(cell)) {
-        (Some(need), _, _) => format!("needs {need}"),
+    let message = match (&report.lacks, report.what_if, summary.why_expected(cell)) {
+        (Some(lack), _, _) => lack.to_string(),
         (None, Some(what_if), _) => format!("{} with {what_if}: not counted", report.verdict),
+        (None, None, Some(reason)) if report.verdict == Verdict::Inconclusive => {
+            format!("expected to be unsure: {reason}")
+        }
         (None, None, Some(reason)) => format!("expected to fail: {reason}"),
         (None, None, None) => {
             let worst = report.findings.iter().find(|finding| finding.verdict == report.verdict);

@@ -12,7 +12,7 @@ use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use super::console::Console;
 use super::words::{count, finding_lines, not_judged_line, seconds};
 use super::{About, RunEvent, Sink, Summary};
-use crate::check::{Finding, Verdict};
+use crate::check::{Finding, Lack, Verdict};
 use crate::plan::{Cell, Need, Planned};
 use crate::run::CellReport;
 use crate::run::kind_hub::Phase;
@@ -106,7 +106,7 @@ impl Terminal {
             bar.finish_and_clear();
         }
         self.finished += 1;
-        if report.lacks.as_ref().is_some_and(is_told_once) {
+        if matches!(&report.lacks, Some(Lack::Need(need)) if is_told_once(need)) {
             return;
         }
         let line = self.cell_line(report);
@@ -125,15 +125,12 @@ impl Terminal {
             Verdict::Inconclusive => ("UNSURE", "35"),
             Verdict::NotApplicable => ("N/A", "2"),
         };
-        let took = match report.verdict {
-            Verdict::NotApplicable => " ".repeat(9),
-            Verdict::Pass | Verdict::Fail | Verdict::Warn | Verdict::Inconclusive => seconds(report.took),
-        };
+        let took = if report.ran() { seconds(report.took) } else { " ".repeat(9) };
         let digits = self.total.to_string().len();
         let cell = report.cell;
         let axis = |value: Option<String>| value.unwrap_or_else(|| "-".to_owned());
-        let reason = match (report.lacks, report.what_if) {
-            (Some(need), _) => format!("  needs {need}"),
+        let reason = match (&report.lacks, report.what_if) {
+            (Some(lack), _) => format!("  {lack}"),
             (None, Some(what_if)) => format!("  {}, not counted: {what_if}", report.verdict),
             (None, None) => String::new(),
         };
@@ -210,15 +207,20 @@ impl Terminal {
 
     fn finished(&mut self, summary: &Summary) {
         self.line("────────────");
+        let failed_as_expected = |cell: &String| {
+            let is_cell = |report: &&CellReport| report.cell.to_string() == *cell;
+            summary.reports.iter().find(is_cell).is_none_or(|report| report.verdict == Verdict::Fail)
+        };
         for (cell, reason) in &summary.expected {
-            self.line(&format!("    expected to fail: {cell} ({reason})"));
+            let what = if failed_as_expected(cell) { "expected to fail" } else { "expected to be unsure" };
+            self.line(&format!("    {what}: {cell} ({reason})"));
         }
         for cell in &summary.stale {
             self.line(&format!("       stale: {cell} is listed as an expected failure, and it did not fail"));
         }
         let of = |verdict| summary.judged().filter(|report| report.verdict == verdict).count();
         let failed = of(Verdict::Fail);
-        let expected = match summary.expected.len() {
+        let expected = match summary.expected.iter().filter(|(cell, _)| failed_as_expected(cell)).count() {
             0 => String::new(),
             n => format!(" ({n} as expected)"),
         };
@@ -257,7 +259,7 @@ fn is_told_once(need: &Need) -> bool {
 
 /// Where the time went.
 fn time_line(summary: &Summary) -> String {
-    let ran = summary.reports.iter().filter(|report| report.verdict != Verdict::NotApplicable);
+    let ran = summary.reports.iter().filter(|report| report.ran());
     let (number, together) =
         ran.fold((0_u32, Duration::ZERO), |(number, sum), report| (number + 1, sum + report.took));
     let each = together / number.max(1);

@@ -2,8 +2,7 @@
 
 use std::time::Duration;
 
-use crate::check::{Finding, Level, Verdict};
-use crate::plan::Need;
+use crate::check::{Finding, Lack, Level, NotJudged, Verdict};
 
 /// `1 cell`, `2 cells`.
 pub fn count(n: usize, noun: &str) -> String {
@@ -38,8 +37,11 @@ pub fn finding_lines(finding: &Finding) -> [String; 3] {
 }
 
 /// A check that could not be applied.
-pub fn not_judged_line((check, need): &(&'static str, Need)) -> String {
-    format!("not judged: {check} needs {need}")
+pub fn not_judged_line(not_judged: &NotJudged) -> String {
+    match &not_judged.why {
+        Lack::Need(need) => format!("not judged: {} needs {need}", not_judged.check),
+        Lack::Reason(reason) => format!("not judged: {}: {reason}", not_judged.check),
+    }
 }
 
 fn plural(noun: &str) -> String {

@@ -114,6 +114,7 @@ fn told(entries: &[Entry]) -> Vec<Page> {
             }
             What::SessionEnded { client, .. } => format!("client {client}  ended its session"),
             What::NoSession { client, why } => format!("client {client}  {why}"),
+            What::NotBroughtAbout { reason } => format!("not brought about  {reason}"),
             What::Broken { reason } => format!("broken off  {reason}"),
             _ => continue,
         };

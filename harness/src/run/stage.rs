@@ -5,6 +5,7 @@ mod load;
 mod luck;
 mod node;
 mod probe;
+mod tally;
 mod words;
 
 use std::sync::Arc;
@@ -19,7 +20,7 @@ use crate::cluster::Condition;
 use crate::cluster::backend::Cluster;
 use crate::plan::{Affinity, Cell, Need, Tool, Transport};
 use crate::transcript::history::History;
-use crate::transcript::normal::{SPARE, own_mark};
+use crate::transcript::normal::{SPARE, cell_mark, own_mark};
 use crate::transcript::{Entry, Path, PodChange, Recorder, Transcript, What};
 use crate::wire::{Client, Outcome, Pending, Progress, Session, Target};
 
@@ -27,6 +28,7 @@ pub use fault::TakenPort;
 pub use load::Load;
 pub use luck::{chance_of_staying, clients_to_spread, requests_without_luck};
 pub use node::Door;
+pub use tally::COUNTER;
 pub use words::outcome_text;
 
 /// Between two looks of a poll.
@@ -40,6 +42,8 @@ pub struct Stage {
     cluster: Arc<Cluster>,
     recorder: Recorder,
     clients: AtomicUsize,
+    /// What tells this cell's keys from those of every other.
+    mark: String,
 }
 
 /// A client with its session, and the replica that owns it.
@@ -74,7 +78,7 @@ impl Stage {
         cluster: Arc<Cluster>,
         recorder: Recorder,
     ) -> Self {
-        Self { rig, cell, replicas, cluster, recorder, clients: AtomicUsize::new(0) }
+        Self { rig, cell, replicas, cluster, recorder, clients: AtomicUsize::new(0), mark: cell_mark() }
     }
 
     /// Waits for what the scenario begins with.
@@ -120,6 +124,12 @@ impl Stage {
     /// Notes that a part of the scenario begins.
     pub fn step(&self, name: &str) {
         self.recorder.record(What::Step { name: name.to_owned() });
+    }
+
+    /// Notes that what the scenario is about did not come about, in a way that the hub may choose. Checks that had nothing to look
+    /// at are not judged then, for this reason.
+    pub fn not_brought_about(&self, reason: impl Into<String>) {
+        self.recorder.record(What::NotBroughtAbout { reason: reason.into() });
     }
 
     /// Notes the part that a client plays, in place of an earlier one.
@@ -290,7 +300,7 @@ impl Stage {
             return None;
         }
         let pending = self.start_held(holder, target, hold).await;
-        Some(InFlight { pending, key: key(holder) })
+        Some(InFlight { pending, key: self.key_of(holder) })
     }
 
     /// Starts a call that is held for so long, and waits until it is known to run, where that can be told.
@@ -309,26 +319,10 @@ impl Stage {
     fn held_call(&self, holder: &Holder, hold: Duration) -> Value {
         let ms = u64::try_from(hold.as_millis()).unwrap_or(u64::MAX);
         if self.offers(Need::Tool(Tool::Tally)) {
-            self.tool_call(Tool::Tally, &json!({ "key": key(holder), "hold_ms": ms }))
+            self.tool_call(Tool::Tally, &json!({ "key": self.key_of(holder), "hold_ms": ms }))
         } else {
             self.tool_call(Tool::Sleep, &json!({ "ms": ms }))
         }
-    }
-
-    /// Reads every key's tally on every ready replica, this one first, each through a session of its own.
-    pub async fn read_tallies(&self, keys: &[String], first: Option<&str>) -> anyhow::Result<()> {
-        if !self.offers(Need::Tool(Tool::Tally)) {
-            return Ok(());
-        }
-        for (idx, replica) in self.replicas_from(first).into_iter().enumerate() {
-            let target = self.at(&replica)?;
-            let Some(reader) = self.open(&format!("reader-{}", idx + 1), &target).await else { continue };
-            for key in keys {
-                self.call(&reader, &target, Tool::Tally, json!({ "key": key, "add": 0 })).await;
-            }
-            reader.session.end(&target).await;
-        }
-        Ok(())
     }
 
     /// Waits until a session's own stream has ended, for as long as its end may take and a little longer: whether it did
@@ -468,11 +462,6 @@ impl Holder {
 }
 
 // === helpers ===
-
-/// The key that a holder's calls are counted under.
-fn key(holder: &Holder) -> String {
-    format!("key {}", own_mark(holder.client.name()))
-}
 
 /// `a` to `z`, then `aa`, `ab`, ..
 pub fn client_name(idx: usize) -> String {

@@ -6,6 +6,7 @@ mod call;
 mod departure;
 mod exchange;
 mod lateness;
+mod refusal;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -14,6 +15,7 @@ use std::time::Duration;
 use call::{is_answer_to, is_progress_of, outcome, same_target};
 pub use departure::Departure;
 use exchange::exchanges;
+pub use refusal::Refusal;
 use serde_json::Value;
 
 use super::{Body, End, Entry, ExchangeId, Fault, Frame, Path, PodChange, Request, Transcript, What};

@@ -6,6 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
+use std::hash::{BuildHasher, Hasher, RandomState};
 
 use serde_json::Value;
 
@@ -43,6 +44,35 @@ const LONG_TEXT: usize = 1024;
 /// Marks a payload or key as a client's own, in a form that snapshots know by the part the client plays.
 pub fn own_mark(client: &str) -> String {
     format!("of client `{client}`")
+}
+
+/// What tells the keys of one cell from those of every other; snapshots leave it out.
+pub fn cell_mark() -> String {
+    // Two of these hashers never begin alike: their keys are random.
+    let number = RandomState::new().build_hasher().finish() >> 32;
+    format!("{MARK_BEGINS}{number:08x})")
+}
+
+/// How a [`cell_mark`] begins; eight hexadecimal digits and `)` follow.
+const MARK_BEGINS: &str = " (cell ";
+
+/// A text without the marks of cells.
+fn without_cell_marks(text: &str) -> String {
+    let mut parts = text.split(MARK_BEGINS);
+    let mut out = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let is_mark = |(digits, _): &(&str, &str)| {
+            digits.len() == 8 && digits.bytes().all(|byte| byte.is_ascii_hexdigit())
+        };
+        match part.split_once(')').filter(is_mark) {
+            Some((_, rest)) => out.push_str(rest),
+            None => {
+                out.push_str(MARK_BEGINS);
+                out.push_str(part);
+            }
+        }
+    }
+    out
 }
 
 /// Renders the normalised form.
@@ -163,7 +193,7 @@ impl Names {
     }
 
     fn text(&mut self, text: &str, reader: &Reader<'_>) -> String {
-        let mut text = text.to_owned();
+        let mut text = without_cell_marks(text);
         for (id, client, number) in &self.sessions {
             if text.contains(id.as_str()) {
                 let name = if client == reader.client {
@@ -376,6 +406,7 @@ fn cluster_section(history: &History<'_>, names: &mut Names) -> String {
             What::Measured { what, .. } => format!("measured: {what}"),
             What::Counted { what, .. } => format!("counted: {what}"),
             What::Luck { of, probability } => format!("luck: {of}: {probability:.1e}"),
+            What::NotBroughtAbout { reason } => format!("not brought about: {reason}"),
             What::Broken { .. } => "broken off".to_owned(),
             _ => continue,
         };

@@ -7,7 +7,7 @@ use harness::run::{Scenario, Setup, Stage};
 use harness::timeouts::{ANSWER, SLACK};
 use harness::transcript::Body;
 use harness::transcript::history::{Exchange, History};
-use harness::wire::{Client, Raw, Target, initialize_asking};
+use harness::wire::{Raw, initialize_asking};
 
 use serde_json::json;
 
@@ -20,12 +20,12 @@ const WRONG: &str = "wrong endpoint";
 /// The URL of the configuration ends too early: `/` instead of `/sse` or `/mcp`.
 pub const WRONG_ENDPOINT: Scenario = Scenario {
     outline: Outline { id: "lifecycle/wrong-endpoint", affinities: &[], transports: &[], needs: &[] },
-    title: "a client that is configured with `/` is refused at once, and told where MCP is",
+    title: "a client that is configured with `/` is answered at once, and told where MCP is",
     why: "The most common mistake in a client's configuration. A hub that keeps such a client waiting, or answers 5xx, looks \
           as if it were down; a bare 404 looks as if it were not there.",
     spec: &[HUB_CONTRACT],
     remedy: "client: the URL ends with the endpoint (`/sse`, `/mcp`); hub: answer every other path with 404 and a line that \
-             names the endpoints",
+             names the endpoints, or with a page",
     guide: Some(NOT_CONNECTED),
     setup: Setup::ONE_REPLICA,
     checks: &[
@@ -38,13 +38,14 @@ pub const WRONG_ENDPOINT: Scenario = Scenario {
     drive: |stage| wrong_endpoint(stage).boxed(),
 };
 
-/// Hub contract: a wrong URL is told apart from a hub that is down.
+/// Hub contract: a wrong URL is told apart from a hub that is down. A page for people and an MCP endpoint at `/` do that, too.
 pub const WRONG_ENDPOINT_REFUSED: Check = Check {
     id: "wrong-endpoint-refused",
     level: Level::Contract,
-    sentence: "an MCP request at a path that is no endpoint is refused with a 4xx within 5 s",
+    sentence: "An MCP request at another path than the endpoint must be answered within 5 s, without a 5xx, and without an event \
+               stream that belongs to no session.",
     source: HUB_CONTRACT,
-    remedy: "hub: answer 404 for every path that is not its own",
+    remedy: "hub: answer 404 (or a page) for every path that is not its own",
     transports: &[],
     needs: &[],
     judge: |history| {
@@ -52,14 +53,18 @@ pub const WRONG_ENDPOINT_REFUSED: Check = Check {
         for exchange in history.probes(WRONG) {
             judgement.judged();
             let in_time = exchange.head_took().is_some_and(|took| took <= ANSWER + SLACK);
-            if !(is_refused(exchange) && in_time) {
+            let is_error = exchange.status().is_none_or(|status| status >= 500);
+            let is_deaf = exchange.is_event_stream() && !is_endpoint(history, &exchange.request.target);
+            if is_error || is_deaf || !in_time {
                 let method = &exchange.request.method;
-                let actual = exchange.status().map_or("no answer".to_owned(), |status| status.to_string());
-                judgement.breach(
-                    format!("a 4xx to {method} {}", exchange.request.target),
-                    actual,
-                    exchange.at,
-                );
+                let actual = match exchange.status() {
+                    None => "no answer".to_owned(),
+                    Some(_) if is_deaf => "an event stream that names no endpoint".to_owned(),
+                    Some(status) => format!("{status} after {} ms", took_ms(exchange)),
+                };
+                let expected =
+                    format!("an answer to {method} {} within 5 s, and no 5xx", exchange.request.target);
+                judgement.breach(expected, actual, exchange.at);
             }
         }
         judgement
@@ -100,7 +105,11 @@ async fn wrong_endpoint(stage: &Stage) -> anyhow::Result<()> {
     let (sse, path) = (client.get(Transport::Sse), client.get(Transport::Streamable));
     // Some hubs do serve MCP at `/`.
     let wrong = if [&sse.target, &path.target].contains(&&"/".to_owned()) { "/not-mcp" } else { "/" };
-    ask(&client, &service, sse.to(wrong)).await;
+    let answer = client.exchange(&service, sse.to(wrong).named(WRONG)).await;
+    if answer.header("content-type").is_some_and(|kind| kind.starts_with("text/event-stream")) {
+        // Whether it is the stream of an HTTP+SSE session shows in its first event.
+        drop(client.begin(Transport::Sse, &service, |get| get.to(wrong).named(WRONG)).await);
+    }
     let initialize = json!({
         "jsonrpc": "2.0", "id": 1, "method": "initialize", "params": initialize_asking("2025-06-18"),
     });
@@ -108,7 +117,7 @@ async fn wrong_endpoint(stage: &Stage) -> anyhow::Result<()> {
         .with("accept", "application/json, text/event-stream")
         .with("content-type", "application/json")
         .carrying(initialize.to_string());
-    ask(&client, &service, post).await;
+    client.exchange(&service, post.named(WRONG)).await;
     stage.step("remedy");
     stage.step("recovery");
     if let Some(holder) = stage.open("a", &service).await {
@@ -118,11 +127,20 @@ async fn wrong_endpoint(stage: &Stage) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn ask(client: &Client, target: &Target, raw: Raw) {
-    client.exchange(target, raw.named(WRONG)).await;
+// === helpers ===
+
+/// Whether MCP is served at a path: a stream names its endpoint, or `initialize` has a result.
+fn is_endpoint(history: &History<'_>, target: &str) -> bool {
+    let there = || history.probes(WRONG).filter(|exchange| exchange.request.target == target);
+    let has_result = |exchange: &Exchange<'_>| {
+        exchange.messages().iter().any(|(_, message)| message.get("result").is_some())
+    };
+    there().any(|exchange| exchange.endpoint().is_some() || has_result(exchange))
 }
 
-// === helpers ===
+fn took_ms(exchange: &Exchange<'_>) -> u128 {
+    exchange.head_took().unwrap_or_default().as_millis()
+}
 
 fn is_refused(exchange: &Exchange<'_>) -> bool {
     exchange.status().is_some_and(|status| (400..500).contains(&status))
@@ -141,5 +159,37 @@ fn said(exchange: &Exchange<'_>) -> String {
         Some((_, Body::Json(value))) => value.to_string(),
         Some((_, Body::Text(text))) => text.clone(),
         Some((_, Body::Long { .. })) | None => String::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use harness::transcript::{ExchangeId, Frame, What};
+
+    use super::*;
+    use crate::by_hand::{breached, request};
+
+    /// Whether it is a fault that `GET /` gets this answer: its status, its media type, and its first event.
+    fn is_fault(status: u16, media_type: &str, event: Option<&str>) -> bool {
+        let exchange = ExchangeId(1);
+        let mut get = request(exchange, "GET", "/");
+        get.probe = Some(WRONG.to_owned());
+        let headers = vec![("content-type".to_owned(), media_type.to_owned())];
+        let mut entries = vec![What::Request(get), What::Head { exchange, status, headers }];
+        entries.extend(event.map(|event| {
+            let (event, data) = (Some(event.to_owned()), Some("/messages?id=1".to_owned()));
+            What::Frame { exchange, frame: Frame { event, data, ..Frame::default() } }
+        }));
+        breached(&WRONG_ENDPOINT_REFUSED, entries)
+    }
+
+    #[test]
+    fn a_page_and_an_endpoint_at_the_root_are_no_faults() {
+        assert!(!is_fault(404, "text/plain", None));
+        assert!(!is_fault(200, "text/html", None), "a page for people");
+        assert!(!is_fault(307, "text/html", None));
+        assert!(!is_fault(200, "text/event-stream", Some("endpoint")), "MCP is served at `/`");
+        assert!(is_fault(200, "text/event-stream", Some("message")), "no client can say anything there");
+        assert!(is_fault(503, "text/plain", None));
     }
 }

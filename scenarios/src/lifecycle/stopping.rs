@@ -90,7 +90,10 @@ pub const SCALE_WITH_PROBES: Scenario = Scenario {
 
 async fn graceful_stop(stage: &Stage) -> anyhow::Result<()> {
     let Some(holders) = one_each(stage).await? else { return Ok(()) };
-    let Some(owner) = holders[0].owner.clone() else { return Ok(()) };
+    let Some(owner) = holders[0].owner.clone() else {
+        stage.not_brought_about("which replica has a session cannot be told");
+        return Ok(());
+    };
     let mut load = stage.keep_calling().await?;
     stage.step("a replica is told to stop");
     let since = Instant::now();

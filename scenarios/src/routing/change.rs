@@ -145,6 +145,7 @@ async fn roll(stage: &Stage) -> anyhow::Result<()> {
 /// A session on each replica, its stream open, a call in flight on each.
 async fn begin(stage: &Stage) -> anyhow::Result<(Vec<Holder>, Vec<InFlight>)> {
     let holders = stage.one_per_replica().await?;
+    stage.meet_counters().await?;
     let mut calls = Vec::new();
     stage.step("calls in flight");
     for holder in &holders {

@@ -4,6 +4,7 @@
 mod orphan;
 mod scope;
 mod tally;
+mod unknown;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -16,8 +17,9 @@ use harness::transcript::{End, What};
 use serde_json::Value;
 
 use orphan::{judge_orphan, went_under};
-use scope::{is_ended, is_opening, is_promised, is_unknown, was_accepted, was_ended_before};
+use scope::{is_opening, is_promised, was_accepted, was_ended_before};
 use tally::tallies;
+pub use unknown::{NEVER_ISSUED_IS_404, TERMINATED_IS_404, UNKNOWN_REFUSED};
 
 use super::{REMEDY_CLIENT_IP, SESSIONS};
 use crate::words::{call_text, end_text, in_order, is_polled, is_served, reply_text, without_meta};
@@ -35,10 +37,12 @@ pub const CALLS_ANSWERED: Check = Check {
     judge: |history| {
         let mut judgement = Judgement::default();
         let recovery = history.step("recovery");
+        let second = history.second_refused();
         for entry in history.entries() {
-            // After a fault it is `new-session-works` that says so.
+            // After a fault it is `new-session-works` that says so, and of a second client `second-client-served`.
             if let What::NoSession { client, why } = &entry.what
                 && recovery.is_none_or(|recovery| entry.seq < recovery.seq)
+                && !second.iter().any(|refusal| refusal.at == entry.place())
             {
                 judgement.judged();
                 judgement.breach(format!("a session for client `{client}`"), why.clone(), entry.place());
@@ -93,99 +97,6 @@ pub const STRAYS_ANSWERED_FAST: Check = Check {
     },
 };
 
-/// Hub contract: an unknown session is refused, so that the client starts a new one.
-pub const UNKNOWN_REFUSED: Check = Check {
-    id: "unknown-refused",
-    level: Level::Contract,
-    sentence: "a request with a session id that was never issued, or whose session has ended, gets an HTTP error \
-               within 5 s on every replica",
-    source: HUB_CONTRACT,
-    remedy: "hub: answer 404 for an unknown or terminated session id, whichever replica is asked",
-    transports: SESSIONS,
-    needs: &[],
-    judge: |history| {
-        let mut judgement = Judgement::default();
-        for call in history.calls.iter().filter(|call| is_unknown(history, call) || is_ended(history, call)) {
-            judgement.judged();
-            let in_time = call.took().is_some_and(|took| took <= ANSWER + SLACK);
-            if !(matches!(call.outcome, Outcome::Refused { .. }) && in_time) {
-                let expected = format!("an HTTP error to {}", call_text(call));
-                breach(&mut judgement, history, call, expected);
-            }
-        }
-        judgement
-    },
-};
-
-/// "The server MAY terminate the session at any time, after which it MUST respond to requests containing that session
-/// ID with HTTP 404 Not Found.":
-/// <https://modelcontextprotocol.io/specification/2025-11-25/basic/transports#session-management>.
-pub const TERMINATED_IS_404: Check = Check {
-    id: "terminated-is-404",
-    level: Level::Must,
-    sentence: "The server MAY terminate the session at any time, after which it MUST respond to requests containing \
-               that session ID with HTTP 404 Not Found",
-    source: super::SPEC_SESSION,
-    remedy: "hub: answer 404, with no exception for replicas that never knew the session",
-    transports: &[Transport::Streamable],
-    needs: &[],
-    judge: |history| {
-        let mut judgement = Judgement::default();
-        // A server without session ids has nothing to end.
-        history.sessions.iter().filter(|session| session.id.is_none()).for_each(|_| judgement.judged());
-        let deleted = history.exchanges.values().filter(|exchange| exchange.request.method == "DELETE");
-        for delete in deleted {
-            judgement.judged();
-            // A server MAY refuse to let clients terminate sessions (405): then the session has not ended.
-            if !delete.head.is_some_and(|head| (200..300).contains(&head.status)) {
-                continue;
-            }
-            let id = delete.request.header("mcp-session-id");
-            let ended = delete.end.map_or(delete.at, |(at, _)| at);
-            let later = history.exchanges.values().filter(|exchange| exchange.at > ended);
-            for exchange in later.filter(|exchange| exchange.request.header("mcp-session-id") == id) {
-                // Whoever offers no GET stream answers 405 to every GET.
-                let is_not_offered = exchange.request.method == "GET" && exchange.status() == Some(405);
-                if exchange.status() != Some(404) && !is_not_offered {
-                    let actual =
-                        exchange.status().map_or("no answer".to_owned(), |status| status.to_string());
-                    judgement.breach(format!("404 to a {}", exchange.request.method), actual, exchange.at);
-                }
-            }
-        }
-        judgement
-    },
-};
-
-/// The text covers terminated ids; for one that was never issued 404 is what makes clients start anew.
-pub const NEVER_ISSUED_IS_404: Check = Check {
-    id: "never-issued-is-404",
-    level: Level::Should,
-    sentence: "When a client receives HTTP 404 in response to a request containing an MCP-Session-Id, it MUST start a \
-               new session (so 404 is what an id that was never issued should get; HTTP+SSE: any 4xx)",
-    source: super::SPEC_SESSION,
-    remedy: "hub: answer 404 instead of another error",
-    transports: SESSIONS,
-    needs: &[],
-    judge: |history| {
-        let mut judgement = Judgement::default();
-        for call in history.calls.iter().filter(|call| is_unknown(history, call)) {
-            judgement.judged();
-            let Outcome::Refused { at, status } = call.outcome else {
-                continue;
-            };
-            let fine = match history.transport() {
-                Some(Transport::Sse) => (400..500).contains(&status),
-                _ => status == 404,
-            };
-            if !fine {
-                judgement.breach(format!("404 to {}", call_text(call)), status.to_string(), at);
-            }
-        }
-        judgement
-    },
-};
-
 /// Hub contract: the stream of a session whose owner stays is not cut by what happens to others.
 pub const STREAMS_UNTOUCHED: Check = Check {
     id: "streams-untouched",
@@ -231,6 +142,7 @@ pub const ORPHANS_TOLD: Check = Check {
         let mut judgement = Judgement::default();
         for session in &history.sessions {
             if let Some((owner, left, gone)) = went_under(history, session) {
+                judgement.idle_because("no session that lost its replica had a stream or a call in flight");
                 judge_orphan(history, session, owner, left, gone, &mut judgement);
             }
         }
@@ -252,9 +164,14 @@ pub const NEW_SESSION_WORKS: Check = Check {
         let Some(recovery) = history.step("recovery") else {
             return judgement;
         };
+        let second = history.second_refused();
         for entry in history.entries().iter().filter(|entry| entry.seq > recovery.seq) {
             match &entry.what {
                 What::Session { .. } => judgement.judged(),
+                // Another check says so.
+                What::NoSession { .. } if second.iter().any(|refusal| refusal.at == entry.place()) => {
+                    judgement.judged();
+                }
                 What::NoSession { client, why } => {
                     judgement.judged();
                     let expected = format!("a new session for client `{client}`");
@@ -308,6 +225,9 @@ pub const ACCEPTED_CALLS_KEPT: Check = Check {
             else {
                 continue;
             };
+            // A hub that answers as JSON says nothing of a call before its answer.
+            judgement
+                .idle_because("no call in flight at a replica that stopped is known to have been accepted");
             // From being told by the cluster to the signal, and while it drains, a replica may accept more.
             let ended = owner.and_then(|owner| history.process_ended(owner, told_to_go));
             let in_flight = call.outcome.at().is_none_or(|at| at > told_to_go)

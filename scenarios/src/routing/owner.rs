@@ -89,6 +89,7 @@ async fn killed(stage: &Stage) -> anyhow::Result<()> {
     let Some(cast) = cast(stage).await? else {
         return Ok(());
     };
+    stage.meet_counters().await?;
     let calls = hold_all(stage, &cast).await?;
     stage.step("the owner is killed");
     let pod = stage.cluster().replica(&cast.owner)?;
@@ -101,6 +102,7 @@ async fn deleted(stage: &Stage) -> anyhow::Result<()> {
     let Some(cast) = cast(stage).await? else {
         return Ok(());
     };
+    stage.meet_counters().await?;
     let calls = hold_all(stage, &cast).await?;
     stage.step("the owner's pod is deleted");
     stage.cluster().delete(&cast.owner, Some(Duration::ZERO)).await?;

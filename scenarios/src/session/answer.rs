@@ -64,6 +64,7 @@ pub const ANSWER_REACHES_OWNER: Check = Check {
     needs: &[],
     judge: |history| {
         let mut judgement = Judgement::default();
+        judgement.idle_because("the call asked the client nothing");
         let answers = history.exchanges.values().filter(|exchange| is_answer(exchange));
         for exchange in answers {
             judgement.judged();

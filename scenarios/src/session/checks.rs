@@ -54,7 +54,12 @@ pub const NO_ORIGIN_SERVED: Check = Check {
     needs: &[],
     judge: |history| {
         let mut judgement = Judgement::default();
+        let second = history.second_refused();
         for entry in history.entries() {
+            // That there is another client is another check's business.
+            if second.iter().any(|refusal| refusal.at == entry.place()) {
+                continue;
+            }
             if let What::NoSession { why, .. } = &entry.what {
                 judgement.judged();
                 judgement.breach("a session", why.clone(), entry.place());

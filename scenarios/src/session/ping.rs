@@ -48,6 +48,9 @@ async fn ping_early(stage: &Stage, service: &Target) {
     let asking = |version| begun.raw("initialize", initialize_asking(version)).named(INITIALIZE);
     let session = if stage.transport() == Transport::Streamable {
         let answer = holder.client.exchange(service, asking("2025-11-25")).await;
+        if stage.was_refused(&holder.client, &answer) {
+            return;
+        }
         let named = answer.header("mcp-session-id").map(|id| begun.with_id(id.to_owned()));
         let session = named.unwrap_or_else(|| begun.clone());
         stage.opened(&holder.client, &session);

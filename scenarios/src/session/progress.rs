@@ -16,6 +16,9 @@ use crate::probed::edited;
 /// The name of calls that ask for progress.
 const COUNTED: &str = "counted";
 
+/// How many notifications those calls ask for together.
+const ASKED_FOR: u64 = 9;
+
 /// A token that is no number.
 const TOKEN: &str = "hubcheck-token";
 

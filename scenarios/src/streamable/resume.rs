@@ -112,6 +112,7 @@ pub const RESUME_LOSES_NOTHING: Check = Check {
     needs: &[],
     judge: |history| {
         let mut judgement = Judgement::default();
+        judgement.idle_because(NOT_RESUMED);
         for (call, resumed) in resumptions(history) {
             judgement.judged();
             let cut = history.exchanges.get(&call.exchange);
@@ -149,6 +150,7 @@ pub const RESUME_REPEATS_NOTHING: Check = Check {
     needs: &[],
     judge: |history| {
         let mut judgement = Judgement::default();
+        judgement.idle_because(NOT_RESUMED);
         for (call, resumed) in resumptions(history) {
             judgement.judged();
             let cut = history.exchanges.get(&call.exchange);
@@ -177,6 +179,7 @@ pub const RESUME_KEEPS_TO_ITS_STREAM: Check = Check {
     needs: &[],
     judge: |history| {
         let mut judgement = Judgement::default();
+        judgement.idle_because(NOT_RESUMED);
         for (call, resumed) in resumptions(history) {
             judgement.judged();
             let foreign = |message: &Value| {
@@ -205,6 +208,7 @@ pub const EVENT_IDS_UNIQUE: Check = Check {
     judge: |history| {
         let mut judgement = Judgement::default();
         let mut known = BTreeSet::new();
+        judgement.idle_because("no event of these streams had an id (event ids are optional)");
         // One that is resumed has the ids that it had before.
         let streams =
             history.exchanges.values().filter(|part| part.request.header("last-event-id").is_none());
@@ -255,6 +259,10 @@ pub const STREAM_PRIMED: Check = Check {
 };
 
 // === helpers ===
+
+/// Why no stream was resumed.
+const NOT_RESUMED: &str =
+    "no event of the stream that broke had an id to resume it by (event ids are optional)";
 
 /// Each call whose stream broke, with the GET that went on with it.
 fn resumptions<'h, 't>(history: &'h History<'t>) -> impl Iterator<Item = (&'h Call<'t>, &'h Exchange<'t>)> {

@@ -8,10 +8,11 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use super::words::body_text;
 use super::{Holder, Stage, outcome_text};
 use crate::transcript::history::History;
 use crate::transcript::{Path, What};
-use crate::wire::{Client, Outcome, Raw, Session, Target};
+use crate::wire::{Answer, Client, Outcome, Raw, Session, Target};
 
 impl Stage {
     /// Begins a session without `initialize` ([`Client::begin`]) and records it when it has an id, or records what came
@@ -39,6 +40,14 @@ impl Stage {
                 None
             }
         }
+    }
+
+    /// Whether the answer to an `initialize` refuses the session; then that is recorded.
+    pub fn was_refused(&self, client: &Client, answer: &Answer) -> bool {
+        let Some(status) = answer.status.filter(|status| *status >= 400) else { return false };
+        let why = format!("beginning a session: {status} {}", body_text(&answer.body));
+        self.recorder.record(What::NoSession { client: client.name().to_owned(), why });
+        true
     }
 
     /// Sends a JSON-RPC request under this name and waits for what becomes of it.

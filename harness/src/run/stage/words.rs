@@ -19,7 +19,7 @@ pub fn outcome_text(outcome: &Outcome) -> String {
 }
 
 /// A body in one line of bearable length.
-fn body_text(body: &Body) -> String {
+pub(super) fn body_text(body: &Body) -> String {
     let text = match body {
         Body::Json(value) => value.to_string(),
         Body::Text(text) => text.split_whitespace().collect::<Vec<_>>().join(" "),

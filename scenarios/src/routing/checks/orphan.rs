@@ -8,7 +8,7 @@ use harness::transcript::End;
 use harness::transcript::history::{At, Departure, History, Session};
 
 use super::scope::left_during;
-use crate::words::{call_text, outcome_text};
+use crate::words::{call_text, is_served, outcome_text};
 
 /// A session whose owner went for good while it was open: the owner, when it began to go, when it was gone.
 pub(super) fn went_under<'t>(history: &History<'t>, session: &Session<'t>) -> Option<(&'t str, At, At)> {
@@ -42,11 +42,17 @@ pub(super) fn judge_orphan(
     judgement: &mut Judgement,
 ) {
     let limit = limit(history);
+    // A session that another process serves has not lost its owner: its streams need not end.
+    let is_served_on = lives_on(history, session, gone);
     for stream in history.streams_of(session).filter(|stream| stream.at < left) {
         if stream.end.is_some_and(|(at, _)| at < left) {
             continue;
         }
         judgement.judged();
+        let is_elsewhere = stream.replica.is_some_and(|replica| replica != owner);
+        if is_served_on && is_elsewhere {
+            continue;
+        }
         // A stream that the client had to close was not ended by anyone who knew that its owner is gone.
         let ended = stream.end.filter(|(_, how)| **how != End::ClosedByClient);
         let told = ended.is_some_and(|(at, _)| gone.until(at) <= limit);
@@ -77,13 +83,23 @@ pub(super) fn judge_orphan(
     }
 }
 
+/// Whether a session was served after its owner's process had ended: then any replica serves it.
+fn lives_on(history: &History<'_>, session: &Session<'_>, gone: At) -> bool {
+    history.calls.iter().any(|call| {
+        call.sent > gone
+            && is_served(call)
+            && history.session_of(call).is_some_and(|other| std::ptr::eq(other, session))
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use harness::check::Verdict;
-    use harness::transcript::{End, ExchangeId, Fault, Path, PodChange, What};
+    use harness::plan::Transport;
+    use harness::transcript::{Body, End, ExchangeId, Fault, Path, PodChange, Request, What};
     use serde_json::json;
 
-    use crate::by_hand::{judged, request};
+    use crate::by_hand::{judged, judged_over, request};
     use crate::routing::checks::ORPHANS_TOLD;
 
     /// A call of the session that `mcp-hub-a` owns.
@@ -153,6 +169,38 @@ mod tests {
             Verdict::Fail,
             "the embedded cluster keeps the record until it ends"
         );
+    }
+
+    /// What is made of a stream at another replica that stays open when its session's owner is killed, and the session's next request
+    /// gets this status.
+    fn kept_open(status: u16) -> Verdict {
+        let named = |mut request: Request| {
+            request.path = Path::Replica("mcp-hub-b".to_owned());
+            request.headers.push(("mcp-session-id".to_owned(), "s".to_owned()));
+            request
+        };
+        let stream = named(request(ExchangeId(6), "GET", "/mcp"));
+        let What::Request(later) = call("mcp-hub-b") else { unreachable!() };
+        let event_stream = vec![("content-type".to_owned(), "text/event-stream".to_owned())];
+        let ended = PodChange::Terminated { reason: "Error".to_owned(), exit_code: 137, by: None };
+        let result = json!({ "jsonrpc": "2.0", "id": 3, "result": { "tools": [] } });
+        let entries = [
+            (0, opened()),
+            (1, What::Request(stream)),
+            (2, What::Head { exchange: ExchangeId(6), status: 200, headers: event_stream }),
+            (1_000, What::Fault(Fault::Kill { replica: "mcp-hub-a".to_owned() })),
+            (1_050, pod(ended)),
+            (4_500, What::Request(named(later))),
+            (4_510, What::Head { exchange: ExchangeId(7), status, headers: Vec::new() }),
+            (4_520, What::Body { exchange: ExchangeId(7), body: Body::Json(result) }),
+        ];
+        judged_over(Transport::Streamable, "local", &ORPHANS_TOLD, entries).verdict
+    }
+
+    #[test]
+    fn a_session_that_any_replica_serves_keeps_its_stream_at_one_that_lives() {
+        assert_eq!(kept_open(200), Verdict::Pass);
+        assert_eq!(kept_open(404), Verdict::Fail, "its owner is gone, and the client waits");
     }
 
     #[test]

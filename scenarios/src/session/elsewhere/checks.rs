@@ -93,6 +93,9 @@ pub const CANCEL_REACHES_OWNER: Check = Check {
             exchange.head.is_some_and(|head| (200..300).contains(&head.status) && was_running(head.at))
         };
         let is_accepted = history.probes(CANCEL).any(is_accepted);
+        if let Some(why) = CANCELLED.why_idle(history) {
+            judgement.idle_because(why);
+        }
         for (done, call) in CANCELLED.done(history) {
             judgement.judged();
             if is_accepted && done >= CANCELLED.steps {

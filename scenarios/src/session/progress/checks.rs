@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 
 use harness::check::{Check, HUB_CONTRACT, Judgement, Level};
 use harness::plan::Transport;
-use harness::transcript::history::{At, History};
+use harness::transcript::history::{At, Call, History};
 use serde_json::Value;
 
-use super::{AHEAD, COUNTED, SLOW};
+use super::{AHEAD, ASKED_FOR, COUNTED, SLOW, TOLD};
+use crate::words::reply_text;
 
 /// Where the values of progress are specified.
 const SPEC_FLOW: &str =
@@ -33,9 +34,9 @@ pub const PROGRESS_GROWS: Check = Check {
     judge: |history| {
         let mut judgement = Judgement::default();
         let mut last: BTreeMap<(u32, String), f64> = BTreeMap::new();
-        // A server may report none.
-        history.probed_calls(COUNTED).for_each(|_| judgement.judged());
-        for (at, stream, progress) in told(history) {
+        let told = told(history);
+        judge_each_call(history, &told, &mut judgement);
+        for (at, stream, progress) in told {
             let Some(value) = progress["progress"].as_f64() else { continue };
             let before = last.insert((stream, progress["progressToken"].to_string()), value);
             if before.is_some_and(|before| value <= before) {
@@ -63,8 +64,9 @@ pub const PROGRESS_TOKENS_KNOWN: Check = Check {
     needs: &[],
     judge: |history| {
         let mut judgement = Judgement::default();
-        history.probed_calls(COUNTED).for_each(|_| judgement.judged());
-        for (at, stream, progress) in told(history) {
+        let told = told(history);
+        judge_each_call(history, &told, &mut judgement);
+        for (at, stream, progress) in told {
             let token = &progress["progressToken"];
             let is_of = |call: &harness::transcript::history::Call<'_>| {
                 // Which of two streams is read first is chance.
@@ -95,8 +97,9 @@ pub const PROGRESS_ON_ITS_STREAM: Check = Check {
     needs: &[],
     judge: |history| {
         let mut judgement = Judgement::default();
-        history.probed_calls(COUNTED).for_each(|_| judgement.judged());
-        for (at, stream, progress) in told(history) {
+        let told = told(history);
+        judge_each_call(history, &told, &mut judgement);
+        for (at, stream, progress) in told {
             let token = &progress["progressToken"];
             let of =
                 history.calls.iter().find(|call| call.params.pointer("/_meta/progressToken") == Some(token));
@@ -111,6 +114,32 @@ pub const PROGRESS_ON_ITS_STREAM: Check = Check {
 };
 
 // === helpers ===
+
+/// Counts the calls that asked for progress: all of them were told of it as it is said here, by none at least. A server may send none
+/// at all: then there is nothing to judge.
+fn judge_each_call(history: &History<'_>, told: &[(At, u32, Value)], judgement: &mut Judgement) {
+    judgement.idle_because(none_sent(history, COUNTED, ASKED_FOR));
+    if !told.is_empty() {
+        history.probed_calls(COUNTED).for_each(|_| judgement.judged());
+    }
+}
+
+/// Why there is nothing to judge when calls of this name were told of no progress, of as many notifications as they asked for. A call
+/// that failed says why.
+fn none_sent(history: &History<'_>, probe: &str, of: u64) -> String {
+    let failed = history.probed_calls(probe).find(|call| {
+        call.result().is_none_or(|result| result.get("isError").is_some_and(|error| *error == true))
+    });
+    match failed {
+        Some(call) => format!("the call that asks for progress failed: {}", failure_text(history, call)),
+        None => format!("sent 0 of {of} progress notifications (progress is optional)"),
+    }
+}
+
+/// What a call came to that has no good result.
+fn failure_text(history: &History<'_>, call: &Call<'_>) -> String {
+    call.text().map_or_else(|| reply_text(history, call), str::to_owned)
+}
 
 /// Every progress notification, and the exchange that it came on.
 fn told(history: &History<'_>) -> Vec<(At, u32, Value)> {
@@ -134,6 +163,7 @@ pub const PROGRESS_UNBUFFERED: Check = Check {
     needs: &[],
     judge: |history| {
         let mut judgement = Judgement::default();
+        judgement.idle_because(none_sent(history, SLOW, TOLD));
         for call in history.probed_calls(SLOW) {
             let (Some(first), Some((answered, _))) = (call.progress.first(), call.answers.first()) else {
                 continue;

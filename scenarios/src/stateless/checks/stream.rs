@@ -9,7 +9,6 @@ use super::super::cancel::CLOSED;
 use super::super::listen::LISTEN;
 use super::super::streams::{ASKED, UNASKED};
 use super::super::{SPEC_RECEIVING, STATELESS};
-use super::error_code;
 use crate::streamable::checks::answer_text;
 use crate::words::reply_text;
 
@@ -40,9 +39,11 @@ pub const BUFFERING_OFF: Check = Check {
     needs: &[],
     judge: |history| {
         let mut judgement = Judgement::default();
-        for exchange in streams(history).chain(history.probes(LISTEN)) {
+        judgement.idle_because(NO_STREAM);
+        let listens = history.probes(LISTEN).filter(|exchange| exchange.is_event_stream());
+        for exchange in streams(history).chain(listens) {
             judgement.judged();
-            let Some(head) = exchange.head.filter(|_| exchange.is_event_stream()) else { continue };
+            let Some(head) = exchange.head else { continue };
             if !head.header("x-accel-buffering").is_some_and(|value| value.trim().eq_ignore_ascii_case("no"))
             {
                 judgement.breach("`X-Accel-Buffering: no`", "an event stream without it", head.at);
@@ -64,6 +65,7 @@ pub const NO_SERVER_REQUESTS: Check = Check {
     needs: &[],
     judge: |history| {
         let mut judgement = Judgement::default();
+        judgement.idle_because(NO_STREAM);
         for exchange in streams(history) {
             judgement.judged();
             for (at, message) in exchange.messages() {
@@ -94,6 +96,7 @@ pub const NOTHING_UNASKED: Check = Check {
     needs: &[],
     judge: |history| {
         let mut judgement = Judgement::default();
+        judgement.idle_because(NO_STREAM);
         for exchange in streams(history) {
             judgement.judged();
             let token =
@@ -127,6 +130,9 @@ pub const CLOSE_STOPS_WORK: Check = Check {
     needs: &[],
     judge: |history| {
         let mut judgement = Judgement::default();
+        if let Some(why) = CLOSED.why_idle(history) {
+            judgement.idle_because(why);
+        }
         for (done, call) in CLOSED.done(history) {
             judgement.judged();
             if done >= CLOSED.steps {
@@ -153,10 +159,12 @@ pub const LISTEN_ACKNOWLEDGED: Check = Check {
     judge: |history| {
         let mut judgement = Judgement::default();
         for exchange in history.probes(LISTEN) {
-            judgement.judged();
-            if is_not_offered(exchange) {
+            // A refusal breaks no rule of order.
+            if let Some(why) = refused(exchange) {
+                judgement.idle_because(why);
                 continue;
             }
+            judgement.judged();
             let id = exchange.request.message().map_or(&Value::Null, |asked| &asked["id"]);
             let messages = exchange.messages();
             let Some((at, first)) = messages.first() else {
@@ -194,6 +202,10 @@ pub const LISTEN_KEEPS_TO_FILTER: Check = Check {
     judge: |history| {
         let mut judgement = Judgement::default();
         for exchange in history.probes(LISTEN) {
+            if let Some(why) = refused(exchange) {
+                judgement.idle_because(why);
+                continue;
+            }
             judgement.judged();
             for (at, message) in &exchange.messages() {
                 let kind = message["method"].as_str().filter(|_| message.get("id").is_none());
@@ -225,8 +237,8 @@ pub const LISTEN_ENDS_WELL: Check = Check {
             let Some(exchange) = history.exchanges.get(&call.exchange) else { continue };
             let reached = exchange.replica.or_else(|| only_replica(history, exchange.at));
             let stopped = reached.and_then(|replica| history.departure(replica));
-            if is_not_offered(exchange) {
-                judgement.judged();
+            if let Some(why) = refused(exchange) {
+                judgement.idle_because(why);
             } else if let Some((_, Departure::Graceful)) = stopped {
                 judgement.judged();
                 if !matches!(call.outcome, Outcome::Answered { .. }) {
@@ -248,9 +260,13 @@ const MAY_COME: [&str; 3] = [
     "notifications/cancelled",
 ];
 
-/// The answers to the calls that tell of their progress.
+/// Why there is no stream to judge: a server may answer as JSON.
+const NO_STREAM: &str = "no answer was an event stream (a server may answer as JSON)";
+
+/// The answers to the calls that tell of their progress, where they are event streams.
 fn streams<'h, 't>(history: &'h History<'t>) -> impl Iterator<Item = &'h Exchange<'t>> {
-    history.probes(ASKED).chain(history.probes(UNASKED))
+    let answers = history.probes(ASKED).chain(history.probes(UNASKED));
+    answers.filter(|exchange| exchange.is_event_stream())
 }
 
 /// Who must have been reached where no balancer tells: the one replica that there was.
@@ -263,7 +279,65 @@ fn only_replica<'t>(history: &History<'t>, at: At) -> Option<&'t str> {
     ready.last().filter(|_| history.transcript.header.replicas == 1)
 }
 
-/// Whether the server says that it has no subscriptions.
-fn is_not_offered(exchange: &Exchange<'_>) -> bool {
-    exchange.status() == Some(404) && error_code(exchange) == Some(-32601)
+/// In which words the server refused a subscription, when it did: by an HTTP error, or by an error before anything else. Subscriptions are
+/// optional.
+fn refused(exchange: &Exchange<'_>) -> Option<String> {
+    let error = exchange.messages().first().and_then(|(_, first)| first.get("error").cloned());
+    let status = exchange.status().filter(|status| *status >= 400);
+    if error.is_none() && status.is_none() {
+        return None;
+    }
+    let said = match error {
+        Some(error) => error.to_string(),
+        None => answer_text(exchange),
+    };
+    Some(format!("`subscriptions/listen` was refused (it is optional): {said}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use harness::check::{Judged, Verdict};
+    use harness::plan::Transport;
+    use harness::transcript::{Body, End, ExchangeId};
+    use serde_json::json;
+
+    use super::*;
+    use crate::by_hand::{judged_over, request};
+
+    /// What becomes of a check of subscriptions when one gets this answer.
+    fn judged(check: &'static Check, status: u16, answer: Value) -> Judged {
+        let exchange = ExchangeId(1);
+        let mut listen = request(exchange, "POST", "/mcp");
+        listen.probe = Some(LISTEN.to_owned());
+        let asked = json!({ "json": { "jsonrpc": "2.0", "id": 1, "method": "subscriptions/listen" } });
+        listen.body = serde_json::from_value(asked).unwrap();
+        let json = vec![("content-type".to_owned(), "application/json".to_owned())];
+        let entries = [
+            (0, What::Request(listen)),
+            (1, What::Head { exchange, status, headers: json }),
+            (2, What::Body { exchange, body: Body::Json(answer) }),
+            (3, What::End { exchange, how: End::Complete }),
+        ];
+        judged_over(Transport::Stateless, "local", check, entries)
+    }
+
+    #[test]
+    fn a_subscription_that_is_refused_breaks_no_rule_and_the_error_is_quoted() {
+        let error =
+            json!({ "jsonrpc": "2.0", "id": 1, "error": { "code": -32601, "message": "Method not found" } });
+        for check in [&LISTEN_ACKNOWLEDGED, &LISTEN_KEEPS_TO_FILTER, &LISTEN_ENDS_WELL, &BUFFERING_OFF] {
+            for status in [200, 400, 404] {
+                let judged = judged(check, status, error.clone());
+                assert_eq!(judged.verdict, Verdict::NotApplicable, "{} {status}", check.id);
+            }
+        }
+        let lacks = judged(&LISTEN_ACKNOWLEDGED, 200, error).lacks.map(|lack| lack.to_string());
+        assert!(lacks.as_ref().is_some_and(|lacks| lacks.contains("Method not found")), "{lacks:?}");
+    }
+
+    #[test]
+    fn a_subscription_that_is_taken_is_acknowledged_first() {
+        let result = json!({ "jsonrpc": "2.0", "id": 1, "result": {} });
+        assert_eq!(judged(&LISTEN_ACKNOWLEDGED, 200, result).verdict, Verdict::Fail);
+    }
 }

@@ -195,10 +195,13 @@ pub const BATCH_ANSWERED: Check = Check {
     judge: |history| {
         let mut judgement = Judgement::default();
         for exchange in history.probes(BATCH) {
-            judgement.judged();
             if !negotiated_batches(history) {
+                judgement.idle_because(
+                    "the hub agreed to another revision than 2025-03-26, and no other has batches",
+                );
                 continue;
             }
+            judgement.judged();
             let calls: Vec<_> = history.probed_calls(BATCH).collect();
             let answered = calls.iter().filter(|call| has_result(call)).count();
             if answered < calls.len() {

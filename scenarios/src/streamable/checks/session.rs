@@ -242,6 +242,9 @@ pub const DISCONNECT_IS_NO_CANCEL: Check = Check {
     needs: &[],
     judge: |history| {
         let mut judgement = Judgement::default();
+        if let Some(why) = LEFT.why_idle(history) {
+            judgement.idle_because(why);
+        }
         for (done, call) in LEFT.done(history) {
             judgement.judged();
             if done < LEFT.steps {
