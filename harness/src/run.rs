@@ -208,7 +208,7 @@ pub async fn run_cells(
                 if limit.meets(wanted) {
                     // It refuses requests after a pause, too: what is left would be refused like these.
                     for (cell, _) in waiting.drain(..) {
-                        let report = CellReport::not_applicable(cell, Need::Unlimited);
+                        let report = CellReport::not_applicable(cell, Lack::Need(Need::Unlimited));
                         sink.event(&RunEvent::CellFinished(&report));
                         reports.push(report);
                     }
