@@ -12,9 +12,10 @@ use hyper::body::Incoming;
 use tokio::sync::oneshot;
 
 use super::connection::{ConnectError, Kept, Link};
+use super::decode::Decoder;
 use super::frame::Parser;
 use super::patience::Patience;
-use super::{Answer, Client, Raw, Target};
+use super::{Answer, Client, Raw, Spelling, Target};
 use crate::transcript::{Connection, End, ExchangeId, Frame, Recorder, Request, What};
 
 /// What the transcript says instead of the value of a dialect's header.
@@ -118,7 +119,8 @@ impl Exchange<'_> {
     pub(super) async fn run(mut self, sink: &mut dyn Sink) -> Answer {
         let mut patience = Patience::new(self.limit, "connection");
         let unsent = || (Answer::without_head(nothing_written()), None);
-        let Some(kept) = self.kept.filter(|kept| kept.is_wanted()) else {
+        let is_usual = self.request.spelling == Spelling::default();
+        let Some(kept) = self.kept.filter(|kept| kept.is_wanted() && is_usual) else {
             return self.attempt(None, &mut patience, sink).await.unwrap_or_else(unsent).0;
         };
         let Ok(mut place) = patience.bound(kept.lock()).await else {
@@ -189,10 +191,14 @@ impl Exchange<'_> {
         let is_stream = answer.is_stream();
         recording.head(&answer);
         sink.head(head.status.as_u16(), is_stream, patience);
+        let asked =
+            self.request.headers.iter().find(|(name, _)| name.eq_ignore_ascii_case("accept-encoding"));
+        let mut decoder =
+            Decoder::new(asked.map(|(_, value)| value.as_str()), answer.header("content-encoding"));
         answer.end = if is_stream {
-            recording.frames(body, patience, sink).await
+            recording.frames(body, &mut decoder, patience, sink).await
         } else {
-            let (bytes, end) = collect(body, patience).await;
+            let (bytes, end) = collect(body, &mut decoder, patience).await;
             answer.body = client.recorder().body(&bytes);
             if matches!(end, End::Complete) {
                 sink.body(&bytes);
@@ -217,7 +223,12 @@ impl Exchange<'_> {
         // Whichever limit comes first.
         let bound = if own.is_before(patience) { &own } else { patience };
         match bound
-            .bound(Link::connect(client.source.as_ref(), self.target.addr, self.target.tls.as_deref()))
+            .bound(Link::connect(
+                client.source.as_ref(),
+                self.target.addr,
+                self.target.tls.as_deref(),
+                self.request.spelling,
+            ))
             .await
         {
             Err(_) => Err(own.end()),
@@ -232,24 +243,29 @@ impl Exchange<'_> {
 
     /// The headers in the order in which they are sent; the flag marks those whose value is not recorded.
     fn headers(&self) -> Vec<(String, String, bool)> {
-        let Raw { headers: given, method, body, .. } = &self.request;
+        let Raw { headers: given, withheld, spelling, method, body, .. } = &self.request;
         let dialect = &self.client.dialect().headers;
         let is_in = |list: &[(String, String)], name: &str| {
             list.iter().any(|(known, _)| known.eq_ignore_ascii_case(name))
         };
+        let is_withheld = |name: &str| withheld.iter().any(|other| other.eq_ignore_ascii_case(name));
         let own = |name: &str, value: &str| {
             let is_named = is_in(given, name) || is_in(dialect, name);
-            (!is_named).then(|| (name.to_owned(), value.to_owned(), false))
+            (!is_named).then(|| (spelling.of(name), value.to_owned(), false))
         };
-        let marked = |is_secret| {
-            move |(name, value): &(String, String)| (name.to_ascii_lowercase(), value.clone(), is_secret)
-        };
+        let marked =
+            |is_secret| move |(name, value): &(String, String)| (spelling.of(name), value.clone(), is_secret);
         let has_length = !body.is_empty() || method == "POST";
         own("host", &self.target.authority)
             .into_iter()
             .chain(own("user-agent", concat!("hubcheck/", env!("CARGO_PKG_VERSION"))))
             .chain(given.iter().map(marked(false)))
-            .chain(dialect.iter().filter(|(name, _)| !is_in(given, name)).map(marked(true)))
+            .chain(
+                dialect
+                    .iter()
+                    .filter(|(name, _)| !is_in(given, name) && !is_withheld(name))
+                    .map(marked(true)),
+            )
             .chain(own("content-length", &body.len().to_string()).filter(|_| has_length))
             .collect()
     }
@@ -330,17 +346,32 @@ impl Recording {
     }
 
     /// Reads an event stream to its end.
-    async fn frames(&mut self, mut body: Incoming, patience: &mut Patience, sink: &mut dyn Sink) -> End {
+    async fn frames(
+        &mut self,
+        mut body: Incoming,
+        decoder: &mut Decoder,
+        patience: &mut Patience,
+        sink: &mut dyn Sink,
+    ) -> End {
         let mut parser = Parser::default();
         let mut length = 0;
         loop {
-            let bytes = match next(&mut body, patience).await {
+            let bytes = match decoded(&mut body, decoder, patience).await {
                 Ok(bytes) => bytes,
                 Err(end) => return end,
             };
             length += bytes.len();
             if length > STREAM_LIMIT {
                 return End::Malformed { why: format!("the stream is longer than {STREAM_LIMIT} bytes") };
+            }
+            if let Some(encoding) = decoder.opaque() {
+                // When something came is all that can be told of it.
+                let comments = vec![format!("{} bytes of {encoding}", bytes.len())];
+                self.recorder.record(What::Frame {
+                    exchange: self.exchange,
+                    frame: Frame { comments, ..Frame::default() },
+                });
+                continue;
             }
             for frame in parser.push(&bytes) {
                 match frame {
@@ -404,10 +435,16 @@ async fn next(body: &mut Incoming, patience: &Patience) -> Result<Bytes, End> {
     }
 }
 
-async fn collect(mut body: Incoming, patience: &Patience) -> (Vec<u8>, End) {
+/// The same as the encoding of the body means them.
+async fn decoded(body: &mut Incoming, decoder: &mut Decoder, patience: &Patience) -> Result<Bytes, End> {
+    let bytes = next(body, patience).await?;
+    decoder.push(bytes).map_err(|error| End::Malformed { why: format!("the body's encoding: {error}") })
+}
+
+async fn collect(mut body: Incoming, decoder: &mut Decoder, patience: &Patience) -> (Vec<u8>, End) {
     let mut collected = Vec::new();
     loop {
-        match next(&mut body, patience).await {
+        match decoded(&mut body, decoder, patience).await {
             Ok(bytes) => collected.extend_from_slice(&bytes),
             Err(end) => return (collected, end),
         }
