@@ -57,7 +57,6 @@ fn repeated(value: &str) -> Option<Vec<&str>> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use crate::check::{Strictness, Verdict, judge};
     use crate::plan::Offers;
     use crate::transcript::{Connection, Entry, ExchangeId, Header, Path, Request, Transcript, What};
