@@ -17,6 +17,7 @@ mod inbox;
 mod message;
 mod patience;
 mod pending;
+mod reading;
 mod session;
 mod spelling;
 mod stateless;

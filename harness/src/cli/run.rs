@@ -2,6 +2,7 @@
 
 mod deployed;
 mod ending;
+mod origin;
 mod reports;
 mod rerun;
 
@@ -259,7 +260,7 @@ fn rig(args: &RunArgs, run_name: &str) -> Result<(Rig, Vec<String>), CommandErro
     let mut rig = rig.with_asked_replicas(asked.is_some());
     rig.offers.deployed = judged.deployed;
     if let Some(origin) = args.origin.as_deref() {
-        rig.allow_origin(origin_arg(origin)?);
+        rig.allow_origin(origin::origin_arg(origin)?);
     }
     Ok((rig, judged.notes))
 }
@@ -447,16 +448,6 @@ pub(super) fn path_arg(flag: &str, path: &str) -> Result<String, CommandError> {
     }
 }
 
-/// An origin as a browser sends it: scheme, host and port.
-fn origin_arg(origin: &str) -> Result<String, CommandError> {
-    let parsed = url::Url::parse(origin).map(|url| url.origin());
-    match parsed {
-        Ok(parsed) if parsed.is_tuple() => Ok(parsed.ascii_serialization()),
-        _ => Err(CommandError::usage(format!("`--origin {origin}` is no origin"))
-            .hint("write scheme, host and port, such as `--origin https://app.example`")),
-    }
-}
-
 fn default_jobs(args: &RunArgs) -> usize {
     if args.backend == BackendArg::Kube {
         return JOBS_ELSEWHERE;
@@ -488,18 +479,4 @@ pub(super) fn rig_error(error: RigError) -> CommandError {
 pub(super) fn run_name() -> String {
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
     format!("{:08x}", (since.as_millis() as u64 ^ (u64::from(std::process::id()) << 20)) & 0xffff_ffff)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_origin_is_told_as_a_browser_tells_it() {
-        assert_eq!(origin_arg("https://App.example:443/").ok().as_deref(), Some("https://app.example"));
-        assert_eq!(origin_arg("http://localhost:6274").ok().as_deref(), Some("http://localhost:6274"));
-        for wrong in ["app.example", "null", "file:///x", ""] {
-            assert!(origin_arg(wrong).is_err(), "{wrong}");
-        }
-    }
 }

@@ -5,9 +5,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, Version};
-use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use tokio::sync::oneshot;
 
@@ -15,6 +13,7 @@ use super::connection::{ConnectError, Kept, Link};
 use super::decode::Decoder;
 use super::frame::Parser;
 use super::patience::Patience;
+use super::reading::{collect, decoded};
 use super::{Answer, Client, Raw, Spelling, Target};
 use crate::transcript::{Connection, End, ExchangeId, Frame, Recorder, Request, What};
 
@@ -26,7 +25,7 @@ pub const REDACTED: &str = "<redacted>";
 pub const NOTHING_WRITTEN: &str = "the hub had closed the kept connection; nothing was written";
 
 /// The largest body of an answer that is read, and what may come over one event stream.
-const BODY_LIMIT: usize = 8 * 1024 * 1024;
+pub(super) const BODY_LIMIT: usize = 8 * 1024 * 1024;
 const STREAM_LIMIT: usize = 64 * 1024 * 1024;
 
 /// How much of one event stream is kept, in bytes of its frames; of what follows, answers alone are, and the rest is counted.
@@ -367,10 +366,10 @@ impl Recording {
             if let Some(encoding) = decoder.opaque() {
                 // When something came is all that can be told of it.
                 let comments = vec![format!("{} bytes of {encoding}", bytes.len())];
-                self.recorder.record(What::Frame {
-                    exchange: self.exchange,
-                    frame: Frame { comments, ..Frame::default() },
-                });
+                let frame = Frame { comments, ..Frame::default() };
+                if self.keeping.keeps(&frame) {
+                    self.recorder.record(What::Frame { exchange: self.exchange, frame });
+                }
                 continue;
             }
             for frame in parser.push(&bytes) {
@@ -414,47 +413,7 @@ impl Drop for Recording {
 
 // === helpers ===
 
-/// The next bytes of a body, or the end.
-async fn next(body: &mut Incoming, patience: &Patience) -> Result<Bytes, End> {
-    loop {
-        // A hub that never pauses must not outrun the limit.
-        if patience.is_over() {
-            return Err(patience.end());
-        }
-        match patience.bound(body.frame()).await {
-            Err(()) => return Err(patience.end()),
-            Ok(None) => return Err(End::Complete),
-            Ok(Some(Err(error))) => return Err(end_of(&error)),
-            // Trailers say nothing that anybody here wants to know.
-            Ok(Some(Ok(frame))) => {
-                if let Ok(bytes) = frame.into_data() {
-                    return Ok(bytes);
-                }
-            }
-        }
-    }
-}
-
-/// The same as the encoding of the body means them.
-async fn decoded(body: &mut Incoming, decoder: &mut Decoder, patience: &Patience) -> Result<Bytes, End> {
-    let bytes = next(body, patience).await?;
-    decoder.push(bytes).map_err(|error| End::Malformed { why: format!("the body's encoding: {error}") })
-}
-
-async fn collect(mut body: Incoming, decoder: &mut Decoder, patience: &Patience) -> (Vec<u8>, End) {
-    let mut collected = Vec::new();
-    loop {
-        match decoded(&mut body, decoder, patience).await {
-            Ok(bytes) => collected.extend_from_slice(&bytes),
-            Err(end) => return (collected, end),
-        }
-        if collected.len() > BODY_LIMIT {
-            return (collected, End::ClosedByClient);
-        }
-    }
-}
-
-fn end_of(error: &hyper::Error) -> End {
+pub(super) fn end_of(error: &hyper::Error) -> End {
     let mut why = error.to_string();
     let mut is_garbage = error.is_parse();
     let mut source = error.source();
