@@ -208,6 +208,9 @@ pub(crate) struct RunArgs {
         help_heading = "What"
     )]
     pub(crate) header: Vec<String>,
+    /// An origin whose pages may call the hub from a browser, such as https://app.example: then what browsers need is checked too
+    #[arg(long, value_name = "URL", help_heading = "What")]
+    pub(crate) origin: Option<String>,
     /// Fail also for a MUST that the servers in the field ignore with their defaults; without it that is a warning
     #[arg(long, help_heading = "What")]
     pub(crate) strict: bool,

@@ -96,6 +96,10 @@ pub enum Need {
     MemoryLimit,
     /// The container has a liveness probe.
     LivenessProbe,
+    /// The user's requests say who asks (`--header Authorization=..`).
+    Token,
+    /// The user names an origin whose pages may call the hub from a browser (`--origin`).
+    Origin,
     /// The hub is the reference hub: what its settings mean is known.
     ReferenceHub,
     /// Nodes have images, and we bring them there: one can be missing, and be loaded.

@@ -78,6 +78,8 @@ pub struct Setup {
     pub replicas: Option<usize>,
     /// What is edited before the cluster comes up, after the number of replicas and the affinity were set.
     pub edit: fn(&mut Manifests),
+    /// What the reference hub is told. Of any other hub the user tells what it was told.
+    pub reference: Told,
     /// What is waited for before the scenario is driven.
     pub begins: Begins,
     /// How the manifests' probes are asked.
@@ -91,6 +93,15 @@ pub enum Probes {
     Quickened,
     /// As deployed: the scenario is about them.
     AsDeployed,
+}
+
+/// What a hub is told about who may call it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Told {
+    /// The bearer token that it asks for.
+    pub token: Option<&'static str>,
+    /// The origin of the pages that may call it from a browser.
+    pub origin: Option<&'static str>,
 }
 
 /// What a scenario begins with.
@@ -108,12 +119,24 @@ impl Setup {
         affinity_timeout_s: None,
         replicas: None,
         edit: |_| {},
+        reference: Told { token: None, origin: None },
         begins: Begins::AllReady,
         probes: Probes::Quickened,
     };
 
     /// One replica, for rules about a single one: it is up in less time than several.
     pub const ONE_REPLICA: Setup = Setup { replicas: Some(1), ..Setup::ORDINARY };
+
+    /// Makes the edits; those of the reference hub only where it is the one that runs.
+    fn apply(&self, manifests: &mut Manifests, is_reference: bool) {
+        (self.edit)(manifests);
+        let Told { token, origin } = self.reference;
+        for (name, value) in [("TOKEN", token), ("ALLOW_ORIGIN", origin)] {
+            if let Some(value) = value.filter(|_| is_reference) {
+                manifests.set_env(name, value);
+            }
+        }
+    }
 }
 
 /// What a cell came to.
@@ -370,7 +393,7 @@ async fn drive(
         }
     };
     let replicas = rig.replicas_of(Some(scenario));
-    let stage = Stage::new(Arc::clone(rig), cell, replicas, Arc::clone(&cluster), recorder.clone());
+    let stage = Stage::new(Arc::clone(rig), cell, scenario, Arc::clone(&cluster), recorder.clone());
     let driving = async {
         stage.ready(scenario.setup.begins).await?;
         (scenario.drive)(&stage).await?;

@@ -340,7 +340,7 @@ pub struct Request {
     pub method: String,
     /// Path and query.
     pub target: String,
-    /// The headers in their order, names in lower case.
+    /// The headers in their order, names in lower case unless the scenario spells them otherwise.
     pub headers: Vec<(String, String)>,
     /// The body.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -8,6 +8,7 @@
 //! A hub cannot make it hold more than bounded memory per exchange, or wait longer than [`Timeouts`] say.
 
 mod connection;
+mod decode;
 mod endpoint;
 mod exchange;
 pub mod frame;
@@ -16,7 +17,9 @@ mod inbox;
 mod message;
 mod patience;
 mod pending;
+mod reading;
 mod session;
+mod spelling;
 mod stateless;
 mod stream;
 mod streamable;
@@ -38,7 +41,11 @@ pub use exchange::{NOTHING_WRITTEN, REDACTED};
 pub use message::initialize_asking;
 pub use pending::{Outcome, Pending, Progress};
 pub use session::{Listening, Session};
+pub use spelling::Spelling;
 pub use stateless::in_base64;
+
+/// The header that says who asks.
+const AUTHORIZATION: &str = "authorization";
 
 /// How requests of this hub look.
 #[derive(Clone, Debug)]
@@ -94,6 +101,10 @@ pub struct Raw {
     pub target: String,
     /// In the order in which they are sent.
     pub headers: Vec<(String, String)>,
+    /// The dialect's headers that it goes without.
+    pub withheld: Vec<String>,
+    /// How header names are spelled on the wire. Another spelling than the default has a connection of its own.
+    pub spelling: Spelling,
     /// The body; empty for none.
     pub body: Bytes,
     /// The name by which checks find it in the transcript.
@@ -116,6 +127,23 @@ pub struct Answer {
 }
 
 // === impl Dialect ===
+
+impl Dialect {
+    /// What every request says in `Authorization`.
+    pub fn authorization(&self) -> Option<&str> {
+        let is_it = |(name, _): &&(String, String)| name.eq_ignore_ascii_case(AUTHORIZATION);
+        self.headers.iter().find(is_it).map(|(_, value)| value.as_str())
+    }
+
+    /// The same with another `Authorization`.
+    #[must_use]
+    pub fn authorized(&self, value: &str) -> Self {
+        let mut dialect = self.clone();
+        dialect.headers.retain(|(name, _)| !name.eq_ignore_ascii_case(AUTHORIZATION));
+        dialect.headers.push((AUTHORIZATION.to_owned(), value.to_owned()));
+        dialect
+    }
+}
 
 impl Default for Dialect {
     fn default() -> Self {
@@ -242,6 +270,8 @@ impl Raw {
             method: method.into(),
             target: target.into(),
             headers: Vec::new(),
+            withheld: Vec::new(),
+            spelling: Spelling::default(),
             body: Bytes::new(),
             probe: None,
         }
@@ -266,6 +296,19 @@ impl Raw {
     pub fn without(mut self, name: &str) -> Self {
         self.headers.retain(|(known, _)| !known.eq_ignore_ascii_case(name));
         self
+    }
+
+    /// The same without this header of the dialect, such as the user's `Authorization`.
+    #[must_use]
+    pub fn withholding(mut self, name: &str) -> Self {
+        self.withheld.push(name.to_owned());
+        self.without(name)
+    }
+
+    /// The same with the names of its headers spelled so.
+    #[must_use]
+    pub fn spelled(self, spelling: Spelling) -> Self {
+        Self { spelling, ..self }
     }
 
     /// The same with this body, whatever it is.

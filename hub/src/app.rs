@@ -9,15 +9,17 @@ use axum::extract::{Request, State};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::routing::{any, get, post};
 use http::StatusCode;
+use http::header::{ORIGIN, WWW_AUTHENTICATE};
 
 use crate::cli::Toolset;
 use crate::defect::Defect;
 use crate::forward::Forwarder;
+use crate::guard::Guard;
 use crate::handler::Handler;
 use crate::origin::Origins;
 use crate::replica::Replica;
 use crate::reply::{self, Reply};
-use crate::{body, spoil, sse, streamable, tamper};
+use crate::{body, cors, spoil, sse, streamable, tamper};
 
 const NOWHERE: &str =
     "Nothing here: MCP is at /sse (HTTP+SSE) and /mcp (Streamable HTTP), health at /healthz and /readyz";
@@ -37,16 +39,18 @@ pub struct App {
     pub mcp: streamable::Service,
     /// Who may call from a browser.
     pub origins: Origins,
+    /// Who may call at all.
+    pub guard: Guard,
     /// When a probe first asked whether it is ready.
     asked: OnceLock<Instant>,
 }
 
 impl App {
     /// Everything that answers requests for `replica`.
-    pub fn new(replica: Arc<Replica>, toolset: Toolset, origins: Origins) -> Self {
+    pub fn new(replica: Arc<Replica>, toolset: Toolset, origins: Origins, guard: Guard) -> Self {
         let handler = Arc::new(Handler::new(&replica, toolset));
         let mcp = streamable::service(replica.clone(), handler.clone());
-        Self { replica, forwarder: Arc::default(), handler, mcp, origins, asked: OnceLock::new() }
+        Self { replica, forwarder: Arc::default(), handler, mcp, origins, guard, asked: OnceLock::new() }
     }
 
     /// The paths.
@@ -86,13 +90,34 @@ async fn admit(State(app): State<Arc<App>>, request: Request<Body>, next: Next) 
         return reply::text(StatusCode::INTERNAL_SERVER_ERROR, lacks.clone());
     }
     match app.origins.check(request.headers()) {
-        Ok(()) => next.run(request).await,
-        Err(_) if app.replica.defects.has(Defect::IgnoresOrigin) => next.run(request).await,
+        Ok(()) => admitted(&app, request, next).await,
+        Err(_) if app.replica.defects.has(Defect::IgnoresOrigin) => admitted(&app, request, next).await,
         Err(_) if app.replica.defects.has(Defect::MisanswersOrigin) => {
             reply::text(StatusCode::BAD_REQUEST, "Bad origin")
         }
         Err(answer) => answer,
     }
+}
+
+/// What comes of a request of an origin that may call.
+async fn admitted(app: &App, request: Request<Body>, next: Next) -> Reply {
+    let defects = app.replica.defects;
+    // A browser asks first, and without credentials.
+    if let Some(answer) = cors::preflight(&request, defects) {
+        return answer;
+    }
+    let origin = request.headers().get(ORIGIN).cloned();
+    let answer = match app.guard.check(request.headers()) {
+        Ok(()) => next.run(request).await,
+        Err(_) if defects.has(Defect::ServesStrangers) => next.run(request).await,
+        Err(mut answer) => {
+            if defects.has(Defect::HidesChallenge) {
+                answer.headers_mut().remove(WWW_AUTHENTICATE);
+            }
+            answer
+        }
+    };
+    cors::readable(answer, origin.as_ref(), defects)
 }
 
 /// What a client with a wrong URL is told.

@@ -63,6 +63,9 @@ pub struct Args {
     /// Origin that may call from a browser; repeatable
     #[arg(long, value_name = "URL", env = "ALLOW_ORIGIN", value_delimiter = ',')]
     pub allow_origin: Vec<String>,
+    /// Bearer token that every MCP request must carry [default: none]
+    #[arg(long, value_name = "TOKEN", env = "TOKEN", hide_env_values = true)]
+    pub token: Option<String>,
     /// Environment variable that must not be empty; repeatable
     #[arg(long, value_name = "NAME", env = "REQUIRED_SECRETS", value_delimiter = ',')]
     pub require_secret: Vec<String>,

@@ -59,6 +59,8 @@ pub enum Defect {
     MisshapesTools,
     /// With each `tools/list` of a session the hub asks its client for its roots, whatever that can do.
     AsksForRoots,
+    /// `Mcp-Session-Id`, `Content-Type` and `WWW-Authenticate` come twice in each answer.
+    RepeatsHeaders,
     // === of HTTP+SSE (`sse`) ===
     /// The stream of `GET /sse` is answered with `Content-Type: text/plain`.
     MistypedStream,
@@ -220,6 +222,22 @@ pub enum Defect {
     ManglesStringIds,
     /// Notifications leave the hub only with the answer after them, as through a proxy that buffers.
     BuffersStreams,
+    /// An event stream for a client that accepts gzip is compressed, and notifications leave only with the answer after them.
+    HoldsCompressed,
+    /// `Accept`, `Content-Type` and the headers of MCP are known in lower case only.
+    KnowsLowerCaseOnly,
+    /// A request without the token of `--token`, or with another one, is served.
+    ServesStrangers,
+    /// 401 comes without `WWW-Authenticate`.
+    HidesChallenge,
+    /// A browser is told that only `Authorization` and `Content-Type` may be sent.
+    CorsForgetsHeaders,
+    /// A browser is not told that pages may read `Mcp-Session-Id`.
+    CorsHidesSessionId,
+    /// Answers to pages of an allowed origin do not say that they may be read.
+    CorsMarksNothing,
+    /// Progress of a call goes to the session that was opened last.
+    ProgressToLast,
     /// A path with a slash at its end is redirected to another host.
     RedirectsSlashes,
     /// A POST whose body is not declared as JSON ends its session.

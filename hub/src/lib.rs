@@ -1,6 +1,6 @@
 //! The reference MCP hub: what a hub that survives several replicas, kills and rollouts looks like.
 //!
-//! A request comes in through [`serve`], is admitted by [`origin`], and goes by its path to [`sse`] (HTTP+SSE, 2024-11-05) or to
+//! A request comes in through [`serve`], is admitted by [`origin`] and [`guard`] ([`cors`] tells browsers), and goes by its path to [`sse`] (HTTP+SSE, 2024-11-05) or to
 //! [`streamable`] (Streamable HTTP with a session, and 2026-07-28 without one). Both ask [`replica`] where the session lives,
 //! which reads it from the [`session_id`] alone: here ([`session`], and [`replay`] for a client that lost a stream), or at
 //! another replica, to which [`forward`] carries the request. [`tools`] are what a client can call, [`official`] what the
@@ -13,10 +13,13 @@ pub mod app;
 pub mod batch;
 pub mod body;
 pub mod cli;
+pub mod cors;
 pub mod defect;
 pub mod drain;
 pub mod forward;
+pub mod guard;
 pub mod handler;
+pub mod latest;
 pub mod official;
 pub mod origin;
 pub mod replay;
@@ -26,6 +29,7 @@ pub mod serve;
 pub mod session;
 pub mod session_id;
 pub mod sessions;
+pub mod spelled;
 pub mod spoil;
 pub mod sse;
 pub mod streamable;

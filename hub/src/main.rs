@@ -8,6 +8,7 @@ use hub::app::App;
 use hub::cli::{Args, Sessions, replica_name};
 use hub::defect::Defect;
 use hub::drain::Drain;
+use hub::guard::Guard;
 use hub::log;
 use hub::origin::Origins;
 use hub::replica::Replica;
@@ -86,7 +87,12 @@ async fn run(args: Args) -> Result<(), (u8, String)> {
     });
     let mode = if args.sessions == Sessions::Forward { "forward" } else { "memory" };
     log!("listening on {bound} as {} (sessions: {mode})", replica.name);
-    let app = Arc::new(App::new(replica.clone(), args.toolset, Origins::new(args.allow_origin)));
+    let app = Arc::new(App::new(
+        replica.clone(),
+        args.toolset,
+        Origins::new(args.allow_origin),
+        Guard::new(args.token.as_deref()),
+    ));
     tokio::spawn(app.forwarder.clone().sweep());
     tokio::spawn(replica.clone().sweep());
     if defects.has(Defect::ForgetsAfterPause) {

@@ -29,6 +29,7 @@ use crate::defect::Defect;
 use crate::forward::SHARED_WINDOW;
 use crate::log;
 use crate::reply::Reply;
+use crate::spelled::Misspelled;
 use crate::spoil::Remembered;
 
 /// How long the end waits for the first byte of a connection that says nothing.
@@ -53,9 +54,11 @@ pub async fn serve(app: Arc<App>, listener: TcpListener) {
     let remembers = [Defect::RemembersConnections, Defect::ListsLessOnReuse]
         .into_iter()
         .any(|defect| app.replica.defects.has(defect));
+    let looks_at_names = app.replica.defects.has(Defect::KnowsLowerCaseOnly);
     let begin = |stream: TcpStream| {
         let memory = remembers.then(Remembered::default);
-        let serving = connection(stream, router.clone(), closing.clone(), garbage.clone(), memory);
+        let serving =
+            connection(stream, router.clone(), closing.clone(), garbage.clone(), memory, looks_at_names);
         connections.spawn(serving);
     };
     loop {
@@ -88,6 +91,7 @@ async fn connection(
     closing: CancellationToken,
     garbage: Option<Arc<Garbage>>,
     memory: Option<Remembered>,
+    looks_at_names: bool,
 ) {
     tune(&stream);
     if let Some(garbage) = garbage
@@ -96,12 +100,18 @@ async fn connection(
         let _ = timeout(FLUSH_LIMIT, Garbage::speak(&mut stream)).await;
         return;
     }
+    let misspelled = if looks_at_names {
+        Misspelled::look(&stream, HEADER_READ_LIMIT).await
+    } else {
+        Misspelled::default()
+    };
     let router = TowerToHyperService::new(router);
     // Boxed, because hyper keeps room for the whole future as long as the connection lives.
     let service = service_fn(move |mut request: Request<Incoming>| {
         if let Some(memory) = &memory {
             request.extensions_mut().insert(memory.clone());
         }
+        misspelled.take_from(request.headers_mut());
         Box::pin(router.call(request))
     });
     let mut start = [0; 3];

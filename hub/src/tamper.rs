@@ -2,16 +2,21 @@
 //!
 //! Without `--defect` every request passes untouched. Knows no session and no tools.
 
+use std::io::Write;
 use std::sync::Arc;
 
 use axum::body::Body;
 use axum::extract::State;
 use axum::middleware::Next;
 use bytes::Bytes;
+use flate2::Compression;
+use flate2::write::GzEncoder;
 use futures_util::StreamExt;
 use futures_util::stream::unfold;
-use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HOST, LOCATION, ORIGIN};
-use http::{HeaderValue, Method, Request, StatusCode};
+use http::header::{
+    ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HOST, LOCATION, ORIGIN, WWW_AUTHENTICATE,
+};
+use http::{HeaderName, HeaderValue, Method, Request, StatusCode};
 use http_body_util::BodyExt;
 use tokio::time::timeout;
 
@@ -61,6 +66,9 @@ pub async fn around(State(app): State<Arc<App>>, request: Request<Body>, next: N
         return reply::text(StatusCode::ACCEPTED, "Accepted");
     }
     let opens_stream = request.method() == Method::GET && request.uri().path().starts_with("/sse");
+    let accepts = request.headers().get(ACCEPT_ENCODING).and_then(|encodings| encodings.to_str().ok());
+    let compresses =
+        defects.has(Defect::HoldsCompressed) && accepts.is_some_and(|encodings| encodings.contains("gzip"));
     let mut answer = next.run(request).await;
     if opens_stream && defects.has(Defect::MistypedStream) {
         answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain"));
@@ -73,6 +81,17 @@ pub async fn around(State(app): State<Arc<App>>, request: Request<Body>, next: N
                 Some((piece, pieces))
             }))
         });
+    }
+    if defects.has(Defect::RepeatsHeaders) {
+        for name in [HeaderName::from_static("mcp-session-id"), CONTENT_TYPE, WWW_AUTHENTICATE] {
+            if let Some(value) = answer.headers().get(&name).cloned() {
+                answer.headers_mut().append(name, value);
+            }
+        }
+    }
+    if compresses && answer.headers().get(CONTENT_TYPE).is_some_and(|kind| kind == "text/event-stream") {
+        answer.headers_mut().insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+        answer = answer.map(compressed);
     }
     if defects.has(Defect::BuffersStreams) {
         answer = answer.map(buffered);
@@ -87,8 +106,7 @@ fn buffered(inner: Body) -> Body {
         let told = match piece {
             Ok(piece) => {
                 held.extend_from_slice(&piece);
-                let is_held = piece.windows(HELD_BACK.len()).any(|part| part == HELD_BACK);
-                (!is_held).then(|| Ok(Bytes::from(std::mem::take(&mut held))))
+                (!is_held(&piece)).then(|| Ok(Bytes::from(std::mem::take(&mut held))))
             }
             Err(error) => Some(Err(error)),
         };
@@ -96,5 +114,34 @@ fn buffered(inner: Body) -> Body {
     }))
 }
 
-/// What `buffers-streams` knows a notification by.
+/// Compresses, and flushes what is no notification.
+fn compressed(inner: Body) -> Body {
+    let encoder = GzEncoder::new(Vec::new(), Compression::fast());
+    Body::from_stream(unfold((inner.into_data_stream(), Some(encoder)), async |(mut pieces, encoder)| {
+        let mut encoder = encoder?;
+        loop {
+            match pieces.next().await {
+                Some(Ok(piece)) => {
+                    // Memory takes all that is written.
+                    let _ = encoder.write_all(&piece);
+                    if !is_held(&piece) && encoder.flush().is_ok() {
+                        let told = Bytes::from(std::mem::take(encoder.get_mut()));
+                        return Some((Ok(told), (pieces, Some(encoder))));
+                    }
+                }
+                Some(Err(error)) => return Some((Err(error), (pieces, None))),
+                None => {
+                    let told = Bytes::from(encoder.finish().unwrap_or_default());
+                    return Some((Ok(told), (pieces, None)));
+                }
+            }
+        }
+    }))
+}
+
+fn is_held(piece: &[u8]) -> bool {
+    piece.windows(HELD_BACK.len()).any(|part| part == HELD_BACK)
+}
+
+/// What `buffers-streams` and `holds-compressed` know a notification by.
 const HELD_BACK: &[u8] = b"\"method\":\"notifications/";

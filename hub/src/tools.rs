@@ -2,6 +2,8 @@
 //!
 //! A side effect happens when the call begins, and exactly once: that is what checks count. Knows no transport.
 
+mod listed;
+
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -16,10 +18,11 @@ use rmcp::model::{
 use rmcp::service::{PeerRequestOptions, RequestContext, ServiceError};
 use rmcp::{RoleServer, ServerHandler};
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::json;
 use tokio::time::{Instant, sleep_until};
 
 use crate::defect::{Defect, Defects};
+use crate::latest::Latest;
 use crate::lock;
 
 const MIB: usize = 1 << 20;
@@ -39,6 +42,7 @@ struct Shared {
     last_echo: Mutex<Option<(u64, String)>>,
     calls: AtomicU64,
     lists: AtomicU64,
+    latest: Latest,
 }
 
 /// The handler of one session, or of one request without a session.
@@ -103,7 +107,7 @@ fn four_seconds() -> u64 {
 impl Tools {
     /// The tools of replica `name`.
     pub fn new(name: Arc<str>, defects: Defects) -> Self {
-        let mut listed = list();
+        let mut listed = listed::list();
         if defects.has(Defect::ReplicaDependentTools) {
             listed[0].description = Some(format!("The name of this replica, which is {name}.").into());
         }
@@ -120,6 +124,7 @@ impl Tools {
             last_echo: Mutex::default(),
             calls: AtomicU64::new(0),
             lists: AtomicU64::new(0),
+            latest: Latest::default(),
         };
         Self { shared: Arc::new(shared), instance: 0 }
     }
@@ -232,6 +237,11 @@ impl Tools {
             let token = ProgressToken(NumberOrString::Number(4711));
             let _ =
                 context.peer.notify_progress(ProgressNotificationParam::new(token, f64::from(done))).await;
+        } else if defects.has(Defect::ProgressToLast) {
+            if let Some(token) = context.meta.get_progress_token() {
+                let progress = ProgressNotificationParam::new(token, f64::from(done));
+                let _ = self.shared.latest.or(&context.peer).notify_progress(progress).await;
+            }
         } else {
             progress(context, done, n).await;
         }
@@ -320,67 +330,6 @@ fn allocate(mib: usize) -> Option<Vec<u8>> {
     Some(bytes)
 }
 
-fn list() -> Vec<Tool> {
-    let int = |what: &str, default: Value| match default {
-        Value::Null => json!({"type": "integer", "description": what}),
-        default => json!({"type": "integer", "description": what, "default": default}),
-    };
-    let text = |what: &str| json!({"type": "string", "description": what});
-    let tool = |name: &'static str, what: &'static str, properties: Value, required: &[&str]| {
-        let schema = json!({"type": "object", "properties": properties, "required": required});
-        let Value::Object(schema) = schema else { unreachable!("an object was just written") };
-        Tool::new(name, what, schema)
-    };
-    vec![
-        tool("whoami", "The name of the replica that runs this session.", json!({}), &[]),
-        tool("echo", "Answers with the text.", json!({"text": text("what to answer")}), &["text"]),
-        tool(
-            "count",
-            "Sends n progress notifications, then answers n.",
-            json!({"n": int("how many", Value::Null), "interval_ms": int("time between two", json!(0))}),
-            &["n"],
-        ),
-        tool(
-            "tally",
-            "Adds to a counter of this process at once, notifies, holds, and answers the count after the addition.",
-            json!({
-                "key": text("which counter"),
-                "add": int("how much; 0 only reads", json!(1)),
-                "hold_ms": int("time until the answer", json!(0)),
-            }),
-            &["key"],
-        ),
-        tool(
-            "work",
-            "Adds 1 to a counter of this process n times, notifies each time, and answers the counter.",
-            json!({
-                "key": text("which counter; tally reads it"),
-                "n": int("how often", Value::Null),
-                "interval_ms": int("time between two", json!(0)),
-            }),
-            &["key", "n"],
-        ),
-        tool(
-            "allocate",
-            "Allocates, touches and keeps memory, and answers how many MiB are held.",
-            json!({"mib": int("how many MiB", Value::Null)}),
-            &["mib"],
-        ),
-        tool(
-            "sleep",
-            "Answers after a time.",
-            json!({"ms": int("how many milliseconds", Value::Null)}),
-            &["ms"],
-        ),
-        tool(
-            "ask",
-            "Pings the client, and answers when it has answered.",
-            json!({"limit_ms": int("how many milliseconds it may take", json!(4000))}),
-            &[],
-        ),
-    ]
-}
-
 impl ServerHandler for Tools {
     fn get_info(&self) -> ServerConfig {
         ServerConfig::new(ServerCapabilities::builder().enable_tools().build())
@@ -405,6 +354,9 @@ impl ServerHandler for Tools {
             && result.protocol_version != request.protocol_version
         {
             result.protocol_version = ProtocolVersion::V_2024_11_05;
+        }
+        if self.shared.defects.has(Defect::ProgressToLast) {
+            self.shared.latest.opened(&context.peer);
         }
         // The peer speaks the version that was agreed on, not the one it asked for.
         let mut peer = request;

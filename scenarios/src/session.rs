@@ -2,16 +2,21 @@
 
 pub mod answer;
 pub mod arguments;
+pub mod browser;
 pub mod cancel;
 pub mod checks;
+pub mod compressed;
 pub mod elsewhere;
 pub mod headers;
 pub mod idle;
+pub mod neighbour;
 pub mod origin;
 pub mod ping;
 pub mod progress;
 pub mod requests;
 pub mod slash;
+pub mod spelling;
+pub mod token;
 
 use harness::plan::Transport;
 

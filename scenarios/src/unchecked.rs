@@ -17,7 +17,7 @@ pub const UNCHECKED: &[Unchecked] = &[
         rule: "Servers SHOULD implement proper authentication for all connections",
         source: "https://modelcontextprotocol.io/specification/2025-11-25/basic/transports#security-warning",
         why: "who may call is the operator's decision, and often made in front of the hub; `--header` brings what it asks for",
-        nearest: &[],
+        nearest: &["unauthorised-is-401"],
     },
     Unchecked {
         rule: "If the server does close the connection prior to terminating the SSE stream, it SHOULD send an SSE event with a standard \
@@ -50,12 +50,6 @@ pub const UNCHECKED: &[Unchecked] = &[
         source: "https://modelcontextprotocol.io/specification/2026-07-28/basic/transports/streamable-http#server-behavior-for-custom-headers",
         why: "needs a tool with a parameter that is mirrored (`x-mcp-header`), which servers MAY have; no tool that is asked for has one",
         nearest: &["header-mismatch-refused"],
-    },
-    Unchecked {
-        rule: "Clients and servers MUST use case-insensitive comparisons for header names",
-        source: "https://modelcontextprotocol.io/specification/2026-07-28/basic/transports/streamable-http#case-sensitivity",
-        why: "HTTP libraries do, and the one that sends these requests writes every name in lower case",
-        nearest: &[],
     },
     // === lifecycle, and what stands in its place ===
     Unchecked {

@@ -116,10 +116,15 @@ matrix! {
     session_concurrent => &requests::CONCURRENT, [A::Any] x [Sse, Streamable, Stateless];
     session_sizes => &requests::SIZES, [A::Any] x [Sse, Streamable, Stateless];
     session_headers => &scenarios::session::headers::HEADERS, [A::Any] x [Sse, Streamable, Stateless];
+    session_header_names => &scenarios::session::spelling::HEADER_NAMES, [A::Any] x [Sse, Streamable, Stateless];
     session_trailing_slash => &scenarios::session::slash::TRAILING_SLASH, [A::Any] x [Sse, Streamable, Stateless];
+    session_unauthorised_refused => &scenarios::session::token::UNAUTHORISED, [A::Any] x [Sse, Streamable, Stateless];
+    session_browser => &scenarios::session::browser::BROWSERS, [A::Any] x [Sse, Streamable, Stateless];
     session_idle_stream => &scenarios::session::idle::IDLE_STREAM, [A::Any] x [Sse, Streamable];
     session_cancel => &scenarios::session::cancel::CANCEL_RUNNING, [A::Any] x [Sse, Streamable];
     session_progress => &scenarios::session::progress::PROGRESS, [A::Any] x [Sse, Streamable, Stateless];
+    session_compressed_streams => &scenarios::session::compressed::COMPRESSED_STREAMS, [A::Any] x [Sse, Streamable, Stateless];
+    session_neighbours => &scenarios::session::neighbour::NEIGHBOURS, [A::Any] x [Sse, Streamable];
     session_strays_alike => &scenarios::session::elsewhere::STRAYS_ALIKE, [A::Any] x [Sse, Streamable];
     session_cancel_elsewhere => &scenarios::session::elsewhere::CANCEL_ELSEWHERE, [A::Any] x [Sse, Streamable];
     session_answer_elsewhere => &scenarios::session::answer::ANSWER_ELSEWHERE, [A::Any] x [Sse, Streamable];

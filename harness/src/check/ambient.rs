@@ -2,6 +2,7 @@
 
 mod questions;
 mod sessions;
+mod single;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -28,10 +29,11 @@ pub const CHECKS: &[&Check] = &[
     &EVERY_REQUEST_ENDS,
     &NO_UNEXPLAINED_RESTART,
     &NO_SECRET_SHOWN,
-    &ASKS_WHAT_IS_DECLARED,
-    &QUIET_BEFORE_INITIALIZED,
+    &questions::ASKS_WHAT_IS_DECLARED,
+    &questions::QUIET_BEFORE_INITIALIZED,
     &TOOLS_DECLARED,
     &SECOND_CLIENT_SERVED,
+    &single::SINGLE_HEADERS,
 ];
 
 /// "Result responses MUST include the same ID as the request they correspond to.", and one request has one:

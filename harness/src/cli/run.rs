@@ -2,6 +2,7 @@
 
 mod deployed;
 mod ending;
+mod origin;
 mod reports;
 mod rerun;
 
@@ -257,6 +258,9 @@ fn rig(args: &RunArgs, run_name: &str) -> Result<(Rig, Vec<String>), CommandErro
     let rig = Rig::new(hub, judged.replicas, dialect, timeouts, tools, evidence).map_err(rig_error)?;
     let mut rig = rig.with_asked_replicas(asked.is_some());
     rig.offers.deployed = judged.deployed;
+    if let Some(origin) = args.origin.as_deref() {
+        rig.allow_origin(origin::origin_arg(origin)?);
+    }
     Ok((rig, judged.notes))
 }
 

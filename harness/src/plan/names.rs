@@ -106,6 +106,8 @@ impl fmt::Display for Need {
             Need::SessionKey => f.write_str("SESSION_KEY from a Secret (the reference hub)"),
             Need::MemoryLimit => f.write_str("a memory limit (`resources.limits.memory`)"),
             Need::LivenessProbe => f.write_str("a liveness probe (`livenessProbe`)"),
+            Need::Token => f.write_str("a token (`--header Authorization=..`)"),
+            Need::Origin => f.write_str("an origin that may call the hub from a browser (`--origin`)"),
             Need::ReferenceHub => f.write_str("the reference hub, whose settings are known"),
             Need::Images => f.write_str("nodes that images are loaded into (`--backend kind`)"),
             Need::Scheduler => f.write_str("a scheduler (`--backend kind` or `kube`)"),

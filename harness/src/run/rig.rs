@@ -23,7 +23,7 @@ use std::sync::Arc;
 
 use super::kind_hub::{Hurry, KindHub, Phase};
 use super::kube_hub::KubeHub;
-use super::{Scenario, Setup};
+use super::{Scenario, Setup, Told};
 use crate::check::Strictness;
 use crate::cluster::backend::{Address, Cluster};
 use crate::cluster::isolation;
@@ -91,6 +91,8 @@ pub struct Rig {
     pub measured: Measured,
     /// Where transcripts are written.
     pub evidence: PathBuf,
+    /// An origin whose pages may call the hub from a browser, where the user names one.
+    pub origin: Option<String>,
     pub(super) dialect: Arc<Dialect>,
     /// Whether the user said how many replicas there are.
     replicas_are_asked: bool,
@@ -223,7 +225,8 @@ impl Rig {
                 (hub.origin(), Place::Url { address, secrets: hub.secrets() })
             }
         };
-        let offers = Offers { replicas, has: place.offers(), ..Offers::default() };
+        let mut offers = Offers { replicas, has: place.offers(), ..Offers::default() };
+        offers.has.extend(dialect.authorization().map(|_| Need::Token));
         if matches!(place, Place::Kind(_) | Place::Kube(_)) {
             timeouts.settle = timeouts.settle.max(SETTLE_REAL);
         }
@@ -237,6 +240,7 @@ impl Rig {
             pace: Pace::default(),
             measured: Measured::default(),
             evidence,
+            origin: None,
             dialect: Arc::new(dialect),
             replicas_are_asked: false,
             noted: Vec::new(),
@@ -250,6 +254,20 @@ impl Rig {
     #[must_use]
     pub fn with_asked_replicas(self, are_asked: bool) -> Self {
         Self { replicas_are_asked: are_asked, ..self }
+    }
+
+    /// The same hub, which pages of this origin may call from a browser.
+    pub fn allow_origin(&mut self, origin: String) {
+        self.origin = Some(origin);
+        self.offers.has.insert(Need::Origin);
+    }
+
+    /// How the requests of a cell look, and the origin that its hub allows: the reference hub is told both by the scenario.
+    pub(super) fn manners(&self, setup: &Setup) -> (Arc<Dialect>, Option<String>) {
+        let told = if self.place.is_reference() { setup.reference } else { Told::default() };
+        let dialect = told.token.map(|token| Arc::new(self.dialect.authorized(&format!("Bearer {token}"))));
+        let origin = told.origin.map(str::to_owned).or_else(|| self.origin.clone());
+        (dialect.unwrap_or_else(|| Arc::clone(&self.dialect)), origin)
     }
 
     /// A cell's own cluster, not yet ready.

@@ -15,14 +15,14 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use super::rig::target;
-use super::{Begins, Rig};
+use super::{Begins, Rig, Scenario};
 use crate::cluster::Condition;
 use crate::cluster::backend::Cluster;
 use crate::plan::{Affinity, Cell, Need, Tool, Transport};
 use crate::transcript::history::History;
 use crate::transcript::normal::{SPARE, cell_mark, own_mark};
 use crate::transcript::{Entry, Path, PodChange, Recorder, Transcript, What};
-use crate::wire::{Client, Outcome, Pending, Progress, Session, Target};
+use crate::wire::{Client, Dialect, Outcome, Pending, Progress, Session, Target};
 
 pub use fault::TakenPort;
 pub use load::Load;
@@ -39,6 +39,8 @@ pub struct Stage {
     rig: Arc<Rig>,
     cell: Cell,
     replicas: usize,
+    dialect: Arc<Dialect>,
+    origin: Option<String>,
     cluster: Arc<Cluster>,
     recorder: Recorder,
     clients: AtomicUsize,
@@ -74,11 +76,14 @@ impl Stage {
     pub(super) fn new(
         rig: Arc<Rig>,
         cell: Cell,
-        replicas: usize,
+        scenario: &Scenario,
         cluster: Arc<Cluster>,
         recorder: Recorder,
     ) -> Self {
-        Self { rig, cell, replicas, cluster, recorder, clients: AtomicUsize::new(0), mark: cell_mark() }
+        let replicas = rig.replicas_of(Some(scenario));
+        let (dialect, origin) = rig.manners(&scenario.setup);
+        let clients = AtomicUsize::new(0);
+        Self { rig, cell, replicas, dialect, origin, cluster, recorder, clients, mark: cell_mark() }
     }
 
     /// Waits for what the scenario begins with.
@@ -182,7 +187,7 @@ impl Stage {
             name,
             source,
             self.recorder.clone(),
-            Arc::clone(&self.rig.dialect),
+            Arc::clone(&self.dialect),
             Arc::clone(&self.rig.timeouts),
         )
     }

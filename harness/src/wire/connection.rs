@@ -19,6 +19,7 @@ use tokio::net::TcpSocket;
 use tokio::sync::oneshot;
 use tokio_util::task::AbortOnDropHandle;
 
+use super::spelling::{Speller, Spelling};
 use super::tls::{self, TlsError};
 use crate::source::Source;
 
@@ -73,16 +74,19 @@ impl<T: AsyncRead + AsyncWrite + Send + Unpin> Duplex for T {}
 struct Watched {
     io: TokioIo<Box<dyn Duplex>>,
     slot: WrittenSlot,
+    speller: Option<Speller>,
 }
 
 // === impl Link ===
 
 impl Link {
-    /// Connects from `source`, when it is of the same family as `to`; shakes hands when `tls` names a server.
+    /// Connects from `source`, when it is of the same family as `to`; shakes hands when `tls` names a server. The first
+    /// request on it has its header names in this spelling.
     pub(super) async fn connect(
         source: Option<&Source>,
         to: SocketAddr,
         tls: Option<&str>,
+        spelling: Spelling,
     ) -> Result<Self, ConnectError> {
         let ours = |doing: &str, error: io::Error| ConnectError::Ours(format!("cannot {doing}: {error}"));
         let socket = if to.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }
@@ -98,7 +102,8 @@ impl Link {
             None => Box::new(stream),
         };
         let written = WrittenSlot::default();
-        let io = Watched { io: TokioIo::new(io), slot: Arc::clone(&written) };
+        let speller = Speller::new(spelling);
+        let io = Watched { io: TokioIo::new(io), slot: Arc::clone(&written), speller };
         let (sender, connection) =
             http1::handshake(io).await.map_err(|error| ConnectError::Refused(error.to_string()))?;
         // Its errors reach whoever waits for the answer.
@@ -203,7 +208,13 @@ impl Read for Watched {
 
 impl Write for Watched {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.io).poll_write(cx, buf)
+        let Self { io, speller, .. } = &mut *self;
+        let Some(speller) = speller else { return Pin::new(io).poll_write(cx, buf) };
+        let written = ready!(Pin::new(io).poll_write(cx, &speller.spelled(buf)));
+        if let Ok(written) = written {
+            speller.wrote(&buf[..written]);
+        }
+        Poll::Ready(written)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -222,7 +233,7 @@ impl Write for Watched {
     }
 
     fn is_write_vectored(&self) -> bool {
-        self.io.is_write_vectored()
+        self.speller.is_none() && self.io.is_write_vectored()
     }
 
     fn poll_write_vectored(
@@ -230,6 +241,10 @@ impl Write for Watched {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        if self.speller.is_some() {
+            let first = bufs.iter().find(|buf| !buf.is_empty());
+            return self.poll_write(cx, first.map_or(&[], |buf| &**buf));
+        }
         Pin::new(&mut self.io).poll_write_vectored(cx, bufs)
     }
 }

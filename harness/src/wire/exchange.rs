@@ -5,16 +5,16 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, Version};
-use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use tokio::sync::oneshot;
 
 use super::connection::{ConnectError, Kept, Link};
+use super::decode::Decoder;
 use super::frame::Parser;
 use super::patience::Patience;
-use super::{Answer, Client, Raw, Target};
+use super::reading::{collect, decoded};
+use super::{Answer, Client, Raw, Spelling, Target};
 use crate::transcript::{Connection, End, ExchangeId, Frame, Recorder, Request, What};
 
 /// What the transcript says instead of the value of a dialect's header.
@@ -25,7 +25,7 @@ pub const REDACTED: &str = "<redacted>";
 pub const NOTHING_WRITTEN: &str = "the hub had closed the kept connection; nothing was written";
 
 /// The largest body of an answer that is read, and what may come over one event stream.
-const BODY_LIMIT: usize = 8 * 1024 * 1024;
+pub(super) const BODY_LIMIT: usize = 8 * 1024 * 1024;
 const STREAM_LIMIT: usize = 64 * 1024 * 1024;
 
 /// How much of one event stream is kept, in bytes of its frames; of what follows, answers alone are, and the rest is counted.
@@ -118,7 +118,8 @@ impl Exchange<'_> {
     pub(super) async fn run(mut self, sink: &mut dyn Sink) -> Answer {
         let mut patience = Patience::new(self.limit, "connection");
         let unsent = || (Answer::without_head(nothing_written()), None);
-        let Some(kept) = self.kept.filter(|kept| kept.is_wanted()) else {
+        let is_usual = self.request.spelling == Spelling::default();
+        let Some(kept) = self.kept.filter(|kept| kept.is_wanted() && is_usual) else {
             return self.attempt(None, &mut patience, sink).await.unwrap_or_else(unsent).0;
         };
         let Ok(mut place) = patience.bound(kept.lock()).await else {
@@ -189,10 +190,14 @@ impl Exchange<'_> {
         let is_stream = answer.is_stream();
         recording.head(&answer);
         sink.head(head.status.as_u16(), is_stream, patience);
+        let asked =
+            self.request.headers.iter().find(|(name, _)| name.eq_ignore_ascii_case("accept-encoding"));
+        let mut decoder =
+            Decoder::new(asked.map(|(_, value)| value.as_str()), answer.header("content-encoding"));
         answer.end = if is_stream {
-            recording.frames(body, patience, sink).await
+            recording.frames(body, &mut decoder, patience, sink).await
         } else {
-            let (bytes, end) = collect(body, patience).await;
+            let (bytes, end) = collect(body, &mut decoder, patience).await;
             answer.body = client.recorder().body(&bytes);
             if matches!(end, End::Complete) {
                 sink.body(&bytes);
@@ -217,7 +222,12 @@ impl Exchange<'_> {
         // Whichever limit comes first.
         let bound = if own.is_before(patience) { &own } else { patience };
         match bound
-            .bound(Link::connect(client.source.as_ref(), self.target.addr, self.target.tls.as_deref()))
+            .bound(Link::connect(
+                client.source.as_ref(),
+                self.target.addr,
+                self.target.tls.as_deref(),
+                self.request.spelling,
+            ))
             .await
         {
             Err(_) => Err(own.end()),
@@ -232,24 +242,29 @@ impl Exchange<'_> {
 
     /// The headers in the order in which they are sent; the flag marks those whose value is not recorded.
     fn headers(&self) -> Vec<(String, String, bool)> {
-        let Raw { headers: given, method, body, .. } = &self.request;
+        let Raw { headers: given, withheld, spelling, method, body, .. } = &self.request;
         let dialect = &self.client.dialect().headers;
         let is_in = |list: &[(String, String)], name: &str| {
             list.iter().any(|(known, _)| known.eq_ignore_ascii_case(name))
         };
+        let is_withheld = |name: &str| withheld.iter().any(|other| other.eq_ignore_ascii_case(name));
         let own = |name: &str, value: &str| {
             let is_named = is_in(given, name) || is_in(dialect, name);
-            (!is_named).then(|| (name.to_owned(), value.to_owned(), false))
+            (!is_named).then(|| (spelling.of(name), value.to_owned(), false))
         };
-        let marked = |is_secret| {
-            move |(name, value): &(String, String)| (name.to_ascii_lowercase(), value.clone(), is_secret)
-        };
+        let marked =
+            |is_secret| move |(name, value): &(String, String)| (spelling.of(name), value.clone(), is_secret);
         let has_length = !body.is_empty() || method == "POST";
         own("host", &self.target.authority)
             .into_iter()
             .chain(own("user-agent", concat!("hubcheck/", env!("CARGO_PKG_VERSION"))))
             .chain(given.iter().map(marked(false)))
-            .chain(dialect.iter().filter(|(name, _)| !is_in(given, name)).map(marked(true)))
+            .chain(
+                dialect
+                    .iter()
+                    .filter(|(name, _)| !is_in(given, name) && !is_withheld(name))
+                    .map(marked(true)),
+            )
             .chain(own("content-length", &body.len().to_string()).filter(|_| has_length))
             .collect()
     }
@@ -330,17 +345,32 @@ impl Recording {
     }
 
     /// Reads an event stream to its end.
-    async fn frames(&mut self, mut body: Incoming, patience: &mut Patience, sink: &mut dyn Sink) -> End {
+    async fn frames(
+        &mut self,
+        mut body: Incoming,
+        decoder: &mut Decoder,
+        patience: &mut Patience,
+        sink: &mut dyn Sink,
+    ) -> End {
         let mut parser = Parser::default();
         let mut length = 0;
         loop {
-            let bytes = match next(&mut body, patience).await {
+            let bytes = match decoded(&mut body, decoder, patience).await {
                 Ok(bytes) => bytes,
                 Err(end) => return end,
             };
             length += bytes.len();
             if length > STREAM_LIMIT {
                 return End::Malformed { why: format!("the stream is longer than {STREAM_LIMIT} bytes") };
+            }
+            if let Some(encoding) = decoder.opaque() {
+                // When something came is all that can be told of it.
+                let comments = vec![format!("{} bytes of {encoding}", bytes.len())];
+                let frame = Frame { comments, ..Frame::default() };
+                if self.keeping.keeps(&frame) {
+                    self.recorder.record(What::Frame { exchange: self.exchange, frame });
+                }
+                continue;
             }
             for frame in parser.push(&bytes) {
                 match frame {
@@ -383,41 +413,7 @@ impl Drop for Recording {
 
 // === helpers ===
 
-/// The next bytes of a body, or the end.
-async fn next(body: &mut Incoming, patience: &Patience) -> Result<Bytes, End> {
-    loop {
-        // A hub that never pauses must not outrun the limit.
-        if patience.is_over() {
-            return Err(patience.end());
-        }
-        match patience.bound(body.frame()).await {
-            Err(()) => return Err(patience.end()),
-            Ok(None) => return Err(End::Complete),
-            Ok(Some(Err(error))) => return Err(end_of(&error)),
-            // Trailers say nothing that anybody here wants to know.
-            Ok(Some(Ok(frame))) => {
-                if let Ok(bytes) = frame.into_data() {
-                    return Ok(bytes);
-                }
-            }
-        }
-    }
-}
-
-async fn collect(mut body: Incoming, patience: &Patience) -> (Vec<u8>, End) {
-    let mut collected = Vec::new();
-    loop {
-        match next(&mut body, patience).await {
-            Ok(bytes) => collected.extend_from_slice(&bytes),
-            Err(end) => return (collected, end),
-        }
-        if collected.len() > BODY_LIMIT {
-            return (collected, End::ClosedByClient);
-        }
-    }
-}
-
-fn end_of(error: &hyper::Error) -> End {
+pub(super) fn end_of(error: &hyper::Error) -> End {
     let mut why = error.to_string();
     let mut is_garbage = error.is_parse();
     let mut source = error.source();

@@ -5,6 +5,7 @@
 mod exchanges;
 mod fake;
 mod frames;
+mod heads;
 mod http_sse;
 mod https;
 mod kept;

@@ -58,4 +58,7 @@ pub(crate) const ROWS: &[Row] = &[
     ("misshapes-tools", "session/origin@sse", &["valid-messages"]),
     ("misshapes-tools", "session/origin@streamable", &["valid-messages"]),
     ("misshapes-tools", "session/origin@stateless", &["valid-messages"]),
+    ("repeats-headers", "sse/opening@sse", &["single-headers"]),
+    ("repeats-headers", "streamable/messages@streamable", &["single-headers"]),
+    ("repeats-headers", "streamable/messages@stateless", &["single-headers"]),
 ];

@@ -37,6 +37,7 @@ fn words(args: &RunArgs) -> Vec<String> {
         sse_path,
         mcp_path,
         header,
+        origin,
         strict,
         tool,
         idle,
@@ -72,6 +73,7 @@ fn words(args: &RunArgs) -> Vec<String> {
     // It says which affinity counts, and what cells have that do not vary with it.
     let affinity: Vec<String> = affinity.iter().map(ToString::to_string).collect();
     words.values("--affinity", &affinity);
+    words.value("--origin", origin.as_deref());
     words.flag("--strict", *strict);
     words.values("--tool", tool);
     words.value("--idle", idle.map(|seconds| seconds.to_string()).as_deref());

@@ -106,7 +106,7 @@ impl Rig {
             Probes::Quickened => manifests.quicken(&self.pace),
             Probes::AsDeployed => {}
         }
-        (setup.edit)(manifests);
+        setup.apply(manifests, self.place.is_reference());
     }
 }
 

@@ -38,12 +38,23 @@ impl Place {
         }
     }
 
+    /// Whether its hub is the reference hub.
+    pub(super) fn is_reference(&self) -> bool {
+        match self {
+            Place::Local(hub) => hub.is_reference,
+            Place::Kind(hub) => hub.is_reference,
+            Place::Kube(hub) => hub.is_reference,
+            Place::Url { .. } => false,
+        }
+    }
+
     /// What hub and backend offer, as far as it can be told without starting the hub.
     pub(super) fn offers(&self) -> BTreeSet<Need> {
-        let (manifests, asks, is_reference) = match self {
-            Place::Local(hub) => (&hub.manifests, hub.asks, hub.is_reference),
-            Place::Kind(hub) => (&hub.manifests, hub.asks, hub.is_reference),
-            Place::Kube(hub) => (&hub.manifests, hub.asks, hub.is_reference),
+        let is_reference = self.is_reference();
+        let (manifests, asks) = match self {
+            Place::Local(hub) => (&hub.manifests, hub.asks),
+            Place::Kind(hub) => (&hub.manifests, hub.asks),
+            Place::Kube(hub) => (&hub.manifests, hub.asks),
             Place::Url { .. } => return BTreeSet::new(),
         };
         let mut has = BTreeSet::from(CLUSTER);
@@ -56,7 +67,8 @@ impl Place {
             Place::Url { .. } => {}
         }
         has.extend(asks.then_some(Need::ReadinessAsks));
-        has.extend(is_reference.then_some(Need::ReferenceHub));
+        // It is told a token and an origin where a scenario needs them.
+        has.extend([Need::ReferenceHub, Need::Token, Need::Origin].into_iter().filter(|_| is_reference));
         has.extend(
             (is_reference && manifests.secret_of_env("SESSION_KEY").is_some()).then_some(Need::SessionKey),
         );

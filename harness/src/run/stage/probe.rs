@@ -6,10 +6,13 @@
 
 use std::time::Duration;
 
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
 use serde_json::Value;
 
 use super::words::body_text;
 use super::{Holder, Stage, outcome_text};
+use crate::plan::Need;
 use crate::transcript::history::History;
 use crate::transcript::{Path, What};
 use crate::wire::{Answer, Client, Outcome, Raw, Session, Target};
@@ -48,6 +51,30 @@ impl Stage {
         let why = format!("beginning a session: {status} {}", body_text(&answer.body));
         self.recorder.record(What::NoSession { client: client.name().to_owned(), why });
         true
+    }
+
+    /// Credentials that are of the same kind as the user's, and are nobody's.
+    pub fn wrong_credentials(&self) -> Option<String> {
+        let scheme = self.dialect.authorization()?.split_whitespace().next()?;
+        // Readable for `Basic` too: a name and a password.
+        Some(format!("{scheme} {}", BASE64_STANDARD.encode("hubcheck:nobody")))
+    }
+
+    /// The origin whose pages may call the hub from a browser.
+    pub fn origin(&self) -> Option<&str> {
+        self.origin.as_deref()
+    }
+
+    /// Straight to each ready replica, the oldest first; through the Service where no replica can be aimed at.
+    ///
+    /// # Errors
+    ///
+    /// When a replica goes meanwhile.
+    pub fn everywhere(&self) -> anyhow::Result<Vec<Target>> {
+        if !self.offers(Need::Aim) {
+            return Ok(vec![self.service()]);
+        }
+        self.replicas().iter().map(|replica| self.at(replica)).collect()
     }
 
     /// Sends a JSON-RPC request under this name and waits for what becomes of it.
