@@ -1,9 +1,12 @@
 //! Family `session`: the rules that all eras share, written once for every transport.
 
+pub mod address;
 pub mod answer;
 pub mod arguments;
+pub mod blocking;
 pub mod cancel;
 pub mod checks;
+pub mod crowd;
 pub mod elsewhere;
 pub mod headers;
 pub mod idle;
@@ -12,6 +15,7 @@ pub mod ping;
 pub mod progress;
 pub mod requests;
 pub mod slash;
+pub mod text;
 
 use harness::plan::Transport;
 

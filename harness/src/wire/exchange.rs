@@ -7,12 +7,14 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, Version};
+use http_body::Body as _;
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use tokio::sync::oneshot;
 
 use super::connection::{ConnectError, Kept, Link};
 use super::frame::Parser;
+use super::manners::Manners;
 use super::patience::Patience;
 use super::{Answer, Client, Raw, Target};
 use crate::transcript::{Connection, End, ExchangeId, Frame, Recorder, Request, What};
@@ -75,6 +77,14 @@ struct Prepared {
 /// What became of a request on one connection, and the connection when it can be used again; `None` when it was
 /// a kept one that was closed before anything was written.
 type Attempt = Option<(Answer, Option<Link>)>;
+
+/// What is left of the body of an answer, and how its client reads it.
+struct Unread {
+    body: Incoming,
+    /// Its length, where the head says it.
+    declared: Option<u64>,
+    manners: Manners,
+}
 
 /// Records the end of an exchange, as closed by the client when it is dropped first.
 struct Recording {
@@ -163,7 +173,11 @@ impl Exchange<'_> {
         recording.connected(link.from);
 
         patience.wait_for("head", self.limit);
-        let mut request = http::Request::new(link.body(self.request.body.clone(), self.written.take()));
+        let mut request = http::Request::new(link.body(
+            self.request.body.clone(),
+            &self.request.pauses,
+            self.written.take(),
+        ));
         *request.method_mut() = prepared.method;
         *request.uri_mut() = prepared.uri;
         *request.headers_mut() = prepared.headers;
@@ -187,8 +201,10 @@ impl Exchange<'_> {
             ..Answer::without_head(End::Complete)
         };
         let is_stream = answer.is_stream();
+        let declared = body.size_hint().exact();
         recording.head(&answer);
         sink.head(head.status.as_u16(), is_stream, patience);
+        let body = Unread { body, declared, manners: client.manners.clone() };
         answer.end = if is_stream {
             recording.frames(body, patience, sink).await
         } else {
@@ -217,7 +233,12 @@ impl Exchange<'_> {
         // Whichever limit comes first.
         let bound = if own.is_before(patience) { &own } else { patience };
         match bound
-            .bound(Link::connect(client.source.as_ref(), self.target.addr, self.target.tls.as_deref()))
+            .bound(Link::connect(
+                client.source.as_ref(),
+                self.target.addr,
+                self.target.tls.as_deref(),
+                &self.client.manners,
+            ))
             .await
         {
             Err(_) => Err(own.end()),
@@ -252,6 +273,14 @@ impl Exchange<'_> {
             .chain(dialect.iter().filter(|(name, _)| !is_in(given, name)).map(marked(true)))
             .chain(own("content-length", &body.len().to_string()).filter(|_| has_length))
             .collect()
+    }
+
+    /// The request as HTTP/1.1 has it on the wire.
+    pub(super) fn bytes(&self) -> Vec<u8> {
+        let Raw { method, target, body, .. } = &self.request;
+        let headers = self.headers().into_iter().map(|(name, value, _)| format!("{name}: {value}\r\n"));
+        let head = format!("{method} {target} HTTP/1.1\r\n{}\r\n", headers.collect::<String>());
+        [head.as_bytes(), body].concat()
     }
 
     fn prepare(&self) -> Result<Prepared, String> {
@@ -330,7 +359,7 @@ impl Recording {
     }
 
     /// Reads an event stream to its end.
-    async fn frames(&mut self, mut body: Incoming, patience: &mut Patience, sink: &mut dyn Sink) -> End {
+    async fn frames(&mut self, mut body: Unread, patience: &mut Patience, sink: &mut dyn Sink) -> End {
         let mut parser = Parser::default();
         let mut length = 0;
         loop {
@@ -384,13 +413,17 @@ impl Drop for Recording {
 // === helpers ===
 
 /// The next bytes of a body, or the end.
-async fn next(body: &mut Incoming, patience: &Patience) -> Result<Bytes, End> {
+async fn next(unread: &mut Unread, patience: &Patience) -> Result<Bytes, End> {
     loop {
         // A hub that never pauses must not outrun the limit.
         if patience.is_over() {
             return Err(patience.end());
         }
-        match patience.bound(body.frame()).await {
+        let frame = async {
+            unread.manners.attend(unread.declared).await;
+            unread.body.frame().await
+        };
+        match patience.bound(frame).await {
             Err(()) => return Err(patience.end()),
             Ok(None) => return Err(End::Complete),
             Ok(Some(Err(error))) => return Err(end_of(&error)),
@@ -404,7 +437,7 @@ async fn next(body: &mut Incoming, patience: &Patience) -> Result<Bytes, End> {
     }
 }
 
-async fn collect(mut body: Incoming, patience: &Patience) -> (Vec<u8>, End) {
+async fn collect(mut body: Unread, patience: &Patience) -> (Vec<u8>, End) {
     let mut collected = Vec::new();
     loop {
         match next(&mut body, patience).await {
