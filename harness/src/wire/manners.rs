@@ -17,8 +17,9 @@ use super::{Client, Raw, Target};
 /// The receive buffer of a client that does not read, in bytes.
 const TINY: u32 = 4096;
 
-/// The largest segment that such a client takes, in bytes: the sender's buffer follows from it.
-const SMALL_SEGMENT: u32 = 536;
+/// The largest segment that such a client takes, in bytes, as on a network: on the loopback device segments are much larger, and so
+/// is what a sender may keep for a reader.
+const SMALL_SEGMENT: u32 = 1448;
 
 /// An answer of so many declared bytes is read by any client: a 202, a refusal.
 const SHORT: u64 = 4096;

@@ -26,7 +26,8 @@ const PROBE: &str = "path of the probe";
 /// How long the call takes.
 const HOLD: Duration = Duration::from_secs(4);
 
-/// So long after it was sent the call runs: what was answered before may have come first.
+/// So long after it was sent the call runs, and so long before its end it still does: what was answered before may have come first,
+/// and a process that was blocked answers all that waited in any order.
 const RUNS: Duration = Duration::from_secs(1);
 
 /// Between two questions of one client.
@@ -139,7 +140,7 @@ pub const OTHERS_ANSWERED_MEANWHILE: Check = Check {
 
 /// Whether one of these came while the call ran.
 fn is_within(mut answers: impl Iterator<Item = At>, call: &Call<'_>, over: At) -> bool {
-    answers.any(|at| at < over && call.sent.until(at) > RUNS)
+    answers.any(|at| call.sent.until(at) > RUNS && at.until(over) > RUNS)
 }
 
 fn took(call: &Call<'_>, over: At) -> String {

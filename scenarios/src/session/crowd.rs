@@ -36,7 +36,10 @@ const UNREAD: &str = "requests of a client that reads no answer";
 const LONG: usize = 80_000;
 
 /// How many of them: on one stream their answers are far more than what systems keep for a reader.
-const MANY_LONG: usize = 150;
+const MANY_LONG: usize = 100;
+
+/// How many requests are sent at a time.
+const SENT_AT_ONCE: usize = 10;
 
 /// Where each answer has a connection of its own, it has to be longer than what systems keep for one: a hub may refuse this one.
 const VERY_LONG: usize = 1_000_000;
@@ -93,8 +96,12 @@ fn wanted(stage: &Stage) -> usize {
 }
 
 async fn ask_much(stage: &Stage, session: &Session, target: &Target, calls: &mut Vec<Pending>) {
-    for (method, params, progress) in large_requests(stage) {
-        calls.push(session.start(target, method, params, Duration::ZERO, progress).await);
+    let sending = large_requests(stage).into_iter();
+    let sending = sending
+        .map(|(method, params, progress)| session.start(target, method, params, Duration::ZERO, progress));
+    let mut sending = iter(sending).buffered(SENT_AT_ONCE);
+    while let Some(call) = sending.next().await {
+        calls.push(call);
     }
 }
 
@@ -117,11 +124,13 @@ fn large_requests(stage: &Stage) -> Vec<(&'static str, Value, Progress)> {
     if stage.transport() == Transport::Sse {
         return (0..MANY_LONG).map(|_| large(LONG)).collect();
     }
-    let mut requests: Vec<_> = (0..8).flat_map(|_| [large(LONG), large(VERY_LONG)]).collect();
+    let mut requests = Vec::new();
     if stage.offers(Need::Tool(Tool::Count)) {
         let call = stage.tool_call(Tool::Count, &json!({ "n": MUCH_PROGRESS, "interval_ms": 0 }));
         requests.extend((0..2).map(|_| ("tools/call", call.clone(), Progress::Asked)));
     }
+    requests.extend((0..8).map(|_| large(LONG)));
+    requests.extend((0..2).map(|_| large(VERY_LONG)));
     requests
 }
 

@@ -1,5 +1,7 @@
 //! What a misbehaving crowd may cost the others: nothing.
 
+use std::time::Duration;
+
 use harness::check::{Check, HUB_CONTRACT, Judgement, Level};
 use harness::transcript::What;
 use harness::transcript::history::{History, Outcome};
@@ -37,11 +39,14 @@ pub const SERVES_BESIDE_HEADS: Check = Check {
     level: Level::Contract,
     sentence: "While 100 clients send the head of a request byte by byte, another client must be answered within 5 s.",
     source: HUB_CONTRACT,
-    remedy: "hub: an asynchronous server, or many more threads; ingress: buffer requests (`nginx.ingress.kubernetes.io` does so by default)",
+    remedy: "hub: an asynchronous server, or many more threads; or a proxy in front that reads heads itself, as nginx does",
     transports: &[],
     needs: &[],
     judge: |history| others_served(history, ENDLESS, "beside heads that never end"),
 };
+
+/// When a client has given up: after the contract's 5 s, and what a busy machine may add. It grows as all limits do.
+const GIVEN_UP: Duration = Duration::from_secs(7);
 
 /// Every request of the others has a result, and each of them a session. Where no client of the crowd got as far as it should,
 /// nothing is shown.
@@ -51,6 +56,7 @@ fn others_served(history: &History<'_>, crowd: &str, when: &str) -> Judgement {
         .entries()
         .iter()
         .any(|entry| matches!(&entry.what, What::Counted { what, count, .. } if what == crowd && *count > 0));
+    let limit = GIVEN_UP.mul_f64(history.transcript.header.measured.stretch());
     for entry in history.entries() {
         if let What::NoSession { why, .. } = &entry.what {
             judgement.judged();
@@ -59,8 +65,9 @@ fn others_served(history: &History<'_>, crowd: &str, when: &str) -> Judgement {
     }
     for call in history.probed_calls(OTHERS).filter(|_| has_come) {
         judgement.judged();
-        // A hub without tools says so.
-        if !matches!(call.outcome, Outcome::Answered { .. }) {
+        // A hub without tools says so. What came when its client had given up helped nobody.
+        let is_late = call.took().is_some_and(|took| took > limit);
+        if is_late || !matches!(call.outcome, Outcome::Answered { .. }) {
             judgement.breach(format!("an answer {when}"), reply_text(history, call), call.sent);
         }
     }
