@@ -28,7 +28,7 @@ const PLACES: usize = 200;
 const CONNECTIONS: usize = 50;
 
 /// How many requests `limits-per-address` serves that come from one address.
-const REQUESTS: usize = 60;
+const REQUESTS: usize = 30;
 
 /// A place for each client that has vanished.
 static VANISHED: AtomicUsize = AtomicUsize::new(0);

@@ -264,7 +264,7 @@ pub enum Defect {
     CutsCharacters,
     /// A POST whose body does not arrive with its head is answered 400.
     WantsBodyWithHead,
-    /// After 60 requests from one address the others from there are answered 429.
+    /// After 30 requests from one address the others from there are answered 429.
     LimitsPerAddress,
     // === of the life of a pod (`lifecycle`) ===
     /// A required secret that is missing ends nothing: the process is ready, and answers 500 to every MCP request.

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use futures_util::future::{FutureExt, join, join_all};
 use harness::check::{Check, HUB_CONTRACT, Judgement, Level};
+use harness::cluster::manifest::ProbeKind;
 use harness::plan::{Need, Outline, Tool, Transport};
 use harness::run::{Scenario, Setup, Stage};
 use harness::transcript::history::{At, Call, History};
@@ -58,8 +59,11 @@ async fn blocking(stage: &Stage) -> anyhow::Result<()> {
     let Some(holder) = stage.open("a", &target).await else { return Ok(()) };
     let Some(other) = stage.open(SPARE, &target).await else { return Ok(()) };
     // A hub that is not ours has no manifests.
-    let asked = stage.cluster().manifests().await.map(|manifests| manifests.asked_paths());
-    let asked = asked.unwrap_or_default().into_iter().filter(|asked| asked.timeout < HOLD);
+    let manifests = stage.cluster().manifests().await.ok();
+    let asked = [ProbeKind::Readiness, ProbeKind::Liveness].into_iter().filter_map(|kind| {
+        let asked = manifests.as_ref()?.asks_by_http(kind)?;
+        (asked.timeout < HOLD).then_some((kind, asked))
+    });
     let is_over = &AtomicBool::new(false);
     let running = async {
         let session = &holder.session;
@@ -79,10 +83,10 @@ async fn blocking(stage: &Stage) -> anyhow::Result<()> {
             stage.pause(BEAT).await;
         }
     };
-    let probing = join_all(asked.map(|asked| {
+    let probing = join_all(asked.map(|(kind, asked)| {
         let (client, target) = (&other.client, &target);
         async move {
-            let name = format!("{PROBE} ({}, timeoutSeconds {})", asked.probe, asked.timeout.as_secs());
+            let name = format!("{PROBE} ({kind}, timeoutSeconds {})", asked.timeout.as_secs());
             while !is_over.load(Ordering::Relaxed) {
                 client.exchange(target, Raw::new("GET", &asked.path).named(&name)).await;
                 stage.pause(BEAT).await;

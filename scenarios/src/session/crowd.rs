@@ -38,6 +38,9 @@ const LONG: usize = 80_000;
 /// How many of them: on one stream their answers are far more than what systems keep for a reader.
 const MANY_LONG: usize = 100;
 
+/// For so long its client leaves them unread at least: longer than the others ask.
+const UNREAD_FOR: Duration = Duration::from_secs(60);
+
 /// How many requests are sent at a time.
 const SENT_AT_ONCE: usize = 10;
 
@@ -97,37 +100,47 @@ fn wanted(stage: &Stage) -> usize {
 
 async fn ask_much(stage: &Stage, session: &Session, target: &Target, calls: &mut Vec<Pending>) {
     let sending = large_requests(stage).into_iter();
-    let sending = sending
-        .map(|(method, params, progress)| session.start(target, method, params, Duration::ZERO, progress));
+    let sending =
+        sending.map(|large| session.start(target, large.method, large.params, UNREAD_FOR, large.progress));
     let mut sending = iter(sending).buffered(SENT_AT_ONCE);
     while let Some(call) = sending.next().await {
         calls.push(call);
     }
 }
 
+/// A request whose answer is long.
+#[derive(Clone)]
+struct Large {
+    method: &'static str,
+    params: Value,
+    progress: Progress,
+}
+
 /// Requests whose answers are long.
-fn large_requests(stage: &Stage) -> Vec<(&'static str, Value, Progress)> {
+fn large_requests(stage: &Stage) -> Vec<Large> {
     let has_echo = stage.offers(Need::Tool(Tool::Echo));
     let is_stateless = stage.transport() == Transport::Stateless;
     let large = |length: usize| {
         let text = "x".repeat(length);
-        if has_echo {
-            ("tools/call", stage.tool_call(Tool::Echo, &json!({ "text": text })), Progress::No)
+        let (method, params) = if has_echo {
+            ("tools/call", stage.tool_call(Tool::Echo, &json!({ "text": text })))
         } else if is_stateless {
             // There the name of a tool stands in a header, too.
-            ("tools/list", json!({}), Progress::No)
+            ("tools/list", json!({}))
         } else {
             // Most hubs repeat the name that they do not know.
-            ("tools/call", json!({ "name": text, "arguments": {} }), Progress::No)
-        }
+            ("tools/call", json!({ "name": text, "arguments": {} }))
+        };
+        Large { method, params, progress: Progress::No }
     };
     if stage.transport() == Transport::Sse {
         return (0..MANY_LONG).map(|_| large(LONG)).collect();
     }
     let mut requests = Vec::new();
     if stage.offers(Need::Tool(Tool::Count)) {
-        let call = stage.tool_call(Tool::Count, &json!({ "n": MUCH_PROGRESS, "interval_ms": 0 }));
-        requests.extend((0..2).map(|_| ("tools/call", call.clone(), Progress::Asked)));
+        let params = stage.tool_call(Tool::Count, &json!({ "n": MUCH_PROGRESS, "interval_ms": 0 }));
+        let much = Large { method: "tools/call", params, progress: Progress::Asked };
+        requests.extend([much.clone(), much]);
     }
     requests.extend((0..8).map(|_| large(LONG)));
     requests.extend((0..2).map(|_| large(VERY_LONG)));

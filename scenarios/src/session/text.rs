@@ -60,12 +60,15 @@ pub const TEXT_AT_ANY_OFFSET: Scenario = Scenario {
 async fn texts(stage: &Stage) -> anyhow::Result<()> {
     let target = stage.straight()?;
     let Some(holder) = stage.open("a", &target).await else { return Ok(()) };
+    let (mut sent, mut whole) = (0, 0);
     for character in CHARACTERS {
         // So that every place is within a character of one of the texts.
         for before in 0..character.len_utf8() {
-            long_text(stage, &holder, &target, character, before).await;
+            sent += 1;
+            whole += usize::from(long_text(stage, &holder, &target, character, before).await);
         }
     }
+    stage.counted("long texts that came back whole", whole, sent);
     let (method, params) = carrying(stage, SHORT);
     let session = &holder.session;
     let apart = session.raw(method, params.clone()).named(APART).pausing([0]);
@@ -77,8 +80,8 @@ async fn texts(stage: &Stage) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Sends a long text of this character, after so many others, and counts what comes back of it.
-async fn long_text(stage: &Stage, holder: &Holder, target: &Target, character: char, before: usize) {
+/// Sends a long text of this character, after so many others; whether it came back whole. Of one that did not, what came is counted.
+async fn long_text(stage: &Stage, holder: &Holder, target: &Target, character: char, before: usize) -> bool {
     let text: String = "x".repeat(before) + &character.to_string().repeat(LENGTH / character.len_utf8());
     let has_echo = stage.offers(Need::Tool(Tool::Echo));
     let (method, params) = if has_echo || stage.transport() == Transport::Stateless {
@@ -90,13 +93,16 @@ async fn long_text(stage: &Stage, holder: &Holder, target: &Target, character: c
     let said = match stage.ask(holder, target, LONG, method, params).await {
         wire::Outcome::Result(result) => result["content"][0]["text"].as_str().unwrap_or_default().to_owned(),
         wire::Outcome::Error { message, .. } => message,
-        _ => return,
+        _ => return false,
     };
-    if let Some(count) = came_back(&text, &said, has_echo) {
-        let what =
-            format!("{CAME_BACK} of a text of {} bytes each, from byte {before} on", character.len_utf8());
-        stage.counted(&what, count, text.chars().count());
+    let all = text.chars().count();
+    let came = came_back(&text, &said, has_echo);
+    if let Some(count) = came.filter(|count| *count < all) {
+        let width = character.len_utf8();
+        let what = format!("{CAME_BACK}, {width} bytes each, from byte {before} of a text on");
+        stage.counted(&what, count, all);
     }
+    came == Some(all)
 }
 
 /// A request that carries this text: as the argument of a tool that repeats it, else where any request may carry some.
@@ -163,10 +169,8 @@ pub const TEXT_WHOLE: Check = Check {
                 && what.starts_with(CAME_BACK)
             {
                 judgement.judged();
-                if count < of {
-                    let actual = format!("{what}: the first {count}, then others");
-                    judgement.breach(format!("all {of} characters"), actual, entry.place());
-                }
+                let actual = format!("{what}: the first {count}, then others");
+                judgement.breach(format!("all {of} characters"), actual, entry.place());
             }
         }
         judgement
