@@ -38,6 +38,9 @@ const LONG: usize = 80_000;
 /// How many of them: on one stream their answers are far more than what systems keep for a reader.
 const MANY_LONG: usize = 100;
 
+/// Between two requests of the others meanwhile: a busy hub takes its time until it has written all that is taken.
+const FILLED: Duration = Duration::from_secs(1);
+
 /// For so long its client leaves them unread at least: longer than the others ask.
 const UNREAD_FOR: Duration = Duration::from_secs(60);
 
@@ -86,7 +89,7 @@ async fn slow_reader(stage: &Stage) -> anyhow::Result<()> {
         drop(select(asking.boxed(), stage.pause(stage.timeouts().answer).boxed()).await);
     }
     stage.counted(UNREAD, unread.calls.len(), wanted(stage));
-    others(stage, &other, &target).await;
+    others(stage, &other, &target, FILLED).await;
     // Until here nothing was read.
     drop((unread, attention));
     other.session.end(&target).await;
@@ -300,7 +303,7 @@ async fn endless_heads(stage: &Stage) -> anyhow::Result<()> {
     };
     let served = async {
         if let Some(other) = stage.open("a", &target).await {
-            others(stage, &other, &target).await;
+            others(stage, &other, &target, BEAT).await;
             other.session.end(&target).await;
         }
     };
@@ -319,10 +322,10 @@ async fn crowd(stage: &Stage) -> Vec<Client> {
     crowd
 }
 
-/// A client with a session asks three times, and another one opens a session.
-async fn others(stage: &Stage, other: &Holder, target: &Target) {
+/// A client with a session asks three times, after a pause each, and another one opens a session.
+async fn others(stage: &Stage, other: &Holder, target: &Target, beat: Duration) {
     for _ in 0..3 {
-        stage.pause(BEAT).await;
+        stage.pause(beat).await;
         stage.ask(other, target, OTHERS, "tools/list", json!({})).await;
     }
     if let Some(late) = stage.open("late", target).await {
