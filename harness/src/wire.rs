@@ -14,6 +14,7 @@ mod exchange;
 pub mod frame;
 mod http_sse;
 mod inbox;
+mod manners;
 mod message;
 mod patience;
 mod pending;
@@ -35,9 +36,11 @@ use crate::plan::Transport;
 use crate::source::Source;
 use crate::timeouts::Timeouts;
 use crate::transcript::{Body, End, Frame, Path, Recorder};
+use manners::Manners;
 use message::Voice;
 
 pub use exchange::{NOTHING_WRITTEN, REDACTED};
+pub use manners::{Attention, HalfSaid};
 pub use message::initialize_asking;
 pub use pending::{Outcome, Pending, Progress};
 pub use session::{Listening, Session};
@@ -79,6 +82,7 @@ pub struct Target {
 pub struct Client {
     inner: Arc<Inner>,
     keeps: bool,
+    manners: Manners,
 }
 
 #[derive(Debug)]
@@ -109,6 +113,9 @@ pub struct Raw {
     pub body: Bytes,
     /// The name by which checks find it in the transcript.
     pub probe: Option<String>,
+    /// The places in the body, in order, before which the client pauses: what follows arrives in a segment of its own. 0 parts head
+    /// and body.
+    pub pauses: Vec<usize>,
 }
 
 /// What came back in one exchange.
@@ -165,7 +172,7 @@ impl Client {
         timeouts: Arc<Timeouts>,
     ) -> Self {
         let inner = Inner { name: name.into(), source, recorder, dialect, timeouts };
-        Self { inner: Arc::new(inner), keeps: false }
+        Self { inner: Arc::new(inner), keeps: false, manners: Manners::default() }
     }
 
     /// The same client, but its sessions keep one connection for their POSTs, from `initialize` on.
@@ -174,11 +181,18 @@ impl Client {
         Self { keeps: true, ..self }
     }
 
-    /// The same client, of which nothing is recorded: for polls, which a transcript has as one entry.
-    pub(crate) fn unrecorded(&self) -> Self {
+    /// The same client, of which nothing is recorded: for polls, which a transcript has as one entry, and for crowds.
+    #[must_use]
+    pub fn unrecorded(&self) -> Self {
         let Inner { name, source, dialect, timeouts, .. } = &*self.inner;
         let recorder = Recorder::new([]);
         Self::new(name.clone(), source.clone(), recorder, Arc::clone(dialect), Arc::clone(timeouts))
+    }
+
+    /// Another client at the same address.
+    pub(crate) fn called(&self, name: String) -> Self {
+        let Inner { source, recorder, dialect, timeouts, .. } = &*self.inner;
+        Self::new(name, source.clone(), recorder.clone(), Arc::clone(dialect), Arc::clone(timeouts))
     }
 
     /// What the transcript calls it.
@@ -274,6 +288,7 @@ impl Raw {
             spelling: Spelling::default(),
             body: Bytes::new(),
             probe: None,
+            pauses: Vec::new(),
         }
     }
 
@@ -315,6 +330,12 @@ impl Raw {
     #[must_use]
     pub fn carrying(self, body: impl Into<Bytes>) -> Self {
         Self { body: body.into(), ..self }
+    }
+
+    /// The same, sent in pieces: with a pause before each of these places in the body.
+    #[must_use]
+    pub fn pausing(self, places: impl Into<Vec<usize>>) -> Self {
+        Self { pauses: places.into(), ..self }
     }
 
     /// The same to another path and query.

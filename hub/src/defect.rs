@@ -272,6 +272,20 @@ pub enum Defect {
     ProgressFalls,
     /// `count` reports its progress with another token.
     ProgressOfOthers,
+    /// One part of one answer is written at a time: the others wait until the client has taken it.
+    WaitsForSlowReaders,
+    /// A client that goes before its answer has ended keeps one of 200 places; without a place no request is answered.
+    KeepsVanishedClients,
+    /// Only 50 connections are served at a time, health probes aside; the others wait.
+    ServesFewConnections,
+    /// `sleep` and the hold of `tally` block the whole process.
+    ToolBlocksProcess,
+    /// A request's body is read as text piece by piece: a character between two pieces becomes replacement characters.
+    CutsCharacters,
+    /// A POST whose body does not arrive with its head is answered 400.
+    WantsBodyWithHead,
+    /// After 30 requests from one address the others from there are answered 429.
+    LimitsPerAddress,
     // === of the life of a pod (`lifecycle`) ===
     /// A required secret that is missing ends nothing: the process is ready, and answers 500 to every MCP request.
     StartsWithoutSecret,

@@ -5,13 +5,14 @@
 
 use std::convert::Infallible;
 use std::io;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use axum::Router;
 use futures_util::FutureExt;
-use http::Request;
+use http::{Request, StatusCode};
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper::service::{Service, service_fn};
@@ -25,17 +26,19 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::app::App;
+use crate::crowd;
 use crate::defect::Defect;
 use crate::forward::SHARED_WINDOW;
+use crate::heads::{HEAD_LIMIT, Heads, Prompt};
 use crate::log;
-use crate::reply::Reply;
+use crate::reply::{self, Reply};
 use crate::spelled::Misspelled;
 use crate::spoil::Remembered;
 
 /// How long the end waits for the first byte of a connection that says nothing.
 const LAST_LOOK: Duration = Duration::from_millis(100);
 
-/// How long a connection may be idle, or take to send its headers.
+/// How long a connection may be idle; a head that has begun has less time.
 pub const HEADER_READ_LIMIT: Duration = Duration::from_secs(75);
 /// After the streams ended: how long connections may take to send what is left.
 const FLUSH_LIMIT: Duration = Duration::from_secs(2);
@@ -55,11 +58,18 @@ pub async fn serve(app: Arc<App>, listener: TcpListener) {
         .into_iter()
         .any(|defect| app.replica.defects.has(defect));
     let looks_at_names = app.replica.defects.has(Defect::KnowsLowerCaseOnly);
+    let is_small = app.replica.defects.has(Defect::ServesFewConnections);
+    let has_limit = app.replica.defects.has(Defect::LimitsPerAddress);
     let begin = |stream: TcpStream| {
         let memory = remembers.then(Remembered::default);
-        let serving =
-            connection(stream, router.clone(), closing.clone(), garbage.clone(), memory, looks_at_names);
-        connections.spawn(serving);
+        let (router, closing, garbage) = (router.clone(), closing.clone(), garbage.clone());
+        let limited = stream.peer_addr().ok().filter(|_| has_limit).map(|peer| peer.ip());
+        connections.spawn(async move {
+            let is_probe = is_small && starts_with_probe(&stream).await;
+            let _place = if is_small && !is_probe { crowd::connection().await } else { None };
+            let flaws = Flaws { memory, limited, looks_at_names };
+            connection(stream, router, closing, garbage, flaws).await;
+        });
     };
     loop {
         tokio::select! {
@@ -85,14 +95,24 @@ pub async fn serve(app: Arc<App>, listener: TcpListener) {
     }
 }
 
+/// What defects do to one connection.
+struct Flaws {
+    /// What it remembers of its requests.
+    memory: Option<Remembered>,
+    /// The address whose requests are counted.
+    limited: Option<IpAddr>,
+    /// Whether names of headers are looked up in lower case only.
+    looks_at_names: bool,
+}
+
 async fn connection(
     mut stream: TcpStream,
     router: Router,
     closing: CancellationToken,
     garbage: Option<Arc<Garbage>>,
-    memory: Option<Remembered>,
-    looks_at_names: bool,
+    flaws: Flaws,
 ) {
+    let Flaws { memory, limited, looks_at_names } = flaws;
     tune(&stream);
     if let Some(garbage) = garbage
         && garbage.is_due(&stream).await
@@ -106,13 +126,22 @@ async fn connection(
         Misspelled::default()
     };
     let router = TowerToHyperService::new(router);
+    let heads = Arc::<Heads>::default();
+    let come = heads.clone();
     // Boxed, because hyper keeps room for the whole future as long as the connection lives.
     let service = service_fn(move |mut request: Request<Incoming>| {
         if let Some(memory) = &memory {
             request.extensions_mut().insert(memory.clone());
         }
         misspelled.take_from(request.headers_mut());
-        Box::pin(router.call(request))
+        let answering = come.begin();
+        let answer = router.call(request);
+        Box::pin(async move {
+            if limited.is_some_and(crowd::is_over) {
+                return Ok(reply::text(StatusCode::TOO_MANY_REQUESTS, "Slow down"));
+            }
+            answer.await.map(|reply| answering.with(reply))
+        })
     });
     let mut start = [0; 3];
     let has_begun = {
@@ -135,7 +164,7 @@ async fn connection(
         .timer(TokioTimer::new())
         .header_read_timeout(HEADER_READ_LIMIT)
         .max_buf_size(BUFFER)
-        .serve_connection(TokioIo::new(stream), service);
+        .serve_connection(TokioIo::new(Prompt::new(stream, heads, HEAD_LIMIT)), service);
     tokio::pin!(connection);
     tokio::select! {
         biased;
@@ -179,26 +208,11 @@ struct Garbage(AtomicUsize);
 impl Garbage {
     const EVERY: usize = 15;
     const WORDS: &[u8] = b"\x00garbage\r\n\r\n";
-    const PROBES: [&[u8]; 2] = [b"GET /readyz", b"GET /healthz"];
 
     /// Looks at the start of the first request, which stays unread.
     async fn is_due(&self, stream: &TcpStream) -> bool {
-        let mut start = [0; 12];
-        loop {
-            let Ok(Ok(read)) = timeout(HEADER_READ_LIMIT, stream.peek(&mut start)).await else {
-                return false;
-            };
-            let start = &start[..read];
-            if start.is_empty() || Self::PROBES.iter().any(|probe| start.starts_with(probe)) {
-                return false;
-            }
-            if Self::PROBES.iter().any(|probe| probe.starts_with(start)) {
-                // So far it could be either.
-                tokio::task::yield_now().await;
-                continue;
-            }
-            return (self.0.fetch_add(1, Ordering::Relaxed) + 1).is_multiple_of(Self::EVERY);
-        }
+        !starts_with_probe(stream).await
+            && (self.0.fetch_add(1, Ordering::Relaxed) + 1).is_multiple_of(Self::EVERY)
     }
 
     /// Reads on until the client has read: a close with unread bytes would be a reset, and lose what was said.
@@ -207,6 +221,26 @@ impl Garbage {
         stream.shutdown().await?;
         while stream.read(&mut [0; 1024]).await? > 0 {}
         Ok(())
+    }
+}
+
+/// Whether the first request, which stays unread, is a health probe's; of a connection that says nothing, true.
+async fn starts_with_probe(stream: &TcpStream) -> bool {
+    const PROBES: [&[u8]; 2] = [b"GET /readyz", b"GET /healthz"];
+    let mut start = [0; 12];
+    loop {
+        let Ok(Ok(read)) = timeout(HEADER_READ_LIMIT, stream.peek(&mut start)).await else {
+            return true;
+        };
+        let start = &start[..read];
+        if start.is_empty() || PROBES.iter().any(|probe| start.starts_with(probe)) {
+            return true;
+        }
+        if !PROBES.iter().any(|probe| probe.starts_with(start)) {
+            return false;
+        }
+        // So far it could be either.
+        tokio::task::yield_now().await;
     }
 }
 

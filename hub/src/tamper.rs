@@ -11,8 +11,8 @@ use axum::middleware::Next;
 use bytes::Bytes;
 use flate2::Compression;
 use flate2::write::GzEncoder;
-use futures_util::StreamExt;
-use futures_util::stream::unfold;
+use futures_util::stream::{self, unfold};
+use futures_util::{FutureExt, StreamExt};
 use http::header::{
     ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HOST, LOCATION, ORIGIN, WWW_AUTHENTICATE,
 };
@@ -21,13 +21,25 @@ use http_body_util::BodyExt;
 use tokio::time::timeout;
 
 use crate::app::App;
+use crate::crowd;
 use crate::defect::Defect;
 use crate::reply::{self, Reply};
 use crate::streamable::CUT_AFTER;
 
 /// Stands around every path of MCP.
-pub async fn around(State(app): State<Arc<App>>, request: Request<Body>, next: Next) -> Reply {
+pub async fn around(State(app): State<Arc<App>>, mut request: Request<Body>, next: Next) -> Reply {
     let defects = app.replica.defects;
+    if defects.has(Defect::CutsCharacters) {
+        request = request.map(read_as_text);
+    }
+    if request.method() == Method::POST && defects.has(Defect::WantsBodyWithHead) {
+        let (parts, mut body) = request.into_parts();
+        let Some(Some(Ok(first))) = body.frame().now_or_never() else {
+            return reply::text(StatusCode::BAD_REQUEST, "Could not read the body");
+        };
+        let first = stream::iter(first.into_data().ok().map(Ok));
+        request = Request::from_parts(parts, Body::from_stream(first.chain(body.into_data_stream())));
+    }
     if defects.has(Defect::DemandsOrigin) && !request.headers().contains_key(ORIGIN) {
         return reply::text(StatusCode::FORBIDDEN, "Origin is missing");
     }
@@ -65,6 +77,9 @@ pub async fn around(State(app): State<Arc<App>>, request: Request<Body>, next: N
         let _ = request.into_body().collect().await;
         return reply::text(StatusCode::ACCEPTED, "Accepted");
     }
+    if defects.has(Defect::KeepsVanishedClients) && !crowd::has_place() {
+        return reply::never().await;
+    }
     let opens_stream = request.method() == Method::GET && request.uri().path().starts_with("/sse");
     let accepts = request.headers().get(ACCEPT_ENCODING).and_then(|encodings| encodings.to_str().ok());
     let compresses =
@@ -96,7 +111,19 @@ pub async fn around(State(app): State<Arc<App>>, request: Request<Body>, next: N
     if defects.has(Defect::BuffersStreams) {
         answer = answer.map(buffered);
     }
+    if defects.has(Defect::WaitsForSlowReaders) {
+        answer = crowd::in_turn(answer);
+    }
+    if defects.has(Defect::KeepsVanishedClients) {
+        answer = crowd::keeping_place(answer);
+    }
     answer
+}
+
+/// A body that is read as text, each piece by itself.
+fn read_as_text(body: Body) -> Body {
+    let read = |piece: Bytes| Bytes::from(String::from_utf8_lossy(&piece).into_owned());
+    Body::from_stream(body.into_data_stream().map(move |piece| piece.map(read)))
 }
 
 /// Holds notifications back until something else is said.

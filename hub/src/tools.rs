@@ -21,6 +21,7 @@ use serde::Deserialize;
 use serde_json::json;
 use tokio::time::{Instant, sleep_until};
 
+use crate::crowd;
 use crate::defect::{Defect, Defects};
 use crate::latest::Latest;
 use crate::lock;
@@ -165,7 +166,7 @@ impl Tools {
                 let Tally { key, add, hold_ms } = arguments(call)?;
                 let count = self.add(key, add);
                 progress(context, 1, 1).await;
-                wait_until(Instant::now(), Duration::from_millis(hold_ms)).await;
+                crowd::hold(shared.defects, hold_ms).await;
                 done(count.to_string())
             }
             "work" => {
@@ -196,7 +197,7 @@ impl Tools {
             }
             "sleep" => {
                 let Sleep { ms } = arguments(call)?;
-                wait_until(Instant::now(), Duration::from_millis(ms)).await;
+                crowd::hold(shared.defects, ms).await;
                 done(format!("slept {ms} ms"))
             }
             "ask" => {

@@ -104,4 +104,10 @@ pub const CATALOG: &[&Scenario] = &[
     &session::answer::ANSWER_ELSEWHERE,
     &session::elsewhere::SAME_ID_IN_MANY,
     &session::elsewhere::TOOLS_ALIKE,
+    &session::crowd::SLOW_READER,
+    &session::crowd::VANISHING_CLIENTS,
+    &session::crowd::ENDLESS_HEADS,
+    &session::text::TEXT_AT_ANY_OFFSET,
+    &session::blocking::TOOL_BLOCKS_OTHERS,
+    &session::address::ONE_ADDRESS,
 ];

@@ -1,11 +1,14 @@
 //! Family `session`: the rules that all eras share, written once for every transport.
 
+pub mod address;
 pub mod answer;
 pub mod arguments;
+pub mod blocking;
 pub mod browser;
 pub mod cancel;
 pub mod checks;
 pub mod compressed;
+pub mod crowd;
 pub mod elsewhere;
 pub mod headers;
 pub mod idle;
@@ -16,6 +19,7 @@ pub mod progress;
 pub mod requests;
 pub mod slash;
 pub mod spelling;
+pub mod text;
 pub mod token;
 
 use harness::plan::Transport;

@@ -1,5 +1,6 @@
 //! What findings of every family say of calls and their outcomes.
 
+use harness::run::stage::status_text;
 use harness::transcript::history::{Call, Exchange, History, Outcome};
 use harness::transcript::{Body, End, Path};
 use serde_json::Value;
@@ -31,7 +32,7 @@ pub(crate) fn outcome_text(history: &History<'_>, call: &Call<'_>) -> String {
         }
         Outcome::Refused { status, .. } => {
             let body = exchange.and_then(|exchange| exchange.body).map(|(_, body)| body_text(body));
-            format!("{status} {}", body.unwrap_or_default())
+            format!("{} {}", status_text(*status), body.unwrap_or_default())
         }
         Outcome::Ended { how, .. } => end_text(how),
         Outcome::Silent => match exchange.and_then(|exchange| exchange.head) {

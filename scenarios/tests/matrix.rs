@@ -130,6 +130,12 @@ matrix! {
     session_answer_elsewhere => &scenarios::session::answer::ANSWER_ELSEWHERE, [A::Any] x [Sse, Streamable];
     session_same_id_in_many => &scenarios::session::elsewhere::SAME_ID_IN_MANY, [A::Any] x [Sse, Streamable];
     session_tools_alike => &scenarios::session::elsewhere::TOOLS_ALIKE, [A::Any] x [Sse, Streamable, Stateless];
+    session_slow_reader => &scenarios::session::crowd::SLOW_READER, [A::Any] x [Sse, Streamable, Stateless];
+    session_vanishing_clients => &scenarios::session::crowd::VANISHING_CLIENTS, [A::Any] x [Sse, Streamable, Stateless];
+    session_endless_heads => &scenarios::session::crowd::ENDLESS_HEADS, [A::Any] x [Sse, Streamable, Stateless];
+    session_text_at_any_offset => &scenarios::session::text::TEXT_AT_ANY_OFFSET, [A::Any] x [Sse, Streamable, Stateless];
+    session_tool_blocks_others => &scenarios::session::blocking::TOOL_BLOCKS_OTHERS, [A::Any] x [Sse, Streamable, Stateless];
+    session_one_address => &scenarios::session::address::ONE_ADDRESS, [A::Any] x [Sse, Streamable, Stateless];
     missing_secret => &secret::MISSING_SECRET, [A::Any] x [T::Any];
     missing_secret_key => &secret::MISSING_SECRET_KEY, [A::Any] x [T::Any];
     secret_appears_late => &secret::SECRET_APPEARS_LATE, [A::Any] x [T::Any];

@@ -4,6 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use super::kubernetes::Kubernetes;
+use super::lease::LeaseError;
 use super::local::Local;
 use super::manifest::Manifests;
 use super::{Condition, FaultError, Page, Replica, Unmet};
@@ -107,11 +108,15 @@ impl Cluster {
     }
 
     /// A source address for the client of this number, where clients can have one of their own, once it can be used.
-    pub async fn client_address(&self, number: usize) -> Option<Source> {
+    ///
+    /// # Errors
+    ///
+    /// [`LeaseError`] when there are more clients than addresses.
+    pub async fn client_address(&self, number: usize) -> Result<Option<Source>, LeaseError> {
         match self {
-            Cluster::Local(local) => Some(local.client_address(number).into()),
-            Cluster::Kubernetes(cell) => Some(cell.client_address(number).await),
-            Cluster::Fixed(_) => None,
+            Cluster::Local(local) => Ok(Some(local.client_address(number)?.into())),
+            Cluster::Kubernetes(cell) => cell.client_address(number).await.map(Some),
+            Cluster::Fixed(_) => Ok(None),
         }
     }
 

@@ -18,6 +18,7 @@ use tokio_util::task::AbortOnDropHandle;
 use super::accept;
 use super::kind::{RelayContainers, Tracker};
 use super::kubernetes::RelayPods;
+use super::lease::LeaseError;
 use super::passing::both_ways;
 use crate::source::{Ports, Source};
 use crate::transcript::{Recorder, What};
@@ -157,14 +158,16 @@ impl Gate {
     }
 
     /// The source address of the client of this number, once its relay is there: that may take longer than any client waits
-    /// for an answer. One that cannot be had is told when the client connects.
-    pub(super) async fn client_address(&self, number: usize) -> Source {
-        let number = number % MOST;
+    /// for an answer. A relay that cannot be had is told when the client connects.
+    ///
+    /// # Errors
+    ///
+    /// [`LeaseError::Clients`] when there are no more addresses.
+    pub(super) async fn client_address(&self, number: usize) -> Result<Source, LeaseError> {
+        let last = u8::try_from(number).ok().filter(|_| number < MOST);
+        let last = last.ok_or(LeaseError::Clients { most: MOST, number })? + 2;
         self.relays.ready(number).await;
-        Source::new(
-            Ipv4Addr::new(127, CLIENTS, 0, u8::try_from(number).unwrap_or(0) + 2).into(),
-            &self.callers.ports,
-        )
+        Ok(Source::new(Ipv4Addr::new(127, CLIENTS, 0, last).into(), &self.callers.ports))
     }
 }
 

@@ -18,6 +18,7 @@ use self::objects::{Objects, Served};
 use self::view::View;
 use super::gate::{Callers, Gate, GateError};
 use super::kind::{Image, KindError};
+use super::lease::LeaseError;
 use super::manifest::Manifests;
 use super::{Condition, FaultError, Page, Replica, Unmet, awaited};
 use crate::source::Source;
@@ -190,7 +191,11 @@ impl Kubernetes {
     }
 
     /// A source address for the client of this number, once it can be used.
-    pub async fn client_address(&self, number: usize) -> Source {
+    ///
+    /// # Errors
+    ///
+    /// [`LeaseError::Clients`] when there are no more addresses.
+    pub async fn client_address(&self, number: usize) -> Result<Source, LeaseError> {
         self.gate.client_address(number).await
     }
 

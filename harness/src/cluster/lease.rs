@@ -6,6 +6,7 @@
 use std::fs;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
+use std::sync::{Mutex, PoisonError};
 
 use socket2::{Domain, Socket, Type};
 
@@ -19,6 +20,10 @@ const FIRST_REPLICA: u8 = 10;
 const REPLICAS: u8 = 90;
 /// The first address of a wire client, in the range.
 const FIRST_CLIENT: u8 = 100;
+/// How many wire clients have an address in one range.
+const CLIENTS: usize = 150;
+/// How many ranges the wire clients of one cell may have.
+const CLIENT_RANGES: usize = 16;
 /// The address whose socket holds the range.
 const HOLDER: u8 = 254;
 /// The port of the socket that holds the range.
@@ -64,6 +69,21 @@ pub enum LeaseError {
     /// No port of the block is free.
     #[error("every port from {0} on is taken by something else")]
     Port(u16),
+    /// There are more wire clients than addresses.
+    #[error("a cell has source addresses for {most} wire clients, and this is client number {}", number + 1)]
+    Clients {
+        /// How many there are.
+        most: usize,
+        /// Which client has none, from 0.
+        number: usize,
+    },
+}
+
+/// The source addresses of a cell's wire clients: those of its own range, then those of further ranges that it holds as well.
+#[derive(Debug)]
+pub(crate) struct Clients {
+    first: Range,
+    more: Mutex<Vec<(Range, UdpSocket)>>,
 }
 
 // === impl Lease ===
@@ -126,23 +146,37 @@ fn is_free(port: u16) -> bool {
     bound.is_ok()
 }
 
+// === impl Clients ===
+
+impl Clients {
+    /// The clients of a cell with this range.
+    pub(crate) fn new(first: Range) -> Self {
+        Self { first, more: Mutex::default() }
+    }
+
+    /// The source address of the wire client with this number, which no other client has.
+    pub(crate) fn address(&self, number: usize) -> Result<IpAddr, LeaseError> {
+        let (idx, within) = (number / CLIENTS, number % CLIENTS);
+        if idx >= CLIENT_RANGES {
+            return Err(LeaseError::Clients { most: CLIENT_RANGES * CLIENTS, number });
+        }
+        // Fits: there are fewer than 256.
+        let last = FIRST_CLIENT + u8::try_from(within).unwrap_or_default();
+        let mut more = self.more.lock().unwrap_or_else(PoisonError::into_inner);
+        while more.len() < idx {
+            more.push(hold_range()?);
+        }
+        let range = idx.checked_sub(1).and_then(|idx| more.get(idx)).map_or(self.first, |(range, _)| *range);
+        Ok(range.host(last))
+    }
+}
+
 // === impl Range ===
 
 impl Range {
     /// Where probes come from.
     pub(crate) fn prober(&self) -> IpAddr {
         self.host(PROBER)
-    }
-
-    /// The source address of the wire client with this number.
-    ///
-    /// # Panics
-    ///
-    /// When the range has no address of that number: there are 150.
-    pub(crate) fn client(&self, number: usize) -> IpAddr {
-        let number = u8::try_from(number).ok().filter(|number| *number < 150);
-        assert!(number.is_some(), "a range has addresses for 150 clients");
-        self.host(FIRST_CLIENT + number.unwrap_or_default())
     }
 
     fn host(&self, last: u8) -> IpAddr {
@@ -211,6 +245,17 @@ mod tests {
         let (ports_one, ports_two) = (ports(&mut one), ports(&mut two));
         assert_eq!((ports_one.len(), ports_two.len()), (40, 40));
         assert!(ports_one.is_disjoint(&ports_two));
+    }
+
+    #[test]
+    fn each_client_has_an_address_that_no_other_has_until_there_are_no_more() {
+        let lease = Lease::take().unwrap();
+        let clients = Clients::new(lease.range());
+        let addresses: BTreeSet<IpAddr> = (0..1000).map(|number| clients.address(number).unwrap()).collect();
+        assert_eq!(addresses.len(), 1000);
+        assert_eq!(clients.address(400).unwrap(), clients.address(400).unwrap());
+        let told = clients.address(2400).unwrap_err().to_string();
+        assert_eq!(told, "a cell has source addresses for 2400 wire clients, and this is client number 2401");
     }
 
     #[test]

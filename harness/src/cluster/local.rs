@@ -18,7 +18,7 @@ use self::view::View;
 use super::balancer::Balancer;
 use super::inside::Listening;
 use super::isolation;
-use super::lease::{Lease, LeaseError, Range};
+use super::lease::{Clients, Lease, LeaseError};
 use super::manifest::Manifests;
 use super::process::Signal;
 use super::supervisor::Place;
@@ -99,7 +99,7 @@ pub struct Local {
     requests: UnboundedSender<Request>,
     view: watch::Receiver<Arc<View>>,
     balancer: Arc<Balancer>,
-    range: Range,
+    clients: Clients,
     recorder: Recorder,
     controller: JoinHandle<()>,
     outputs: Arc<Outputs>,
@@ -184,7 +184,7 @@ impl Local {
             Namespaces::Best => place(spec.supervisor.clone()).await,
         };
         let mut lease = Lease::take()?;
-        let range = lease.range();
+        let clients = Clients::new(lease.range());
         let addr = match spec.listen {
             Some(addr) => addr,
             None => lease.balancer()?,
@@ -205,7 +205,7 @@ impl Local {
             place,
         );
         let controller = tokio::spawn(controller.run(asked));
-        Ok(Self { requests, view, balancer, range, recorder, controller, outputs })
+        Ok(Self { requests, view, balancer, clients, recorder, controller, outputs })
     }
 
     /// Where the Service is reached.
@@ -215,11 +215,11 @@ impl Local {
 
     /// The source address of the wire client with this number, from 0.
     ///
-    /// # Panics
+    /// # Errors
     ///
-    /// From number 150 on: there are no more addresses.
-    pub fn client_address(&self, number: usize) -> IpAddr {
-        self.range.client(number)
+    /// [`LeaseError::Clients`] when there are no more addresses.
+    pub fn client_address(&self, number: usize) -> Result<IpAddr, LeaseError> {
+        self.clients.address(number)
     }
 
     /// The pods, in the order of their creation.

@@ -29,7 +29,7 @@ pub use load::Load;
 pub use luck::{chance_of_staying, clients_to_spread, requests_without_luck};
 pub use node::Door;
 pub use tally::COUNTER;
-pub use words::outcome_text;
+pub use words::{outcome_text, status_text};
 
 /// Between two looks of a poll.
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
@@ -182,7 +182,11 @@ impl Stage {
         if role != name {
             self.recorder.record(What::Role { client: name.clone(), role: role.to_owned() });
         }
-        let source = self.cluster.client_address(idx).await;
+        // Two clients of one address would be one to the hub: the cell says so, and decides nothing.
+        let source = self.cluster.client_address(idx).await.unwrap_or_else(|error| {
+            self.recorder.record(What::Broken { reason: error.to_string() });
+            None
+        });
         Client::new(
             name,
             source,

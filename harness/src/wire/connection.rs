@@ -2,11 +2,13 @@
 //!
 //! There is no pool. A [`Link`] belongs to one exchange, or waits in the one place that a [`Kept`] has.
 
+use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 use std::{convert::Infallible, io};
 
 use bytes::Bytes;
@@ -17,11 +19,16 @@ use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpSocket;
 use tokio::sync::oneshot;
+use tokio::time::{Instant, Sleep, sleep_until};
 use tokio_util::task::AbortOnDropHandle;
 
+use super::manners::Manners;
 use super::spelling::{Speller, Spelling};
 use super::tls::{self, TlsError};
 use crate::source::Source;
+
+/// The pause between two pieces of a request that are to arrive apart: far longer than a server takes to read what is there.
+const APART: Duration = Duration::from_millis(100);
 
 /// Why there is no connection.
 #[derive(Debug, thiserror::Error)]
@@ -58,7 +65,12 @@ pub(super) struct Kept {
 /// A request's body, which tells when it has been handed to the operating system.
 #[derive(Debug)]
 pub(super) struct Outgoing {
-    data: Option<Bytes>,
+    /// What is left of it; each piece leaves in a segment of its own.
+    pieces: VecDeque<Bytes>,
+    /// What is waited for before the next piece.
+    pause: Option<Pin<Box<Sleep>>>,
+    /// Whether there is a pause before the next piece.
+    is_paused: bool,
     written: Option<oneshot::Sender<()>>,
     slot: WrittenSlot,
 }
@@ -67,7 +79,7 @@ pub(super) struct Outgoing {
 type WrittenSlot = Arc<Mutex<Option<oneshot::Sender<()>>>>;
 
 /// A byte stream, plain or TLS.
-trait Duplex: AsyncRead + AsyncWrite + Send + Unpin {}
+pub(super) trait Duplex: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Duplex for T {}
 
 /// A byte stream that tells at its first flush after a body was taken.
@@ -86,21 +98,10 @@ impl Link {
         source: Option<&Source>,
         to: SocketAddr,
         tls: Option<&str>,
+        manners: &Manners,
         spelling: Spelling,
     ) -> Result<Self, ConnectError> {
-        let ours = |doing: &str, error: io::Error| ConnectError::Ours(format!("cannot {doing}: {error}"));
-        let socket = if to.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }
-            .map_err(|error| ours("make a socket", error))?;
-        if let Some(source) = source.filter(|source| source.ip().is_ipv4() == to.is_ipv4()) {
-            source.bind(&socket).map_err(|error| ours(&format!("bind to {}", source.ip()), error))?;
-        }
-        let stream = socket.connect(to).await.map_err(|error| ConnectError::Refused(error.to_string()))?;
-        let from = stream.local_addr().map_err(|error| ours("read the local address", error))?;
-        stream.set_nodelay(true).map_err(|error| ConnectError::Refused(error.to_string()))?;
-        let io: Box<dyn Duplex> = match tls {
-            Some(name) => Box::new(tls::wrap(stream, name).await?),
-            None => Box::new(stream),
-        };
+        let (io, from) = open(source, to, tls, manners).await?;
         let written = WrittenSlot::default();
         let speller = Speller::new(spelling);
         let io = Watched { io: TokioIo::new(io), slot: Arc::clone(&written), speller };
@@ -111,11 +112,41 @@ impl Link {
         Ok(Self { from, to, sender, written, _driver: AbortOnDropHandle::new(driver) })
     }
 
-    /// A body for a request on this connection; `written` is told once it is on its way.
-    pub(super) fn body(&self, data: Bytes, written: Option<oneshot::Sender<()>>) -> Outgoing {
-        let data = Some(data).filter(|data| !data.is_empty());
-        Outgoing { data, written, slot: Arc::clone(&self.written) }
+    /// A body for a request on this connection, with a pause before each of these places in it; `written` is told once it is on
+    /// its way.
+    pub(super) fn body(
+        &self,
+        data: Bytes,
+        pauses: &[usize],
+        written: Option<oneshot::Sender<()>>,
+    ) -> Outgoing {
+        let slot = Arc::clone(&self.written);
+        Outgoing { pieces: pieces(data, pauses), pause: None, is_paused: pauses.contains(&0), written, slot }
     }
+}
+
+/// A byte stream to a hub, and the client's end of it.
+pub(super) async fn open(
+    source: Option<&Source>,
+    to: SocketAddr,
+    tls: Option<&str>,
+    manners: &Manners,
+) -> Result<(Box<dyn Duplex>, SocketAddr), ConnectError> {
+    let ours = |doing: &str, error: io::Error| ConnectError::Ours(format!("cannot {doing}: {error}"));
+    let socket = if to.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }
+        .map_err(|error| ours("make a socket", error))?;
+    manners.prepare(&socket).map_err(|error| ours("prepare a socket", error))?;
+    if let Some(source) = source.filter(|source| source.ip().is_ipv4() == to.is_ipv4()) {
+        source.bind(&socket).map_err(|error| ours(&format!("bind to {}", source.ip()), error))?;
+    }
+    let stream = socket.connect(to).await.map_err(|error| ConnectError::Refused(error.to_string()))?;
+    let from = stream.local_addr().map_err(|error| ours("read the local address", error))?;
+    stream.set_nodelay(true).map_err(|error| ConnectError::Refused(error.to_string()))?;
+    let io: Box<dyn Duplex> = match tls {
+        Some(name) => Box::new(tls::wrap(stream, name).await?),
+        None => Box::new(stream),
+    };
+    Ok((io, from))
 }
 
 impl From<TlsError> for ConnectError {
@@ -176,22 +207,47 @@ impl Body for Outgoing {
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
-        _: &mut Context<'_>,
+        cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        let data = self.data.take();
-        if let Some(written) = self.written.take() {
+        if self.is_paused && !self.pieces.is_empty() {
+            let pause = self.pause.get_or_insert_with(|| Box::pin(sleep_until(Instant::now() + APART)));
+            ready!(pause.as_mut().poll(cx));
+            self.pause = None;
+        }
+        let piece = self.pieces.pop_front();
+        self.is_paused = true;
+        if self.pieces.is_empty()
+            && let Some(written) = self.written.take()
+        {
             *self.slot.lock().unwrap_or_else(PoisonError::into_inner) = Some(written);
         }
-        Poll::Ready(data.map(|data| Ok(Frame::data(data))))
+        Poll::Ready(piece.map(|piece| Ok(Frame::data(piece))))
     }
 
     fn is_end_stream(&self) -> bool {
-        self.data.is_none()
+        self.pieces.is_empty()
     }
 
     fn size_hint(&self) -> SizeHint {
-        SizeHint::with_exact(self.data.as_ref().map_or(0, |data| data.len() as u64))
+        SizeHint::with_exact(self.pieces.iter().map(|piece| piece.len() as u64).sum())
     }
+}
+
+/// A body cut at these places.
+fn pieces(mut data: Bytes, cuts: &[usize]) -> VecDeque<Bytes> {
+    let mut pieces = VecDeque::new();
+    let mut gone = 0;
+    for cut in cuts {
+        let length = cut.saturating_sub(gone).min(data.len());
+        if length > 0 {
+            pieces.push_back(data.split_to(length));
+            gone += length;
+        }
+    }
+    if !data.is_empty() {
+        pieces.push_back(data);
+    }
+    pieces
 }
 
 // === impl Watched ===
@@ -246,5 +302,22 @@ impl Write for Watched {
             return self.poll_write(cx, first.map_or(&[], |buf| &**buf));
         }
         Pin::new(&mut self.io).poll_write_vectored(cx, bufs)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_body_is_cut_where_it_is_to_pause() {
+        let cut = |cuts: &[usize]| {
+            let pieces = pieces(Bytes::from_static(b"hello"), cuts);
+            pieces.iter().map(|piece| String::from_utf8_lossy(piece).into_owned()).collect::<Vec<_>>()
+        };
+        assert_eq!(cut(&[]), ["hello"]);
+        assert_eq!(cut(&[0]), ["hello"]);
+        assert_eq!(cut(&[0, 2]), ["he", "llo"]);
+        assert_eq!(cut(&[1, 3, 99]), ["h", "el", "lo"]);
     }
 }

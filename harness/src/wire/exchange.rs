@@ -6,14 +6,14 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, Version};
-use hyper::body::Incoming;
+use http_body::Body as _;
 use tokio::sync::oneshot;
 
 use super::connection::{ConnectError, Kept, Link};
 use super::decode::Decoder;
 use super::frame::Parser;
 use super::patience::Patience;
-use super::reading::{collect, decoded};
+use super::reading::{Unread, collect, decoded};
 use super::{Answer, Client, Raw, Spelling, Target};
 use crate::transcript::{Connection, End, ExchangeId, Frame, Recorder, Request, What};
 
@@ -164,7 +164,11 @@ impl Exchange<'_> {
         recording.connected(link.from);
 
         patience.wait_for("head", self.limit);
-        let mut request = http::Request::new(link.body(self.request.body.clone(), self.written.take()));
+        let mut request = http::Request::new(link.body(
+            self.request.body.clone(),
+            &self.request.pauses,
+            self.written.take(),
+        ));
         *request.method_mut() = prepared.method;
         *request.uri_mut() = prepared.uri;
         *request.headers_mut() = prepared.headers;
@@ -188,12 +192,14 @@ impl Exchange<'_> {
             ..Answer::without_head(End::Complete)
         };
         let is_stream = answer.is_stream();
+        let declared = body.size_hint().exact();
         recording.head(&answer);
         sink.head(head.status.as_u16(), is_stream, patience);
         let asked =
             self.request.headers.iter().find(|(name, _)| name.eq_ignore_ascii_case("accept-encoding"));
         let mut decoder =
             Decoder::new(asked.map(|(_, value)| value.as_str()), answer.header("content-encoding"));
+        let body = Unread { body, declared, manners: client.manners.clone() };
         answer.end = if is_stream {
             recording.frames(body, &mut decoder, patience, sink).await
         } else {
@@ -226,6 +232,7 @@ impl Exchange<'_> {
                 client.source.as_ref(),
                 self.target.addr,
                 self.target.tls.as_deref(),
+                &self.client.manners,
                 self.request.spelling,
             ))
             .await
@@ -267,6 +274,14 @@ impl Exchange<'_> {
             )
             .chain(own("content-length", &body.len().to_string()).filter(|_| has_length))
             .collect()
+    }
+
+    /// The request as HTTP/1.1 has it on the wire.
+    pub(super) fn bytes(&self) -> Vec<u8> {
+        let Raw { method, target, body, .. } = &self.request;
+        let headers = self.headers().into_iter().map(|(name, value, _)| format!("{name}: {value}\r\n"));
+        let head = format!("{method} {target} HTTP/1.1\r\n{}\r\n", headers.collect::<String>());
+        [head.as_bytes(), body].concat()
     }
 
     fn prepare(&self) -> Result<Prepared, String> {
@@ -347,7 +362,7 @@ impl Recording {
     /// Reads an event stream to its end.
     async fn frames(
         &mut self,
-        mut body: Incoming,
+        mut body: Unread,
         decoder: &mut Decoder,
         patience: &mut Patience,
         sink: &mut dyn Sink,

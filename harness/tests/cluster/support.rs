@@ -82,7 +82,8 @@ pub(crate) async fn open(
     path: &str,
 ) -> std::io::Result<TcpStream> {
     let socket = TcpSocket::new_v4()?;
-    socket.bind((cluster.client_address(client), 0).into())?;
+    let source = cluster.client_address(client).map_err(std::io::Error::other)?;
+    socket.bind((source, 0).into())?;
     let mut stream = socket.connect(to).await?;
     stream.write_all(format!("GET {path} HTTP/1.1\r\nHost: hub\r\n\r\n").as_bytes()).await?;
     Ok(stream)

@@ -142,7 +142,7 @@ impl Rig {
         let cell = Cell { scenario: "survey", affinity: None, transport: None };
         let client = Client::new(
             format!("measure-{number}"),
-            cluster.client_address(number).await,
+            cluster.client_address(number).await.ok().flatten(),
             recorder.clone(),
             Arc::clone(&self.dialect),
             Arc::clone(&self.timeouts),

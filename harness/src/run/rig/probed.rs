@@ -25,7 +25,7 @@ impl Rig {
         let target = target(Path::Replica(replica), address);
         let client = Client::new(
             "survey-probes".to_owned(),
-            cluster.client_address(0).await,
+            cluster.client_address(0).await.ok().flatten(),
             recorder.clone(),
             Arc::clone(&self.dialect),
             Arc::clone(&self.timeouts),

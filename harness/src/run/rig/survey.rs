@@ -111,7 +111,7 @@ impl Rig {
         let target = target(Path::Service, cluster.service());
         let mut looks = Vec::new();
         for transport in wanted {
-            let source = cluster.client_address(looks.len()).await;
+            let source = cluster.client_address(looks.len()).await.ok().flatten();
             looks.push(Look::new(self.survey_client(*transport, source, recorder), *transport));
         }
         let looking = Looking::new(self, &target, recorder);

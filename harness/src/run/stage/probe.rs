@@ -4,6 +4,7 @@
 //! `Session::raw` and its like make the request as a client would send it, `Raw` changes it, `Session::send` sends it and
 //! waits for its answer where that belongs. Every wait has a limit: some servers never answer.
 
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use base64::Engine;
@@ -11,7 +12,7 @@ use base64::prelude::BASE64_STANDARD;
 use serde_json::Value;
 
 use super::words::body_text;
-use super::{Holder, Stage, outcome_text};
+use super::{Holder, Stage, client_name, outcome_text};
 use crate::plan::Need;
 use crate::transcript::history::History;
 use crate::transcript::{Path, What};
@@ -118,6 +119,33 @@ impl Stage {
             }
         };
         drop(tokio::time::timeout(self.rig.timeouts.answer, answered).await);
+    }
+
+    /// A client that comes from the same address as another, as all do behind one proxy.
+    pub fn neighbour(&self, of: &Client, role: &str) -> Client {
+        let name = client_name(self.clients.fetch_add(1, Ordering::Relaxed));
+        if role != name {
+            self.recorder.record(What::Role { client: name.clone(), role: role.to_owned() });
+        }
+        of.called(name)
+    }
+
+    /// Notes of how many something came true.
+    pub fn counted(&self, what: &str, count: usize, of: usize) {
+        self.recorder.record(What::Counted { what: what.to_owned(), count, of });
+    }
+
+    /// The path straight to the replica that has been there the longest, where one can be reached on its own; else the path through
+    /// the Service. For what is between one process and its clients.
+    ///
+    /// # Errors
+    ///
+    /// When that replica has just gone.
+    pub fn straight(&self) -> anyhow::Result<Target> {
+        match self.replicas().first().filter(|_| self.offers(Need::Aim)) {
+            Some(replica) => self.at(replica),
+            None => Ok(self.service()),
+        }
     }
 
     fn is_answered(&self, probe: &str) -> bool {

@@ -11,10 +11,20 @@ pub fn outcome_text(outcome: &Outcome) -> String {
     match outcome {
         Outcome::Result(_) => "a result".to_owned(),
         Outcome::Error { code, message } => format!("error {code}: {message}"),
-        Outcome::Http { status, body, .. } => format!("{status} {}", body_text(body)).trim_end().to_owned(),
+        Outcome::Http { status, body, .. } => {
+            format!("{} {}", status_text(*status), body_text(body)).trim_end().to_owned()
+        }
         Outcome::Accepted => "accepted without an answer".to_owned(),
         Outcome::Ended(end) => format!("the connection ended: {}", end_text(end)),
         Outcome::Silent => "silence".to_owned(),
+    }
+}
+
+/// A status; one that says less than its name, with that: a limit is neither silence nor a lost session.
+pub fn status_text(status: u16) -> String {
+    match status {
+        429 => "429 Too Many Requests".to_owned(),
+        other => other.to_string(),
     }
 }
 
