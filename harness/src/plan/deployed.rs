@@ -168,7 +168,7 @@ mod tests {
 
     fn planned(replicas: usize, deployed: Deployed) -> Vec<String> {
         let has = [Need::Affinity, Need::Speaks(Transport::Sse)].into();
-        let offers = Offers { replicas, has, deployed };
+        let offers = Offers { replicas, has, deployed, ..Offers::default() };
         let planned = plan(&[ROUTES, STOPS, EXPIRES], &Selection::default(), &offers).unwrap();
         let line = |planned: &crate::plan::Planned| match (planned.lacks, planned.what_if) {
             (Some(need), _) => format!("{} needs {need}", planned.cell),

@@ -44,6 +44,9 @@ impl Rig {
             self.offers.barred.extend(surveyed.barred.iter().map(|(transport, need)| (*transport, *need)));
             self.has_long_list = surveyed.has_long_list;
             Arc::make_mut(&mut self.dialect).listens = self.offers.meets(Need::GetAnswered);
+        }
+        // Without a way to the hub nothing could be counted, and each question would count against a rate limit.
+        if looked.as_ref().is_ok_and(|surveyed| surveyed.nothing_spoken().is_none()) {
             self.count_replicas().await;
         }
         let header = self.header(Cell { scenario: SURVEY, affinity: None, transport: None }, 1);

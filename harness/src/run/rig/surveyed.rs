@@ -178,6 +178,10 @@ impl Surveyed {
 
     /// Writes the transcript; where it is.
     pub(super) fn keep(folder: &Path, transcript: &Transcript) -> Option<std::path::PathBuf> {
+        // `serve` keeps no files.
+        if folder.as_os_str().is_empty() {
+            return None;
+        }
         match write_transcript(folder, SURVEY, transcript) {
             Ok(file) => Some(file),
             Err(error) => {

@@ -329,7 +329,7 @@ fn a_prefix_is_lost_when_the_message_is_answered_below_it() {
         stream("/messages?s=1").exchange("POST", "/messages?s=1", initialize(), accepted)
     };
     let found = sse(lost());
-    assert_told(&found, "no-answer", &["no answer came on the event stream"], "event stream");
+    assert_told(&found, "no-answer", &["no answer came on the event stream"], "proxy_buffering off");
     let tried =
         lost().named(PREFIXED, "POST", "/hub/messages?s=1", call(7, "initialize"), Came::Head(202, &[], ""));
     let found = sse(tried.message(&result(7)));
@@ -400,21 +400,21 @@ fn what_may_pass_is_told_from_what_is_elsewhere() {
 #[test]
 fn a_get_that_hangs_is_told_when_a_post_beside_it_is_answered() {
     let hung = || Came::End(End::TimedOut { waiting_for: "head".to_owned(), limit_ms: 7000 });
-    let answered = |id| result(id).to_string();
+    let (first_answer, third, fourth) = (result(1).to_string(), result(3).to_string(), result(4).to_string());
     let hangs = |story: Story| {
         let transcript = story.transcript(Transport::Streamable);
         hangs(&History::new(&transcript), asked(Transport::Streamable))
     };
-    let get = |came| first(Came::Head(200, &[], &answered(1))).exchange("GET", "/mcp", None, came);
+    let get = |came| first(Came::Head(200, &[], &first_answer)).exchange("GET", "/mcp", None, came);
     let beside = |story: Story, came| story.named(BESIDE, "POST", "/mcp", call(3, "ping"), came);
     let after = |story: Story, came| story.named(AFTER, "POST", "/mcp", call(4, "ping"), came);
-    let found = hangs(beside(get(hung()), Came::Head(200, &[], &answered(3)))).expect("it hangs");
+    let found = hangs(beside(get(hung()), Came::Head(200, &[], &third))).expect("it hangs");
     assert_told(&found, "get-hangs", &["neither an event stream nor 405 within 7 s"], "405");
     assert!(!found.has_begun, "its POSTs are served");
-    let locked = after(beside(get(Came::Stream(&[])), hung()), Came::Head(200, &[], &answered(4)));
+    let locked = after(beside(get(Came::Stream(&[])), hung()), Came::Head(200, &[], &fourth));
     assert_told(&hangs(locked).expect("it locks"), "get-locks", &["while the GET stream was open"], "lock");
     assert_eq!(hangs(after(beside(get(hung()), hung()), hung())), None, "the hub hangs as a whole");
-    assert_eq!(hangs(beside(get(Came::Head(405, &[], "")), Came::Head(200, &[], &answered(3)))), None);
+    assert_eq!(hangs(beside(get(Came::Head(405, &[], "")), Came::Head(200, &[], &third))), None);
 }
 
 #[test]
