@@ -6,7 +6,7 @@
 pub mod ambient;
 mod excuse;
 mod lack;
-pub(crate) mod limit;
+pub mod limit;
 pub mod remedy;
 pub mod schema;
 mod unsure;

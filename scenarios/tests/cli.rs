@@ -74,7 +74,7 @@ fn help_names_every_tool_and_exit_code() {
     for code in codes.into_iter().chain([exit::NOTHING_SELECTED, exit::INTERRUPTED]) {
         assert!(told.contains(&format!("\n  {code:<3}  ")), "{code} in {told}");
     }
-    for variable in ["HUBCHECK_LOG", "HUBCHECK_CONTEXT", "[[failure]]", "[default: 2]"] {
+    for variable in ["HUBCHECK_LOG", "HUBCHECK_CONTEXT", "[[failure]]", "[default: those of the manifests"] {
         assert!(told.contains(variable), "{variable} in {told}");
     }
 }

@@ -73,7 +73,7 @@ fn is_breach(finding: &Finding) -> bool {
 
 /// When the thing that this entry tells of was waited for, in microseconds; `None` when it was not late.
 fn waited_within(history: &History<'_>, seq: u32) -> Option<(u64, u64)> {
-    let limit_us = u64::try_from(ANSWER.as_micros()).unwrap_or(u64::MAX);
+    let limit_us = u64::try_from(history.stretched(ANSWER).as_micros()).unwrap_or(u64::MAX);
     let of_call = history.calls.iter().find_map(|call| {
         let (from, to) = match (&call.outcome, call.outcome.at()) {
             (Outcome::Silent, _) | (_, None) => (call.sent.us, call.sent.us + limit_us),

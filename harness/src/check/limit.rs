@@ -6,8 +6,14 @@ use crate::transcript::history::History;
 /// The status of a request that is one too many (RFC 6585).
 pub(crate) const TOO_MANY: u16 = 429;
 
+/// The step in which a scenario finds out whether there is a limit: what is refused then is judged, and excuses nothing.
+pub const MANY_COME: &str = "many clients come from one address";
+
 /// A request that the hub, or a proxy, refused because there were too many.
 pub(super) fn rate_limited(history: &History<'_>) -> Option<Finding> {
+    if history.step(MANY_COME).is_some() {
+        return None;
+    }
     let exchange = history.exchanges.values().find(|exchange| exchange.status() == Some(TOO_MANY))?;
     let head = exchange.head?;
     let after =

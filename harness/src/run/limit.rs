@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::interval;
 
-use crate::check::limit::TOO_MANY;
+use crate::check::limit::{MANY_COME, TOO_MANY};
 use crate::transcript::{Transcript, What};
 
 /// How long is paused where the hub does not say.
@@ -56,6 +56,10 @@ pub(super) fn wanted(transcript: &Transcript) -> Option<Duration> {
         let after = headers.iter().find(|(name, _)| name == "retry-after");
         after.and_then(|(_, value)| value.trim().parse().ok()).map_or(PAUSE, Duration::from_secs)
     };
+    let is_meant = |what: &What| matches!(what, What::Step { name } if name == MANY_COME);
+    if transcript.entries.iter().any(|entry| is_meant(&entry.what)) {
+        return None;
+    }
     let wanted = transcript.entries.iter().filter_map(|entry| match &entry.what {
         What::Head { status: TOO_MANY, headers, .. } => Some(after(headers)),
         _ => None,

@@ -225,6 +225,12 @@ impl<'t> History<'t> {
         })
     }
 
+    /// A limit of the contract, as long as it is on the machine that was measured.
+    pub fn stretched(&self, limit: Duration) -> Duration {
+        let stretch = self.transcript.header.measured.stretch();
+        if stretch > 1.0 { limit.mul_f64(stretch) } else { limit }
+    }
+
     /// The last place.
     pub fn end(&self) -> At {
         self.entries().last().map_or(At { seq: 0, us: 0 }, Entry::place)
@@ -298,7 +304,7 @@ impl<'t> History<'t> {
         let broken = self.entries().iter().filter(|entry| matches!(entry.what, What::Broken { .. }));
         let broken: Vec<At> = broken.map(Entry::place).collect();
         let is_cut_short = |call: &Call<'_>| {
-            let is_soon = |at: &At| *at > call.sent && call.sent.until(*at) <= ANSWER + SLACK;
+            let is_soon = |at: &At| *at > call.sent && call.sent.until(*at) <= self.stretched(ANSWER + SLACK);
             matches!(call.outcome, Outcome::Silent) && broken.iter().any(is_soon)
         };
         let mut calls = self.every_call();

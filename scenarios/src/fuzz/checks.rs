@@ -141,7 +141,8 @@ fn has_ended(exchange: Option<&Exchange<'_>>) -> Result<(), String> {
 
 fn call_kept(history: &History<'_>, call: &Call<'_>, must: &Must) -> Result<(), String> {
     let actual = || outcome_text(history, call);
-    let is_in_time = || call.took().is_some_and(|took| took <= ANSWER + call.held() + SLACK);
+    let is_in_time =
+        || call.took().is_some_and(|took| took <= history.stretched(ANSWER + SLACK) + call.held());
     let is_kept = match must {
         Must::Answer(text) => match call.text() {
             Some(told) if told != text => return Err(format!("the answer `{told}`")),
@@ -154,7 +155,7 @@ fn call_kept(history: &History<'_>, call: &Call<'_>, must: &Must) -> Result<(), 
         Must::Lose => matches!(call.outcome, Outcome::Refused { .. } | Outcome::Ended { .. }) && is_in_time(),
         Must::Tell(replica) => {
             let gone = history.surely_ended(replica, call.sent).unwrap_or(call.sent);
-            call.outcome.at().is_some_and(|at| gone.until(at) <= ORPHAN_NOTICED + SLACK)
+            call.outcome.at().is_some_and(|at| gone.until(at) <= history.stretched(ORPHAN_NOTICED + SLACK))
         }
         _ => is_in_time(),
     };

@@ -44,7 +44,7 @@ pub const NO_HANG: Check = Check {
             }
         }
         for call in history.calls.iter().filter(|call| call.held().is_zero()) {
-            let late = call.took().filter(|took| *took > ANSWER + SLACK);
+            let late = call.took().filter(|took| *took > history.stretched(ANSWER + SLACK));
             if let (Some(_), Some(at)) = (late, call.outcome.at()) {
                 let expected = format!("an answer to {} within 5 s", call_text(call));
                 judgement.breach(expected, reply_text(history, call), at);

@@ -52,7 +52,7 @@ pub const WRONG_ENDPOINT_REFUSED: Check = Check {
         let mut judgement = Judgement::default();
         for exchange in history.probes(WRONG) {
             judgement.judged();
-            let in_time = exchange.head_took().is_some_and(|took| took <= ANSWER + SLACK);
+            let in_time = exchange.head_took().is_some_and(|took| took <= history.stretched(ANSWER + SLACK));
             let is_error = exchange.status().is_none_or(|status| status >= 500);
             let is_deaf = exchange.is_event_stream() && !is_endpoint(history, &exchange.request.target);
             if is_error || is_deaf || !in_time {

@@ -50,7 +50,7 @@ pub const CALLS_ANSWERED: Check = Check {
         }
         for call in history.calls.iter().filter(|call| is_promised(history, call)) {
             judgement.judged();
-            let limit = ANSWER + call.held() + SLACK;
+            let limit = history.stretched(ANSWER + SLACK) + call.held();
             let is_served = is_served(call);
             if !is_served || call.took().is_none_or(|took| took > limit) {
                 let expected = format!("an answer to {}", call_text(call));
@@ -86,7 +86,7 @@ pub const STRAYS_ANSWERED_FAST: Check = Check {
                 continue;
             }
             judgement.judged();
-            let in_time = call.took().is_some_and(|took| took <= ANSWER + SLACK);
+            let in_time = call.took().is_some_and(|took| took <= history.stretched(ANSWER + SLACK));
             let told = matches!(call.outcome, Outcome::Answered { .. } | Outcome::Refused { .. });
             if !told || !in_time {
                 let expected = format!("an answer or an HTTP error to {} within 5 s", call_text(call));

@@ -2,6 +2,7 @@
 
 use futures_util::future::FutureExt;
 use futures_util::stream::{StreamExt, iter};
+use harness::check::limit::MANY_COME;
 use harness::check::{Check, HUB_CONTRACT, Judgement, Level};
 use harness::plan::Outline;
 use harness::run::stage::client_name;
@@ -40,6 +41,7 @@ pub const ONE_ADDRESS: Scenario = Scenario {
 async fn one_address(stage: &Stage) -> anyhow::Result<()> {
     let target = stage.straight()?;
     let first = stage.client(SPARE).await;
+    stage.step(MANY_COME);
     iter(0..CLIENTS)
         .for_each_concurrent(AT_ONCE, |number| {
             let client = stage.neighbour(&first, &client_name(number));

@@ -61,7 +61,7 @@ pub const ENDPOINT_FIRST: Check = Check {
                 Some((at, frame)) if frame.event_type() != "endpoint" => {
                     judgement.breach(expected, format!("a `{}` event first", frame.event_type()), *at);
                 }
-                Some((at, _)) if exchange.at.until(*at) > FIRST_EVENT => {
+                Some((at, _)) if exchange.at.until(*at) > history.stretched(FIRST_EVENT) => {
                     judgement.breach(expected, format!("it after {:?}", exchange.at.until(*at)), *at);
                 }
                 Some(_) => {}
@@ -159,7 +159,7 @@ pub const STRANGE_ID_REFUSED: Check = Check {
         let mut judgement = Judgement::default();
         for exchange in STRANGE_IDS.iter().flat_map(|probe| history.probes(probe)) {
             judgement.judged();
-            let in_time = exchange.head_took().is_some_and(|took| took <= ANSWER + SLACK);
+            let in_time = exchange.head_took().is_some_and(|took| took <= history.stretched(ANSWER + SLACK));
             if !in_time || exchange.status().is_none_or(|status| status < 400) {
                 let probe = exchange.request.probe.as_deref().unwrap_or_default();
                 judgement.breach(

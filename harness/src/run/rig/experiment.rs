@@ -19,7 +19,8 @@ pub(super) async fn refused(target: &Target, client: &Client, transport: Transpo
         Body::Text(text) => text.to_ascii_lowercase().contains("host"),
         Body::Long { .. } => false,
     };
-    if !matches!(status, 403 | 421) && !(*status == 400 && names_host()) {
+    let may_be_host = matches!(status, 403 | 421) || *status == 400 && names_host();
+    if !may_be_host {
         return;
     }
     let port = target.addr.port();

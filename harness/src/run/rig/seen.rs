@@ -252,7 +252,7 @@ fn told_apart(values: &[&str]) -> usize {
     let different = values.iter().collect::<BTreeSet<_>>().len();
     let runs = values.windows(2).filter(|pair| pair[0] != pair[1]).count() + 1;
     let is_of_replicas = runs > different && different * ANSWERS_PER_VALUE <= values.len();
-    if is_of_replicas { different } else { 1 }
+    if is_of_replicas { different.max(1) } else { 1 }
 }
 
 /// One line of the report.

@@ -43,7 +43,7 @@ pub const HANG_CONTAINED: Check = Check {
             };
             for exchange in history.exchanges.values().filter(is_amid) {
                 judgement.judged();
-                let Some((at, failure)) = failure(exchange) else { continue };
+                let Some((at, failure)) = failure(history, exchange) else { continue };
                 if !hang.holds(exchange) {
                     let expected =
                         format!("`{}` alone hangs: an answer to {}", hang.replica, exchange_text(exchange));
@@ -110,12 +110,12 @@ fn hangs<'t>(history: &'t History<'_>) -> impl Iterator<Item = Hang<'t>> {
 }
 
 /// What a client saw that was not served.
-fn failure(exchange: &Exchange<'_>) -> Option<(At, String)> {
+fn failure(history: &History<'_>, exchange: &Exchange<'_>) -> Option<(At, String)> {
     if let Some(head) = exchange.head {
         let took = exchange.at.until(head.at);
         if head.status >= 500 {
             return Some((head.at, head.status.to_string()));
-        } else if took > ANSWER + SLACK {
+        } else if took > history.stretched(ANSWER + SLACK) {
             return Some((head.at, format!("an answer after {} ms", took.as_millis())));
         }
     }

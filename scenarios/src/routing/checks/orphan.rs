@@ -30,7 +30,7 @@ pub(super) fn went_under<'t>(history: &History<'t>, session: &Session<'t>) -> Op
 
 /// How long a stream may go on that had its owner's process behind it, or a call that was in flight.
 fn limit(history: &History<'_>) -> Duration {
-    ORPHAN_NOTICED + SLACK + history.end_late()
+    history.stretched(ORPHAN_NOTICED + SLACK) + history.end_late()
 }
 
 pub(super) fn judge_orphan(
@@ -73,7 +73,11 @@ pub(super) fn judge_orphan(
         judgement.judged();
         let since = std::cmp::max_by_key(gone, call.sent, |at| at.us);
         // What was in flight had come to the hub already.
-        let limit = if call.sent > gone { ORPHAN_NOTICED + SLACK + history.way_late() } else { limit };
+        let limit = if call.sent > gone {
+            history.stretched(ORPHAN_NOTICED + SLACK) + history.way_late()
+        } else {
+            limit
+        };
         let told = call.outcome.at().is_some_and(|at| since.until(at) <= limit);
         if !told {
             let expected =

@@ -26,7 +26,7 @@ pub const UNKNOWN_REFUSED: Check = Check {
         let mut judgement = Judgement::default();
         for call in history.calls.iter().filter(|call| is_unknown(history, call) || is_ended(history, call)) {
             judgement.judged();
-            let in_time = call.took().is_some_and(|took| took <= ANSWER + SLACK);
+            let in_time = call.took().is_some_and(|took| took <= history.stretched(ANSWER + SLACK));
             let is_told = match call.outcome {
                 Outcome::Refused { .. } => true,
                 Outcome::Answered { .. } => is_unknown(history, call),

@@ -195,8 +195,7 @@ fn host_refused(exchange: &Exchange<'_>, own: &[&Exchange<'_>]) -> Option<Obstac
 /// What the hub says of the session that it had begun.
 fn of_session(exchange: &Exchange<'_>, own: &[&Exchange<'_>], asked: Asked<'_>) -> Option<Obstacle> {
     let status = exchange.status()?;
-    let earlier = own.iter().filter(|other| other.at < exchange.at && begins(other));
-    let begun = earlier.last()?;
+    let begun = own.iter().rfind(|other| other.at < exchange.at && begins(other))?;
     if !matches!(status, 400 | 404 | 410) {
         return None;
     }
