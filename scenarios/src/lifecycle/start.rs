@@ -128,8 +128,7 @@ async fn slow_start(stage: &Stage) -> anyhow::Result<()> {
     stage
         .apply(&change, |manifests| {
             manifests.set_env("START_DELAY", &start_delay);
-            manifests.remove_startup_probe();
-            manifests.set_liveness_failures(LIVENESS_S);
+            manifests.set_start_failures(LIVENESS_S);
         })
         .await?;
     stage.symptom(Symptom::CrashLoop, &[]).await;
