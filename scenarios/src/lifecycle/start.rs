@@ -63,6 +63,8 @@ pub const SLOW_START: Scenario = Scenario {
     remedy: "Deployment: a `startupProbe` with `periodSeconds: 1` and as many failures as the slowest start takes seconds; \
              image: install at build time what is installed at start",
     guide: Some(super::SLOW_START),
+    // What ends it is to be the liveness probe: a kubelet of 1.20 acts on a startup probe a minute later.
+    setup: Setup { edit: |manifests| manifests.remove_startup_probe(), ..Setup::ORDINARY },
     checks: &[
         &checks::SYMPTOM_TOLD,
         &checks::NO_HANG,
@@ -128,7 +130,7 @@ async fn slow_start(stage: &Stage) -> anyhow::Result<()> {
     stage
         .apply(&change, |manifests| {
             manifests.set_env("START_DELAY", &start_delay);
-            manifests.set_start_failures(LIVENESS_S);
+            manifests.set_liveness_failures(LIVENESS_S);
         })
         .await?;
     stage.symptom(Symptom::CrashLoop, &[]).await;

@@ -142,13 +142,10 @@ impl Manifests {
         }
     }
 
-    /// Sets after how many failures in a row a container that starts is ended: those of the startup probe where there is one. A
-    /// probe cannot be taken out of a Deployment that was applied: defaults of its fields would stay, and are no probe.
-    pub fn set_start_failures(&mut self, failures: u32) {
-        match &mut self.container().startup_probe {
-            Some(probe) => probe.failure_threshold = i32::try_from(failures).ok(),
-            None => self.set_liveness_failures(failures),
-        }
+    /// Removes the startup probe before it is applied: the liveness probe counts from the first second. Out of a Deployment that was
+    /// applied it cannot be taken: defaults of its fields would stay, and are no probe.
+    pub fn remove_startup_probe(&mut self) {
+        self.container().startup_probe = None;
     }
 
     /// Asks whether the replica is ready by GET of this path at the container's first port; without a path, by a
