@@ -269,8 +269,9 @@ async fn attempt(rig: &Arc<Rig>, catalog: &[&Scenario], cell: Cell) -> Attempt {
     let scenario = catalog.iter().copied().find(|scenario| scenario.outline.id == cell.scenario);
     let machine = pressure::Watch::start(recorder.clone());
     let mut is_held_up = false;
+    // Boxed: the futures of a cell on Kubernetes are larger than the stack of a thread allows in a debug build.
     let live = match scenario {
-        Some(scenario) => drive(rig, scenario, cell, &recorder, &mut is_held_up).await,
+        Some(scenario) => Box::pin(drive(rig, scenario, cell, &recorder, &mut is_held_up)).await,
         None => {
             recorder.record(What::Broken { reason: format!("no scenario is called `{}`", cell.scenario) });
             Vec::new()
@@ -383,7 +384,8 @@ async fn drive(
     is_held_up: &mut bool,
 ) -> Vec<Page> {
     let limit = rig.timeouts.cell();
-    let up = within(limit, "bringing its cluster up", rig.cluster_up(cell, scenario, recorder)).await;
+    let up =
+        within(limit, "bringing its cluster up", Box::pin(rig.cluster_up(cell, scenario, recorder))).await;
     let cluster = match up.and_then(|up| Ok(Arc::new(up?))) {
         Ok(cluster) => cluster,
         Err(error) => {
@@ -400,7 +402,7 @@ async fn drive(
         endings_are_told(recorder).await;
         anyhow::Ok(())
     };
-    if let Err(error) = within(limit, "the scenario", driving).await.and_then(|driven| driven) {
+    if let Err(error) = within(limit, "the scenario", Box::pin(driving)).await.and_then(|driven| driven) {
         record_broken(recorder, &error);
     }
     drop(stage);
