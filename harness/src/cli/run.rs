@@ -109,7 +109,7 @@ pub(super) fn run(
             let fewer = rig.cells_at_once(jobs);
             if fewer < jobs {
                 about.notes.push(format!(
-                    "{fewer} cells at once in place of {jobs}: more replicas starve each other here"
+                    "cells at once: {fewer} instead of {jobs}, because more replicas would slow each other down on this machine"
                 ));
             }
             jobs = fewer;
