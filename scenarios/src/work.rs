@@ -29,7 +29,7 @@ impl Work {
     pub(crate) async fn begin(&self, stage: &Stage, session: &Session, target: &Target) -> Option<Pending> {
         let call = session.raw_asking("tools/call", self.params(stage, self.name), Progress::Asked);
         let mut pending = session.send_held(target, call.named(self.name), self.whole()).await?;
-        pending.progressed(stage.timeouts().answer).await;
+        pending.underway(stage.timeouts().answer).await;
         Some(pending)
     }
 

@@ -319,7 +319,7 @@ impl Stage {
         let params = self.held_call(holder, hold);
         let mut pending = holder.session.start(target, "tools/call", params, hold, progress).await;
         if counted {
-            pending.progressed(self.rig.timeouts.answer).await;
+            pending.underway(self.rig.timeouts.answer).await;
         }
         pending
     }

@@ -182,6 +182,15 @@ impl Pending {
         self.posted.is_some()
     }
 
+    /// Waits until it is known to run, by its first progress notification and over HTTP+SSE by the answer to its POST too; each
+    /// within the limit.
+    pub async fn underway(&mut self, limit: Duration) {
+        self.progressed(limit).await;
+        if self.transport == Transport::Sse {
+            self.posted(limit).await;
+        }
+    }
+
     /// Waits for what becomes of it; bounded by the limits of the call.
     pub async fn outcome(self) -> Outcome {
         self.finish().await.0

@@ -230,11 +230,8 @@ impl Run<'_> {
         let Some(mut pending) = wire.send_held(&target, raw, HOLD).await else { return };
         self.keys.push(probe.clone());
         if matches!(must, Must::Answer(_)) {
-            pending.progressed(self.stage.timeouts().answer).await;
-            if self.stage.transport() == Transport::Sse {
-                // From here on it needs its owner only, whoever passed it on: the model counts on that.
-                pending.posted(self.stage.timeouts().answer).await;
-            }
+            // From here on it needs its owner only, whoever passed it on: the model counts on that.
+            pending.underway(self.stage.timeouts().answer).await;
             self.running.push(Running { probe, session, via, pending, must, wire });
         } else {
             pending.outcome().await;
