@@ -154,7 +154,7 @@ pub(crate) struct RunArgs {
     /// A hub that is already running; only cells that need no control of its cluster apply. Its path may be that of one
     /// transport (`/sse`, else it is taken for Streamable HTTP). User, password and the values of a query are sent, and
     /// shown nowhere
-    #[arg(long, conflicts_with_all = ["command", "manifests", "image_command"], help_heading = "Where")]
+    #[arg(long, conflicts_with_all = ["command", "manifests", "kustomize", "chart", "image_command"], help_heading = "Where")]
     pub(crate) url: Option<String>,
     /// Leave the KIND cluster that the run made
     #[arg(long, help_heading = "Where")]
@@ -242,9 +242,28 @@ pub(crate) struct HubArgs {
     /// Run the command line with `sh -c` instead of splitting it into words
     #[arg(long, requires = "command", help_heading = "The hub")]
     pub(crate) shell: bool,
-    /// A folder (or file) of Kubernetes manifests: a Deployment, a Service, Secrets
-    #[arg(long, help_heading = "The hub")]
-    pub(crate) manifests: Option<PathBuf>,
+    /// Kubernetes manifests (repeatable): a file, a folder as `kubectl apply -f` takes it, or `-` for standard input. A Deployment or
+    /// StatefulSet, its Service, Secrets and ConfigMaps are used
+    #[arg(short = 'f', long, value_name = "FILE|DIR|-", help_heading = "The hub")]
+    pub(crate) manifests: Vec<PathBuf>,
+    /// A kustomization in place of manifests, built by the installed `kubectl` or `kustomize`
+    #[arg(short = 'k', long, value_name = "DIR", conflicts_with = "manifests", help_heading = "The hub")]
+    pub(crate) kustomize: Option<PathBuf>,
+    /// A Helm chart in place of manifests, rendered by the installed `helm`
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["manifests", "kustomize"], help_heading = "The hub")]
+    pub(crate) chart: Option<PathBuf>,
+    /// Values for the chart (repeatable)
+    #[arg(long, value_name = "FILE", requires = "chart", help_heading = "The hub")]
+    pub(crate) values: Vec<PathBuf>,
+    /// The hub's Deployment or StatefulSet, where the manifests have several
+    #[arg(long, value_name = "NAME", help_heading = "The hub")]
+    pub(crate) deployment: Option<String>,
+    /// The hub's Service, where several select its pods
+    #[arg(long, value_name = "NAME", help_heading = "The hub")]
+    pub(crate) service: Option<String>,
+    /// The hub's container, where its pods have several [default: the one whose image is named, else the first]
+    #[arg(long, value_name = "NAME", help_heading = "The hub")]
+    pub(crate) container: Option<String>,
     /// What to run for an image of the manifests, `IMAGE=COMMAND`
     #[arg(long, value_name = "IMAGE=COMMAND", help_heading = "The hub")]
     pub(crate) image_command: Vec<String>,
@@ -261,6 +280,13 @@ pub(crate) struct HubArgs {
     /// How many seconds the replicas have to become ready
     #[arg(long, value_name = "SECONDS", default_value_t = READY_TIMEOUT, help_heading = "The hub")]
     pub(crate) ready_timeout: u64,
+}
+
+impl HubArgs {
+    /// Whether no manifests are given, in any form.
+    pub(crate) fn has_no_manifests(&self) -> bool {
+        self.manifests.is_empty() && self.kustomize.is_none() && self.chart.is_none()
+    }
 }
 
 /// Which hub to serve, and how.

@@ -20,7 +20,7 @@ fn what_is_wrong_is_one_line_with_its_place() {
         (DEPLOYMENT.to_owned(), "there is no Service in kind/foo.yaml"),
         (
             format!("# twice\n{DEPLOYMENT}---\n{DEPLOYMENT}---\n{SERVICE}"),
-            "there are two Deployments, kind/foo.yaml:2 and kind/foo.yaml:10; leave one",
+            "Deployment hub stands twice, at kind/foo.yaml:2 and at kind/foo.yaml:10; leave one",
         ),
         ("a: 1\n".to_owned(), "kind/foo.yaml:1: no apiVersion and kind: not a Kubernetes object"),
         (
@@ -37,16 +37,19 @@ fn what_is_wrong_is_one_line_with_its_place() {
 fn a_syntax_error_names_its_line() {
     let text = format!("{SERVICE}---\napiVersion: apps/v1\nkind: Deployment\nspec:\n  replicas: many\n");
     let message = refused(&text);
-    assert!(message.starts_with("kind/foo.yaml:10: not a Deployment: "), "{message}");
-    assert_eq!(message.lines().count(), 1);
+    assert_eq!(
+        message,
+        "kind/foo.yaml:10: Deployment: `spec.replicas` is \"many\" and must be a whole number"
+    );
     let message = refused("apiVersion: v1\nkind: [Service\nspec: 1\n");
-    assert!(message.starts_with("kind/foo.yaml:"), "{message}");
+    assert!(message.starts_with("kind/foo.yaml:3: not YAML: "), "{message}");
+    assert_eq!(message.lines().count(), 1);
 }
 
 #[test]
 fn an_error_in_a_secret_does_not_show_it() {
     let text = "apiVersion: v1\nkind: Secret\nmetadata: {name: s}\ndata:\n  A: hunter2!!\n";
-    assert_eq!(refused(text), "kind/foo.yaml:5: not a Secret");
+    assert_eq!(refused(text), "kind/foo.yaml:5: Secret s: `data.A` is not base64");
 }
 
 #[test]
@@ -99,10 +102,10 @@ fn fields_that_are_not_honoured_are_listed_once() {
         ]
     );
     let text = "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: hub}\nspec:\n  minReadySeconds: 3\n  \
-        template:\n    spec:\n      containers:\n      - name: hub\n        readinesProbe: {}\n        \
+        template:\n    spec:\n      containers:\n      - name: hub\n        image: hub\n        readinesProbe: {}\n        \
         readinessProbe: {httpGet: {port: 1, scheme: HTTPS, host: a}}\n        env:\n        \
         - {name: A, valueFrom: {fieldRef: {fieldPath: spec.nodeName}}}\n      \
-        - {name: sidecar}\n";
+        - {name: sidecar, image: side}\n";
     let read = Manifests::parse(&[("a.yaml", text), ("b.yaml", SERVICE)]).unwrap();
     assert_eq!(
         read.not_simulated(),

@@ -2,6 +2,7 @@
 
 mod deployed;
 mod ending;
+mod manifests;
 mod origin;
 mod reports;
 mod rerun;
@@ -367,8 +368,10 @@ fn of_pods(args: &RunArgs) -> Result<OfPods, CommandError> {
         return Err(CommandError::usage(format!("`--backend {backend}` runs images, not command lines"))
             .hint(format!("give `--image IMAGE`, or leave out `--backend {backend}`")));
     }
-    let manifests = args.hub.manifests.as_ref().map(|folder| Manifests::read(std::slice::from_ref(folder)));
-    let manifests = manifests.transpose().map_err(|error| CommandError::usage(error.to_string()))?;
+    let manifests = manifests::manifests(&args.hub, args.image.as_deref())?;
+    if let Some(manifests) = &manifests {
+        manifests.mounts_are_there().map_err(|error| manifests::of_manifests(&error))?;
+    }
     let ready_path = args.hub.ready_path.as_deref().map(|path| path_arg("--ready-path", path)).transpose()?;
     let env = args.hub.env.iter().map(|given| name_value("--env", given)).collect::<Result<Vec<_>, _>>()?;
     Ok((manifests, ready_path, env))
@@ -387,13 +390,7 @@ pub(super) fn local_hub(args: &HubArgs) -> Result<LocalHub, CommandError> {
         let (image, command) = name_value("--image-command", given)?;
         launches.push((image, launch("--image-command", &command, false)?));
     }
-    let manifests = match &args.manifests {
-        Some(folder) => Some(
-            Manifests::read(std::slice::from_ref(folder))
-                .map_err(|error| CommandError::usage(error.to_string()))?,
-        ),
-        None => None,
-    };
+    let manifests = manifests::manifests(args, None)?;
     let env = args.env.iter().map(|given| name_value("--env", given)).collect::<Result<Vec<_>, _>>()?;
     let supervisor = std::env::current_exe()
         .map_err(|error| CommandError::inconclusive(format!("finding this executable: {error}")))?;
@@ -452,7 +449,7 @@ fn default_jobs(args: &RunArgs) -> usize {
         return JOBS_ELSEWHERE;
     }
     let is_ours = args.hub.command.is_none()
-        && args.hub.manifests.is_none()
+        && args.hub.has_no_manifests()
         && args.url.is_none()
         && args.image.is_none();
     let cores = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);

@@ -389,10 +389,17 @@ impl Rig {
     pub fn notes(&self) -> Vec<String> {
         let mut notes: Vec<String> =
             self.manifests().and_then(|manifests| manifests.quickened(&self.pace)).into_iter().collect();
+        notes.extend(self.manifests().into_iter().flat_map(Manifests::remarks).cloned());
         notes.extend(self.measured_line());
         let local = match &self.place {
             Place::Local(local) => local,
-            Place::Kind(_) | Place::Kube(_) | Place::Url { .. } => return notes,
+            Place::Kind(_) | Place::Kube(_) => {
+                let others = self.manifests().map(|manifests| manifests.others.join(", "));
+                let others = others.filter(|others| !others.is_empty());
+                notes.extend(others.map(|others| format!("of the manifests, not applied: {others}")));
+                return notes;
+            }
+            Place::Url { .. } => return notes,
         };
         if let Err(why) = isolation::tried(&local.supervisor) {
             notes.push(format!(

@@ -1,6 +1,8 @@
 //! The line that runs one cell again: what was given, whether on the command line or in the environment, without what
 //! chooses cells and reports, and with names in the place of secrets.
 
+use std::path::PathBuf;
+
 use clap::ValueEnum;
 
 use super::super::{BackendArg, HubArgs, RunArgs};
@@ -108,11 +110,37 @@ impl Words {
         }
     }
 
+    fn paths(&mut self, flag: &str, paths: &[PathBuf]) {
+        for path in paths {
+            self.value(flag, Some(&path.to_string_lossy()));
+        }
+    }
+
     fn hub(&mut self, hub: &HubArgs) {
-        let HubArgs { command, shell, manifests, image_command, env, ready_path, ready_timeout } = hub;
+        let HubArgs {
+            command,
+            shell,
+            manifests,
+            kustomize,
+            chart,
+            values,
+            deployment,
+            service,
+            container,
+            image_command,
+            env,
+            ready_path,
+            ready_timeout,
+        } = hub;
         self.value("--command", command.as_deref());
         self.flag("--shell", *shell);
-        self.value("--manifests", manifests.as_deref().map(|path| path.to_string_lossy()).as_deref());
+        self.paths("--manifests", manifests);
+        self.paths("--kustomize", kustomize.as_slice());
+        self.paths("--chart", chart.as_slice());
+        self.paths("--values", values);
+        self.value("--deployment", deployment.as_deref());
+        self.value("--service", service.as_deref());
+        self.value("--container", container.as_deref());
         self.values("--image-command", image_command);
         for given in env {
             match given.split_once('=') {

@@ -10,12 +10,15 @@ pub(crate) fn memory_limit(container: &Container) -> Option<u64> {
 
 /// The number that a Kubernetes quantity stands for.
 pub(crate) fn bytes(quantity: &str) -> Option<u64> {
-    const UNITS: [(&str, f64); 13] = [
+    const UNITS: [(&str, f64); 16] = [
         ("Ki", 1024.0),
         ("Mi", 1_048_576.0),
         ("Gi", 1_073_741_824.0),
         ("Ti", 1_099_511_627_776.0),
         ("Pi", 1_125_899_906_842_624.0),
+        ("Ei", 1_152_921_504_606_846_976.0),
+        ("n", 1e-9),
+        ("u", 1e-6),
         ("m", 1e-3),
         ("k", 1e3),
         ("M", 1e6),
@@ -45,6 +48,7 @@ mod tests {
             ("128M", Some(128_000_000)),
             ("1024", Some(1024)),
             ("1e3", Some(1000)),
+            ("1Ei", Some(1 << 60)),
             ("lots", None),
         ] {
             assert_eq!(bytes(text), expected, "{text}");
