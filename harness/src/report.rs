@@ -96,7 +96,7 @@ pub struct WriteErrors(Arc<Mutex<Vec<String>>>);
 impl WriteErrors {
     /// Notes that a report could not be written.
     pub fn add(&self, path: &Path, error: &io::Error) {
-        let told = format!("writing the report `{}`: {error}", path.display());
+        let told = format!("writing `{}`: {error}", path.display());
         self.0.lock().unwrap_or_else(PoisonError::into_inner).push(told);
     }
 

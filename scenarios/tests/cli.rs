@@ -6,6 +6,8 @@ mod catalogue;
 mod deployed;
 #[path = "cli/idle.rs"]
 mod idle;
+#[path = "cli/manifests.rs"]
+mod manifests;
 #[path = "cli/processes.rs"]
 mod processes;
 #[path = "cli/secrets.rs"]
@@ -98,7 +100,7 @@ fn a_report_that_cannot_be_written_hides_no_other_and_no_verdict() {
         |cell| told_in(folder.path(), &[&["run", "--env", "SESSIONS=memory", cell][..], &reports].concat());
     let conforms = run("routing/stateless-any-replica@stateless");
     assert!(conforms.starts_with("exit code: 2"), "{conforms}");
-    assert_eq!(conforms.matches("error: writing the report `taken`: ").count(), 2, "{conforms}");
+    assert_eq!(conforms.matches("error: writing `taken`: ").count(), 2, "{conforms}");
     let does_not = run("routing/session-survives-any-replica@off-sse");
     assert!(does_not.starts_with("exit code: 1") && does_not.contains("error: writing"), "{does_not}");
 }

@@ -40,6 +40,14 @@ impl CommandError {
         let hint = self.hint.as_ref().map_or_else(|| place.clone(), |hint| format!("{hint}\n      {place}"));
         Self { hint: Some(hint), ..self }
     }
+
+    /// The same with what was read otherwise than it stands in the manifests: a line each.
+    #[must_use]
+    pub fn noting(self, remarks: &[String]) -> Self {
+        let lines = self.hint.into_iter().chain(remarks.iter().map(|remark| format!("note: {remark}")));
+        let lines: Vec<String> = lines.collect();
+        Self { hint: (!lines.is_empty()).then(|| lines.join("\n      ")), ..self }
+    }
 }
 
 /// Prints `error: ..` and, after an empty line, `hint: ..` to standard error.

@@ -72,6 +72,7 @@ pub(super) fn run(
     expected.names_cells(&outlines)?;
     let (mut sink, write_errors) = reports::sinks(&args.report, console)?;
     let run_name = run_name();
+    reports::is_writable(&args.evidence)?;
     let (mut rig, judged) = rig(args, &run_name)?;
     rig.strictness = strictness(args.strict);
     // From here on: what building the hub took is cargo's to tell.
@@ -145,7 +146,10 @@ pub(super) fn run(
                 });
                 worked.await
             }
-            Ok(Some(Err(error))) => Ok(Some(Err(rig_error(error).seen_in(rig.survey_file().as_deref())))),
+            Ok(Some(Err(error))) => {
+                let error = rig_error(error).seen_in(rig.survey_file().as_deref());
+                Ok(Some(Err(error.noting(rig.remarks()))))
+            }
             Ok(None) => Ok(None),
             Err(panic) => Err(panic),
         };
@@ -177,6 +181,7 @@ pub(super) fn run(
         cells_took,
     };
     sink.event(&RunEvent::Finished(&summary));
+    reports::miss_transcripts(&summary, &args.evidence, &write_errors);
     let code = if summary.interrupted.is_some() { exit::INTERRUPTED } else { exit_code(&summary) };
     Ok(reports::code_with(code, &write_errors))
 }

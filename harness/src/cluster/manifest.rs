@@ -28,6 +28,7 @@ mod unused;
 
 pub(crate) use quantity::memory_limit;
 
+use adapt::probe;
 use choose::{Serving, Workload};
 use document::{Document, documents, shown};
 use fit::Reference;
@@ -556,6 +557,13 @@ impl Found {
         };
         fit::together(&manifests, &references)?;
         manifests.not_mounted = manifests.missing(&references).into_iter().cloned().collect();
+        for Reference { kind, name, place, .. } in &manifests.not_mounted {
+            let line = format!(
+                "{kind} `{}`, which {place} mounts, is in no file: on a cluster no pod starts without it",
+                shown(name)
+            );
+            manifests.remarks.push(line);
+        }
         Ok(manifests)
     }
 

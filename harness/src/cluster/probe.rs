@@ -67,6 +67,8 @@ pub(crate) struct Target {
     pub(crate) place: Place,
     /// Its first container.
     pub(crate) container: Container,
+    /// When the container was started: initial delays count from then, whatever comes first.
+    pub(crate) started: Instant,
 }
 
 // === impl Target ===
@@ -90,7 +92,7 @@ impl Target {
         let failures_needed = at_least_one(probe.failure_threshold, 3);
         let successes_needed = at_least_one(probe.success_threshold, 1);
         let grace = probe.termination_grace_period_seconds.and_then(|s| u64::try_from(s).ok());
-        let began = Instant::now() + seconds(probe.initial_delay_seconds, 0);
+        let began = Instant::now().max(self.started + seconds(probe.initial_delay_seconds, 0));
         let mut eager = (purpose != Purpose::Liveness).then_some(EAGER.min(period));
         let mut next = if eager.is_some() { began } else { began + period };
         let (mut successes, mut failures) = (0, 0);

@@ -145,6 +145,10 @@ impl LocalHub {
         } else if theirs {
             name = manifests.image().unwrap_or("the manifests' hub").to_owned();
         }
+        let image = manifests.image().unwrap_or_default().to_owned();
+        if theirs && launches.iter().any(|(known, _)| *known == image) {
+            manifests.stand_in();
+        }
         if ready_path.is_some() || !manifests.has_readiness_probe() {
             manifests.set_ready_path(ready_path.as_deref());
         }
@@ -385,11 +389,16 @@ impl Rig {
         &self.noted
     }
 
+    /// What of the manifests was read otherwise than it stands there.
+    pub fn remarks(&self) -> &[String] {
+        self.manifests().map_or(&[], Manifests::remarks)
+    }
+
     /// The typed edits of the manifests, and the fields that are not simulated, in a few lines.
     pub fn notes(&self) -> Vec<String> {
         let mut notes: Vec<String> =
             self.manifests().and_then(|manifests| manifests.quickened(&self.pace)).into_iter().collect();
-        notes.extend(self.manifests().into_iter().flat_map(Manifests::remarks).cloned());
+        notes.extend(self.remarks().iter().cloned());
         notes.extend(self.measured_line());
         let local = match &self.place {
             Place::Local(local) => local,

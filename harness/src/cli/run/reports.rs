@@ -8,7 +8,8 @@ use crate::report::console::Console;
 use crate::report::json::Json;
 use crate::report::junit::JUnit;
 use crate::report::terminal::Terminal;
-use crate::report::{Fan, Sink, WriteErrors};
+use crate::report::words::count;
+use crate::report::{Fan, Sink, Summary, WriteErrors};
 
 /// The terminal, and every report that is wanted. What goes wrong in writing them is found in the second value.
 pub(super) fn sinks(reports: &[String], console: &Console) -> Result<(Fan, WriteErrors), CommandError> {
@@ -31,6 +32,30 @@ pub(super) fn code_with(code: u8, errors: &WriteErrors) -> u8 {
         _ if lost.is_empty() => code,
         exit::DOES_NOT_CONFORM | exit::INTERRUPTED => code,
         _ => exit::USAGE,
+    }
+}
+
+/// Transcripts that cannot be written are missed only when they are needed.
+pub(super) fn is_writable(evidence: &Path) -> Result<(), CommandError> {
+    let trial = evidence.join(format!(".hubcheck-{}", std::process::id()));
+    let tried = std::fs::create_dir_all(evidence)
+        .and_then(|()| std::fs::write(&trial, "?"))
+        .and_then(|()| std::fs::remove_file(&trial));
+    tried.map_err(|error| {
+        CommandError::usage(format!("transcripts cannot be written to `{}`: {error}", evidence.display()))
+            .hint("give another folder by `--evidence DIR`")
+    })
+}
+
+/// Notes the transcripts that a run could not write: its disk is full, or the folder went away.
+pub(super) fn miss_transcripts(summary: &Summary, evidence: &Path, errors: &WriteErrors) {
+    let of_a_cell = summary.reports.iter().filter(|report| !report.cell.scenario.starts_with("survey/"));
+    let lost = of_a_cell.filter(|report| report.ran() && report.transcript.is_none()).count();
+    if lost > 0 {
+        errors.add(
+            evidence,
+            &std::io::Error::other(format!("{} of this run are lost", count(lost, "transcript"))),
+        );
     }
 }
 

@@ -324,6 +324,7 @@ impl Pod {
             exec,
             place: Place::Shared,
             container: self.container.clone(),
+            started: Instant::now(),
         };
         Probing { target, tasks: JoinSet::new(), answers, is_ready: None, told: None }
     }

@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
-use k8s_openapi::api::core::v1::Container;
+use k8s_openapi::api::core::v1::{Container, Probe};
+use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
-use super::Manifests;
 use super::quantity::memory_limit;
+use super::{Manifests, ProbeKind};
 use crate::cluster::environment::secret_values;
 
 impl Manifests {
@@ -84,6 +85,60 @@ impl Manifests {
         self.first_container().is_some_and(|container| container.liveness_probe.is_some())
     }
 
+    /// The port that a probe asks, where it is another one than the hub's.
+    pub fn asks_elsewhere(&self, kind: ProbeKind) -> Option<u16> {
+        let container = self.first_container()?;
+        let probe = probe(container, kind)?;
+        let asked = match (&probe.http_get, &probe.tcp_socket) {
+            (Some(get), _) => &get.port,
+            (None, Some(tcp)) => &tcp.port,
+            (None, None) => return None,
+        };
+        let ports = || container.ports.iter().flatten();
+        let number = match asked {
+            IntOrString::Int(number) => *number,
+            IntOrString::String(name) => {
+                ports().find(|port| port.name.as_deref() == Some(name))?.container_port
+            }
+        };
+        let own = ports().next()?.container_port;
+        (number != own).then(|| u16::try_from(number).ok()).flatten()
+    }
+
+    /// Leaves a probe out.
+    pub fn drop_probe(&mut self, kind: ProbeKind) {
+        let container = self.container();
+        match kind {
+            ProbeKind::Startup => container.startup_probe = None,
+            ProbeKind::Readiness => container.readiness_probe = None,
+            ProbeKind::Liveness => container.liveness_probe = None,
+        }
+    }
+
+    /// A command line stands for the image's entrypoint and for the container's `command`: what of the files it does not pass on is
+    /// said. `args` follow the command line, unless they are the script of a shell in `command`.
+    pub fn stand_in(&mut self) {
+        let container = self.container();
+        let command = container.command.clone().unwrap_or_default();
+        let is_script = command.iter().any(|word| word == "-c");
+        if is_script {
+            container.args = None;
+            self.remarks.push(
+                "the command line given runs in place of the container's `command`, and its script of `args` is not run".to_owned(),
+            );
+        } else if command.len() > 1 {
+            let dropped = command.len() - 1;
+            self.remarks.push(format!(
+                "the command line given runs in place of the container's `command`, whose {dropped} {} it does not get: repeat \
+                 there what the hub needs",
+                if dropped == 1 { "argument" } else { "arguments" }
+            ));
+        }
+        if !is_script && self.first_container().is_some_and(|container| container.args.is_some()) {
+            self.remarks.push("the container's `args` follow the command line given".to_owned());
+        }
+    }
+
     /// The container's memory limit in MiB, rounded down.
     pub fn memory_limit_mib(&self) -> Option<u64> {
         memory_limit(self.first_container()?).map(|bytes| bytes >> 20)
@@ -134,5 +189,16 @@ impl Manifests {
 
     pub(super) fn first_container(&self) -> Option<&Container> {
         self.deployment.spec.as_ref()?.template.spec.as_ref()?.containers.first()
+    }
+}
+
+// === helpers ===
+
+/// The container's probe of this kind.
+pub(super) fn probe(container: &Container, kind: ProbeKind) -> Option<&Probe> {
+    match kind {
+        ProbeKind::Startup => container.startup_probe.as_ref(),
+        ProbeKind::Readiness => container.readiness_probe.as_ref(),
+        ProbeKind::Liveness => container.liveness_probe.as_ref(),
     }
 }

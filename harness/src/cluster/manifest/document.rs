@@ -170,6 +170,7 @@ fn is_template(line: &str) -> bool {
 fn without_place(said: &str) -> String {
     let first = said.lines().next().unwrap_or_default();
     let first = first.split(" at line ").next().unwrap_or_default();
+    let first = first.split(", set ").next().unwrap_or_default();
     let first = first.strip_prefix("error: ").unwrap_or(first);
     first
         .split_once(": ")

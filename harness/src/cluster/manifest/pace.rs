@@ -8,7 +8,7 @@ use std::time::Duration;
 use k8s_openapi::api::core::v1::{Container, Probe};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
-use super::Manifests;
+use super::{Manifests, probe};
 
 /// Between two questions of every probe of a cell.
 const PERIOD: Duration = Duration::from_secs(1);
@@ -146,11 +146,7 @@ impl Manifests {
     /// What the probe asks, where it asks by plain HTTP, without headers, at the port that the hub serves: the container's first.
     pub fn asks_by_http(&self, kind: ProbeKind) -> Option<Asked> {
         let container = self.first_container()?;
-        let probe = match kind {
-            ProbeKind::Startup => container.startup_probe.as_ref()?,
-            ProbeKind::Readiness => container.readiness_probe.as_ref()?,
-            ProbeKind::Liveness => container.liveness_probe.as_ref()?,
-        };
+        let probe = probe(container, kind)?;
         let get = probe.http_get.as_ref()?;
         let first = container.ports.iter().flatten().next();
         let is_own = match (&get.port, first) {

@@ -32,6 +32,16 @@ pub enum RigError {
         /// What is wrong with it.
         why: String,
     },
+    /// A URL whose host has no address.
+    #[error("`--url {url}`: the name `{host}` is not found: {why}")]
+    UnknownHost {
+        /// What was given.
+        url: String,
+        /// The name.
+        host: String,
+        /// What the resolver said.
+        why: String,
+    },
     /// Manifests that cannot be read.
     #[error(transparent)]
     Manifests(#[from] ManifestError),
@@ -97,6 +107,7 @@ impl RigError {
             RigError::NoCommand { .. }
             | RigError::NoRelayImage
             | RigError::Url { .. }
+            | RigError::UnknownHost { .. }
             | RigError::Manifests(_)
             | RigError::ListensElsewhere { .. }
             | RigError::Unreachable(_) => Blame::Input,
@@ -155,6 +166,9 @@ impl RigError {
                     .to_owned(),
             ),
             RigError::Url { .. } => Some("write it as http://HOST:PORT".to_owned()),
+            RigError::UnknownHost { .. } => Some(
+                "check the name; one that only the cluster knows needs `kubectl port-forward`, or a run from a pod".to_owned(),
+            ),
             RigError::Kubernetes(kubernetes::UpError::Kind(error)) => kind_hint(error),
             RigError::Up(_) | RigError::Kubernetes(_) | RigError::Manifests(_) | RigError::NoWay(_) => None,
         }

@@ -3,7 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Rig, target};
+use tokio::net::TcpStream;
+
+use super::{Place, Rig, target};
 use crate::cluster::backend::Cluster;
 use crate::cluster::manifest::{Asked, ProbeKind};
 use crate::transcript::{Path, Recorder};
@@ -50,5 +52,23 @@ impl Rig {
             }
         }
         failing
+    }
+
+    /// Leaves out the probes that ask another port than the hub's, where nothing listens there on `local`: a command line stands for
+    /// an image, and need not serve all of its ports.
+    pub(super) async fn leave_out_unserved(&mut self, cluster: &Cluster) {
+        let Place::Local(local) = &mut self.place else { return };
+        let replica = cluster.ready_replicas().into_iter().next();
+        let Some(address) = replica.and_then(|replica| cluster.at(&replica)) else { return };
+        for kind in [ProbeKind::Startup, ProbeKind::Liveness] {
+            let Some(port) = local.manifests.asks_elsewhere(kind) else { continue };
+            let connecting = TcpStream::connect((address.addr.ip(), port));
+            if !matches!(tokio::time::timeout(self.timeouts.connect, connecting).await, Ok(Ok(_))) {
+                local.manifests.drop_probe(kind);
+                self.noted.push(format!(
+                    "the {kind} probe asks port {port}, where nothing listens on `local`: it is left out"
+                ));
+            }
+        }
     }
 }

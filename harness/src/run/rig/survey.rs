@@ -84,6 +84,7 @@ impl Rig {
         let failing =
             if surveyed.is_ok() { self.failing_probes(&cluster, recorder).await } else { Vec::new() };
         let listening = listening::listening(&cluster);
+        self.leave_out_unserved(&cluster).await;
         cluster.down().await;
         let mut surveyed = self.heard_at(listening, surveyed)?;
         surveyed.offers.extend(offers);

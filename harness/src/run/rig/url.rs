@@ -76,7 +76,12 @@ impl RunningHub {
         let host = self.url.host_str().unwrap_or_default();
         let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
         let port = self.url.port_or_known_default().unwrap_or_default();
-        let found = (host.as_str(), port).to_socket_addrs().map_err(|error| wrong(error.to_string()))?;
+        let unknown = |error: std::io::Error| RigError::UnknownHost {
+            url: self.origin(),
+            host: host.clone(),
+            why: error.to_string(),
+        };
+        let found = (host.as_str(), port).to_socket_addrs().map_err(unknown)?;
         let found: Vec<SocketAddr> = found.collect();
         let addr = match found.as_slice() {
             [] => return Err(wrong("the name has no address".to_owned())),
