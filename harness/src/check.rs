@@ -4,6 +4,7 @@
 //! apply to every cell are in [`ambient`]; a scenario names the others.
 
 pub mod ambient;
+mod cause;
 mod excuse;
 mod lack;
 pub mod limit;
@@ -20,6 +21,7 @@ use crate::plan::{Need, Offers, Transport};
 use crate::transcript::Transcript;
 use crate::transcript::history::{At, History};
 
+pub use cause::Cause;
 pub use lack::{Lack, NotJudged};
 pub(crate) use unsure::could_not_tell;
 
@@ -133,6 +135,9 @@ pub struct Finding {
     pub at: Option<u32>,
     /// What mends it.
     pub remedy: String,
+    /// What explains it together with findings of other checks and cells.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cause: Option<Cause>,
 }
 
 /// What a cell came to. The order is the order of weight.
@@ -205,6 +210,11 @@ pub fn judge(transcript: &Transcript, checks: &[&Check], offers: &Offers, strict
         findings = vec![limited];
     }
     excuse::excuse(&history, &mut findings);
+    for finding in
+        findings.iter_mut().filter(|finding| matches!(finding.verdict, Verdict::Fail | Verdict::Warn))
+    {
+        finding.cause = cause::of(&history, finding);
+    }
     let in_place = remedy::in_place(&transcript.header);
     for finding in &mut findings {
         finding.remedy = remedy::of_use(&finding.remedy, &in_place);
@@ -237,6 +247,7 @@ impl Check {
             actual: breach.actual,
             at: breach.at,
             remedy: self.remedy.to_owned(),
+            cause: None,
         }
     }
 

@@ -3,6 +3,7 @@
 //! One enum of events; every reporter matches each of them by name, so that a new event does not compile until
 //! each reporter has decided what to do with it.
 
+pub mod answer;
 pub mod console;
 pub mod json;
 pub mod junit;
@@ -56,6 +57,8 @@ pub struct About {
     pub notes: Vec<String>,
     /// What a rerun line begins with.
     pub rerun: String,
+    /// Whether every cell of the catalogue was selected.
+    pub is_whole: bool,
 }
 
 /// What a run came to.
@@ -185,6 +188,7 @@ mod tests {
             run: "run".to_owned(),
             notes: Vec::new(),
             rerun: "hubcheck run".to_owned(),
+            is_whole: true,
         };
         let planned = [Planned { cell, lacks: None, what_if }];
         let summary = Summary { reports: vec![report.clone()], ..Summary::default() };

@@ -405,6 +405,7 @@ fn tell(sink: &mut dyn Sink) {
         run: "3a2bb52b".to_owned(),
         notes: vec!["not simulated on local: `hostPort`".to_owned()],
         rerun: "hubcheck run".to_owned(),
+        is_whole: true,
     };
     let reports = reports();
     let planned: Vec<Planned> = reports
@@ -507,5 +508,6 @@ fn finding(verdict: Verdict, level: Option<Level>) -> Finding {
         actual: "404 <Could not find session>".to_owned(),
         at: Some(90),
         remedy: "Service: `spec.sessionAffinity: ClientIP`".to_owned(),
+        cause: None,
     }
 }

@@ -146,7 +146,7 @@ fn a_manifest_that_is_no_kubernetes_is_named_with_its_line() {
         .expect("a file");
     let told = told_in(folder.path(), &["run", "--manifests", "hub.yaml"]);
     assert!(told.starts_with("exit code: 2"), "{told}");
-    assert!(told.contains("error: hub.yaml:3: not a Kubernetes object"), "{told}");
+    assert!(told.contains("error: hub.yaml:3: not YAML: "), "{told}");
 }
 
 #[test]

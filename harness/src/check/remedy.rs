@@ -75,7 +75,7 @@ pub fn of_use(remedy: &str, deployed: &Deployed) -> String {
 }
 
 /// Each step with what parts it from the one before. Parentheses belong to their step.
-fn steps(remedy: &str) -> Vec<(&'static str, &str)> {
+pub(crate) fn steps(remedy: &str) -> Vec<(&'static str, &str)> {
     let mut steps = Vec::new();
     let (mut start, mut before, mut depth) = (0, "", 0_usize);
     for (at, character) in remedy.char_indices() {

@@ -63,5 +63,6 @@ pub(crate) fn could_not_tell(seq: u32, actual: String) -> Finding {
         actual,
         at: Some(seq),
         remedy: String::new(),
+        cause: None,
     }
 }

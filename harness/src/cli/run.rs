@@ -84,6 +84,7 @@ pub(super) fn run(
         run: run_name,
         notes: judged,
         rerun: rerun::rerun(args),
+        is_whole: args.filters.is_empty(),
     };
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use super::super::bad_input::{self, CommandError};
 use super::super::exit;
+use crate::report::answer::Answer;
 use crate::report::console::Console;
 use crate::report::json::Json;
 use crate::report::junit::JUnit;
@@ -13,7 +14,8 @@ use crate::report::{Fan, Sink, Summary, WriteErrors};
 
 /// The terminal, and every report that is wanted. What goes wrong in writing them is found in the second value.
 pub(super) fn sinks(reports: &[String], console: &Console) -> Result<(Fan, WriteErrors), CommandError> {
-    let mut sinks: Vec<Box<dyn Sink + Send>> = vec![Box::new(Terminal::on_stderr(console))];
+    let mut sinks: Vec<Box<dyn Sink + Send>> =
+        vec![Box::new(Terminal::on_stderr(console)), Box::new(Answer::on_stdout())];
     let errors = WriteErrors::default();
     for report in reports {
         sinks.push(sink(report, &errors)?);
@@ -50,7 +52,7 @@ pub(super) fn is_writable(evidence: &Path) -> Result<(), CommandError> {
 /// Notes the transcripts that a run could not write: its disk is full, or the folder went away.
 pub(super) fn miss_transcripts(summary: &Summary, evidence: &Path, errors: &WriteErrors) {
     let of_a_cell = summary.reports.iter().filter(|report| !report.cell.scenario.starts_with("survey/"));
-    let lost = of_a_cell.filter(|report| report.ran() && report.transcript.is_none()).count();
+    let lost = of_a_cell.filter(|report| !report.took.is_zero() && report.transcript.is_none()).count();
     if lost > 0 {
         errors.add(
             evidence,

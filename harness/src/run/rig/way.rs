@@ -278,6 +278,7 @@ impl Obstacle {
             actual: self.seen.clone(),
             at: self.at,
             remedy: self.remedy.clone(),
+            cause: None,
         }
     }
 }
