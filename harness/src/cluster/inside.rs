@@ -3,6 +3,7 @@
 use std::fmt;
 use std::net::SocketAddr;
 
+use super::ProcessCount;
 use crate::transcript::ProcessSeen;
 
 /// The longest command line that is shown, in characters.
@@ -16,6 +17,12 @@ pub(crate) fn processes(main: u32) -> Option<(ProcessSeen, Vec<ProcessSeen>)> {
     let first = platform::process(main)?;
     let below = platform::below(main).into_iter().filter_map(platform::process);
     Some((first, below.take(SHOWN).collect()))
+}
+
+/// How many processes a container has, by its main process; `None` when that is gone.
+pub(crate) fn count(main: u32) -> Option<ProcessCount> {
+    let stats = platform::stats(main)?;
+    Some(ProcessCount::of_stats(stats.iter().map(String::as_str)))
 }
 
 /// Where a replica listens.
@@ -133,6 +140,14 @@ mod platform {
         below.map(|pid| pid.as_raw_nonzero().get().unsigned_abs()).collect()
     }
 
+    /// The `/proc/PID/stat` of each process. What lost its parent became a child of the supervisor, unless the main process is PID 1.
+    pub(super) fn stats(main: u32) -> Option<Vec<String>> {
+        let stat = |pid: u32| fs::read_to_string(format!("/proc/{pid}/stat")).ok();
+        let own = stat(main)?;
+        let supervisor = own.rsplit_once(") ")?.1.split(' ').nth(1)?.parse().ok()?;
+        Some(below(supervisor).into_iter().filter_map(stat).collect())
+    }
+
     pub(super) fn listening(main: u32) -> Vec<SocketAddr> {
         let mut sockets = BTreeSet::new();
         for pid in [main].into_iter().chain(below(main)) {
@@ -166,6 +181,10 @@ mod platform {
         Vec::new()
     }
 
+    pub(super) fn stats(_: u32) -> Option<Vec<String>> {
+        None
+    }
+
     pub(super) fn listening(_: u32) -> Vec<SocketAddr> {
         Vec::new()
     }
@@ -174,6 +193,12 @@ mod platform {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn processes_that_ended_and_were_not_waited_for_are_counted_apart() {
+        let stats = ["7 (hub) S 1 7", "8 (a) Z (b) R 7 7", "9 (sh) Z 7 7", ""];
+        assert_eq!(ProcessCount::of_stats(stats), ProcessCount { running: 2, unreaped: 1 });
+    }
 
     #[test]
     fn sigterm_is_heeded_by_those_that_catch_or_fetch_it() {

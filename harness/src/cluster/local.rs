@@ -16,13 +16,13 @@ use self::output::Outputs;
 use self::request::Request;
 use self::view::View;
 use super::balancer::Balancer;
-use super::inside::Listening;
+use super::inside::{self, Listening};
 use super::isolation;
 use super::lease::{Clients, Lease, LeaseError};
 use super::manifest::Manifests;
 use super::process::Signal;
 use super::supervisor::Place;
-use super::{Condition, FaultError, Replica, Unmet, Unrunnable, awaited};
+use super::{Condition, FaultError, ProcessCount, Replica, Unmet, Unrunnable, awaited};
 use crate::transcript::{Fault, Recorder, Symptom, Told};
 
 mod backoff;
@@ -342,6 +342,18 @@ impl Local {
     pub(crate) fn listening(&self) -> Option<Listening> {
         let view = self.view.borrow().clone();
         view.pods.iter().find_map(|pod| Some(Listening::of(pod.status.main?, pod.reach.own())))
+    }
+
+    /// How many processes the replica's container has.
+    ///
+    /// # Errors
+    ///
+    /// [`FaultError`] when there is no such replica or its container does not run.
+    pub fn processes(&self, replica: &str) -> Result<ProcessCount, FaultError> {
+        let view = self.view.borrow().clone();
+        let pod = view.pod(replica).ok_or_else(|| FaultError::NoReplica(replica.to_owned()))?;
+        let count = pod.status.main.and_then(inside::count);
+        count.ok_or_else(|| FaultError::NotRunning(replica.to_owned()))
     }
 
     /// The last lines that the replica printed, those of its earlier containers first; of a deleted one too.
