@@ -37,9 +37,25 @@ pub(crate) struct Listening {
 // === impl Listening ===
 
 impl Listening {
-    /// Where this container's processes listen.
-    pub(crate) fn of(main: u32, own: SocketAddr) -> Self {
-        Self { own, at: platform::listening(main) }
+    /// Where this container's processes listen. In a network of its own a container may listen at another port than it was asked to.
+    pub(crate) fn of(main: u32, own: SocketAddr, fixed: Option<u16>) -> Self {
+        let at = platform::listening(main);
+        let is_as_asked = at.iter().any(|at| at.port() == own.port());
+        let port = fixed.filter(|_| !is_as_asked).unwrap_or(own.port());
+        Self { own: SocketAddr::new(own.ip(), port), at }
+    }
+
+    /// The port at which it listens in place of the one that it was asked to listen at: the only one, or the one that its manifests
+    /// declare.
+    pub(crate) fn fixed_port(&self, declared: Option<u16>) -> Option<u16> {
+        let mut ports: Vec<u16> = self.at.iter().map(SocketAddr::port).collect();
+        ports.sort_unstable();
+        ports.dedup();
+        match ports.as_slice() {
+            ports if ports.contains(&self.own.port()) => None,
+            [port] => Some(*port),
+            ports => declared.filter(|port| ports.contains(port)),
+        }
     }
 
     /// Whether it can be reached at its own address.
@@ -237,6 +253,22 @@ mod tests {
         assert_eq!(at(&["127.0.0.1:4000"]), (false, true));
         assert_eq!(at(&["[::1]:4000"]), (false, true));
         assert_eq!(at(&["0.0.0.0:8000"]), (false, false), "another port");
+    }
+
+    #[test]
+    fn a_port_is_fixed_when_it_is_the_only_one_and_another_than_the_wanted() {
+        let declared = |declared: Option<u16>, at: &[&str]| {
+            let at: Vec<SocketAddr> = at.iter().map(|at| at.parse().unwrap()).collect();
+            Listening { own: "127.9.0.2:4000".parse().unwrap(), at }.fixed_port(declared)
+        };
+        let fixed = |at: &[&str]| declared(None, at);
+        assert_eq!(fixed(&["0.0.0.0:8000", "[::]:8000"]), Some(8000));
+        assert_eq!(fixed(&["127.9.0.2:4000"]), None);
+        assert_eq!(fixed(&["0.0.0.0:8000", "127.0.0.1:9229"]), None);
+        assert_eq!(fixed(&[]), None);
+        assert_eq!(declared(Some(8000), &["0.0.0.0:8000", "127.0.0.1:9229"]), Some(8000));
+        assert_eq!(declared(Some(80), &["0.0.0.0:8000", "127.0.0.1:9229"]), None);
+        assert_eq!(declared(Some(8000), &["0.0.0.0:8000", "127.9.0.2:4000"]), None);
     }
 
     #[test]

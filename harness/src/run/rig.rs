@@ -71,6 +71,8 @@ pub struct LocalHub {
     is_reference: bool,
     /// What the user's manifests deploy; then what is not simulated is worth a note, too.
     deployed: Option<Deployed>,
+    /// The port at which the hub listens whatever it is asked to, when the survey found that.
+    fixed_port: Option<u16>,
 }
 
 /// Everything a run has to work with.
@@ -154,7 +156,17 @@ impl LocalHub {
         }
         let asks = manifests.readiness_asks();
         let is_reference = false;
-        Ok(Self { name, manifests, launches, env, supervisor, asks, is_reference, deployed })
+        Ok(Self {
+            name,
+            manifests,
+            launches,
+            env,
+            supervisor,
+            asks,
+            is_reference,
+            deployed,
+            fixed_port: None,
+        })
     }
 
     /// The reference hub with these extra environment variables, run by this supervisor.
@@ -416,6 +428,12 @@ impl Rig {
                  `exits-in-grace` reads from /proc whether it has one"
             ));
         }
+        if let Some(port) = local.fixed_port {
+            notes.push(format!(
+                "the hub listens at port {port} whatever PORT says: each replica has a network of its own, from which it reaches no \
+                 other machine and no other replica (`--backend kind` has no such limit)"
+            ));
+        }
         let ignored = local.manifests.not_simulated();
         if local.deployed.is_some() && !ignored.is_empty() {
             notes.push(format!("not simulated on local: {}", ignored.join(", ")));
@@ -454,6 +472,7 @@ impl Rig {
         Spec {
             launches: local.launches.clone(),
             env: local.env.clone(),
+            fixed_port: local.fixed_port,
             ..Spec::new(manifests, local.supervisor.clone())
         }
     }

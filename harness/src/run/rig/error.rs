@@ -67,6 +67,8 @@ pub enum RigError {
         at: String,
         /// Where it was asked to listen.
         own: String,
+        /// The one port at which it listens, when there is one.
+        fixed_port: Option<u16>,
     },
     /// The hub ends by itself, again and again.
     #[error("the hub ends as soon as it is started: {0}")]
