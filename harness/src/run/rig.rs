@@ -6,6 +6,7 @@ mod experiment;
 mod listening;
 mod look;
 mod measure;
+mod observed;
 mod offers;
 mod probed;
 mod ready;
@@ -28,6 +29,7 @@ use crate::check::Strictness;
 use crate::cluster::backend::{Address, Cluster};
 use crate::cluster::isolation;
 use crate::cluster::kind::KindError;
+use crate::cluster::kubernetes::Observer;
 use crate::cluster::local::{Launch, Local, Spec};
 use crate::cluster::manifest::{Manifests, Pace};
 use crate::plan::{Affinity, Cell, Deployed, Need, Offers, Tool, Transport};
@@ -36,6 +38,7 @@ use crate::transcript::measured::Measured;
 use crate::transcript::{FORMAT, Header, Path, Recorder, Secret};
 use crate::wire::{Dialect, Target};
 
+pub use crate::cluster::kubernetes::{Observed, Somewhere};
 pub use error::RigError;
 pub(super) use secrets::secret_env;
 pub use surveyed::Surveyed;
@@ -100,6 +103,10 @@ pub struct Rig {
     replicas_are_asked: bool,
     /// What the survey saw that is worth a line.
     noted: Vec<String>,
+    /// Which pods are to be read that stand behind the URL.
+    observing: Option<(Somewhere, Observed)>,
+    /// What reads them, once the survey has begun.
+    observer: Option<Observer>,
     /// Whether the hub's list of tools is too long for small requests.
     pub(super) has_long_list: bool,
     tools: BTreeMap<Tool, String>,
@@ -260,6 +267,8 @@ impl Rig {
             dialect: Arc::new(dialect),
             replicas_are_asked: false,
             noted: Vec::new(),
+            observing: None,
+            observer: None,
             has_long_list: false,
             tools: names,
             place,

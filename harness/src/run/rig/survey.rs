@@ -30,6 +30,7 @@ impl Rig {
     pub async fn survey(&mut self, wanted: &[Transport], by_name: bool) -> Result<Surveyed, RigError> {
         let began = Instant::now();
         let recorder = Recorder::new(self.secrets());
+        self.start_observing().await?;
         // A probe that the hub fails would end it before it is looked at.
         self.pace.without = vec![ProbeKind::Startup, ProbeKind::Liveness];
         let mut looked = self.looked_at(wanted, by_name, &recorder).await;
