@@ -20,6 +20,7 @@ fn main() -> ExitCode {
     let args: Vec<String> = env::args().skip(1).collect();
     let mut anywhere = false;
     let mut deaf = false;
+    let mut fixed: Option<u16> = None;
     let mut args = args.iter().map(String::as_str);
     while let Some(arg) = args.next() {
         match arg {
@@ -47,6 +48,8 @@ fn main() -> ExitCode {
             "--deaf" => deaf = true,
             // Ignores HOST.
             "--loopback" => anywhere = true,
+            // Listens at this port of every address, whatever HOST and PORT say.
+            "--port" => fixed = args.next().and_then(|port| port.parse().ok()),
             // Becomes ready that many milliseconds after it started.
             "--ready-after" => {
                 let ms = args.next().and_then(|ms| ms.parse().ok()).unwrap_or(0);
@@ -64,6 +67,7 @@ fn main() -> ExitCode {
     }
     let host = if anywhere { "127.0.0.1".to_owned() } else { env::var("HOST").unwrap_or_default() };
     let port: u16 = env::var("PORT").ok().and_then(|port| port.parse().ok()).unwrap_or(8000);
+    let (host, port) = fixed.map_or((host, port), |fixed| ("0.0.0.0".to_owned(), fixed));
     let listener = match TcpListener::bind((host.as_str(), port)) {
         Ok(listener) => listener,
         Err(error) => {

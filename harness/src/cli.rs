@@ -164,7 +164,14 @@ pub(crate) struct RunArgs {
     /// The hub's image, for the backends whose replicas are pods
     #[arg(long, help_heading = "Where")]
     pub(crate) image: Option<String>,
-    /// The cluster of `--backend kube`: a context of the kubeconfig
+    /// The pods behind `--url`, which are read and never changed: `deployment/NAME`, `statefulset/NAME`, `service/NAME` or a label
+    /// selector. Tells which replicas answer where their answers do not, and which restart meanwhile
+    #[arg(long, value_name = "WHAT", requires = "url", help_heading = "Where")]
+    pub(crate) observe: Option<String>,
+    /// The namespace of `--observe` [default: that of the context]
+    #[arg(long, value_name = "NAME", requires = "observe", help_heading = "Where")]
+    pub(crate) namespace: Option<String>,
+    /// The cluster of `--backend kube`, or of `--observe`: a context of the kubeconfig
     #[arg(long, value_name = "NAME", env = "HUBCHECK_CONTEXT", help_heading = "Where")]
     pub(crate) context: Option<String>,
     /// The kubeconfig, in place of those that KUBECONFIG names and of the user's own

@@ -167,6 +167,31 @@ impl FaultError {
     }
 }
 
+/// How many processes a replica's container has.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ProcessCount {
+    /// Those that run.
+    pub running: usize,
+    /// Those that have ended, and that their parent has not waited for.
+    pub unreaped: usize,
+}
+
+impl ProcessCount {
+    /// Counts the lines of `/proc/PID/stat` of its processes.
+    pub(crate) fn of_stats<'a>(stats: impl IntoIterator<Item = &'a str>) -> Self {
+        let mut count = Self::default();
+        for stat in stats {
+            // The state follows the name, which is in parentheses and may hold any character.
+            match stat.rsplit_once(") ").and_then(|(_, rest)| rest.chars().next()) {
+                Some('Z' | 'X') => count.unreaped += 1,
+                Some(_) => count.running += 1,
+                None => {}
+            }
+        }
+        count
+    }
+}
+
 /// Manifests that say what is read here, but cannot be run.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Unrunnable {

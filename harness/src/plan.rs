@@ -80,6 +80,8 @@ pub enum Need {
     KillProcess,
     /// A replica's process can be sent other signals (SIGSTOP, SIGCONT).
     SignalProcess,
+    /// The processes of a replica's container can be counted.
+    Processes,
     /// A pod can be deleted.
     DeletePod,
     /// The Deployment can be scaled.

@@ -268,6 +268,7 @@ async fn attempt(rig: &Arc<Rig>, catalog: &[&Scenario], cell: Cell) -> Attempt {
     let recorder = Recorder::new(rig.secrets());
     let scenario = catalog.iter().copied().find(|scenario| scenario.outline.id == cell.scenario);
     let machine = pressure::Watch::start(recorder.clone());
+    let observed = rig.observed_pods().await;
     let mut is_held_up = false;
     // Boxed: the futures of a cell on Kubernetes are larger than the stack of a thread allows in a debug build.
     let live = match scenario {
@@ -277,6 +278,7 @@ async fn attempt(rig: &Arc<Rig>, catalog: &[&Scenario], cell: Cell) -> Attempt {
             Vec::new()
         }
     };
+    rig.note_observed(observed, &recorder).await;
     machine.stop().await;
     let replicas = rig.replicas_of(scenario);
     let mut header = rig.header(cell, replicas);

@@ -29,6 +29,10 @@ const WAY_FORWARDED: Duration = Duration::from_secs(3);
 /// A hub has noticed that a client closed its stream within this (contract): it learns of that from its operating system.
 pub const CLOSING: Duration = Duration::from_secs(1);
 
+/// The processes that a hub keeps for a session have ended within this, once the client has ended the session (contract): the SDKs close a
+/// child's standard input, wait for 2 s, send SIGTERM, wait for 2 s, and send SIGKILL.
+pub const CHILDREN_END: Duration = Duration::from_secs(10);
+
 /// What a scheduler and a busy machine may add to a limit before it counts as broken.
 pub const SLACK: Duration = Duration::from_millis(500);
 

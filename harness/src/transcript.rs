@@ -193,6 +193,17 @@ pub enum What {
         /// The first of the processes below it, parents before children.
         below: Vec<ProcessSeen>,
     },
+    /// How many processes a pod's container had.
+    Processes {
+        /// The pod.
+        pod: String,
+        /// When, in the scenario's words.
+        when: String,
+        /// How many ran.
+        running: usize,
+        /// How many had ended and were not waited for by their parent.
+        unreaped: usize,
+    },
     /// A Kubernetes Event.
     Event {
         /// `Kind/name` of what it is about.

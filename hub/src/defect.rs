@@ -286,6 +286,10 @@ pub enum Defect {
     WantsBodyWithHead,
     /// After 30 requests from one address the others from there are answered 429.
     LimitsPerAddress,
+    /// A process is started for each session, and never ended.
+    KeepsChildren,
+    /// A process is started for each session, ended with it, and never waited for.
+    LeavesZombies,
     // === of the life of a pod (`lifecycle`) ===
     /// A required secret that is missing ends nothing: the process is ready, and answers 500 to every MCP request.
     StartsWithoutSecret,

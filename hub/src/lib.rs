@@ -12,6 +12,7 @@
 pub mod app;
 pub mod batch;
 pub mod body;
+mod children;
 pub mod cli;
 pub mod cors;
 mod crowd;

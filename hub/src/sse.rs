@@ -22,6 +22,7 @@ use tokio_util::sync::WaitForCancellationFutureOwned;
 
 use crate::app::App;
 use crate::body;
+use crate::children;
 use crate::defect::Defect;
 use crate::drain::Call;
 use crate::forward::MARK;
@@ -67,6 +68,7 @@ pub async fn open(app: Arc<App>, request: Request<Body>) -> Reply {
     let (outgoing, frames) = mpsc::channel(CHANNEL);
     let (session, pipe) = Session::new(replica.mint(), Out::Stream(outgoing), replica.limits.queue, tamper);
     replica.sessions.insert(session.clone());
+    children::accompany(defects, &session);
     let service = serve_directly_with_ct(app.handler.for_session(), pipe, None, session.ended().clone());
     let origin = if defects.has(Defect::EndpointElsewhere) { "http://elsewhere.example" } else { "" };
     let before = if defects.has(Defect::EndpointSecond) { "event: message\ndata: \"hello\"\n\n" } else { "" };

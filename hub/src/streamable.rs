@@ -26,6 +26,7 @@ use tokio::time::{Instant, Sleep, sleep_until};
 use crate::app::App;
 use crate::batch;
 use crate::body::{self, Counted};
+use crate::children;
 use crate::defect::Defect;
 use crate::forward::MARK;
 use crate::handler::Handler;
@@ -289,6 +290,7 @@ impl SessionManager for Table {
             tampers.into_iter().find_map(|(defect, tamper)| self.0.defects.has(defect).then_some(tamper));
         let (session, pipe) = Session::new(self.0.mint(), out, self.0.limits.queue, tamper);
         self.0.sessions.insert(session.clone());
+        children::accompany(self.0.defects, &session);
         Ok((session.id().clone(), pipe))
     }
 

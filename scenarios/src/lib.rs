@@ -110,4 +110,5 @@ pub const CATALOG: &[&Scenario] = &[
     &session::text::TEXT_AT_ANY_OFFSET,
     &session::blocking::TOOL_BLOCKS_OTHERS,
     &session::address::ONE_ADDRESS,
+    &session::children::CHILDREN,
 ];

@@ -7,6 +7,7 @@ pub mod blocking;
 pub mod browser;
 pub mod cancel;
 pub mod checks;
+pub mod children;
 pub mod compressed;
 pub mod crowd;
 pub mod elsewhere;

@@ -136,6 +136,7 @@ matrix! {
     session_text_at_any_offset => &scenarios::session::text::TEXT_AT_ANY_OFFSET, [A::Any] x [Sse, Streamable, Stateless];
     session_tool_blocks_others => &scenarios::session::blocking::TOOL_BLOCKS_OTHERS, [A::Any] x [Sse, Streamable, Stateless];
     session_one_address => &scenarios::session::address::ONE_ADDRESS, [A::Any] x [Sse, Streamable, Stateless];
+    session_children => &scenarios::session::children::CHILDREN, [A::Any] x [Sse, Streamable];
     missing_secret => &secret::MISSING_SECRET, [A::Any] x [T::Any];
     missing_secret_key => &secret::MISSING_SECRET_KEY, [A::Any] x [T::Any];
     secret_appears_late => &secret::SECRET_APPEARS_LATE, [A::Any] x [T::Any];

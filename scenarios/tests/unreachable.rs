@@ -32,6 +32,20 @@ fn an_unknown_context_names_the_known_ones() {
 }
 
 #[test]
+fn pods_behind_a_url_that_cannot_be_read_are_told() {
+    let folder = with_kubeconfig("http://127.0.0.1:9", "");
+    let url = ["run", "--url", "http://127.0.0.1:9/mcp", "--observe", "hub"];
+    let told =
+        run(folder.path(), &[url.as_slice(), &["--kubeconfig", "config", "--context", "prod"]].concat(), &[]);
+    assert_snapshot!(told, @"
+    exit code: 2
+    error: `--observe`: the kubeconfig has no context `prod`; it has dev
+
+    hint: `kubectl get pods` must work with the same `--context`, `--kubeconfig` and `--namespace`; without the flag, replicas are told apart by what they answer
+    ");
+}
+
+#[test]
 fn a_kubeconfig_that_is_not_there_is_named() {
     let folder = tempfile::tempdir().expect("a folder");
     assert_snapshot!(told(folder.path(), &["--kubeconfig", "no-such-file", "--context", "dev"]), @"

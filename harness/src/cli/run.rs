@@ -3,6 +3,7 @@
 mod deployed;
 mod ending;
 mod manifests;
+mod observe;
 mod origin;
 mod reports;
 mod rerun;
@@ -268,6 +269,7 @@ fn rig(args: &RunArgs, run_name: &str) -> Result<(Rig, Vec<String>), CommandErro
     if let Some(origin) = args.origin.as_deref() {
         rig.allow_origin(origin::origin_arg(origin)?);
     }
+    observe::observe(&mut rig, args)?;
     Ok((rig, judged.notes))
 }
 
@@ -279,7 +281,7 @@ fn flags_fit(args: &RunArgs) -> Result<(), CommandError> {
         (None, BackendArg::Kind) => ("`--backend kind`", true),
         (None, BackendArg::Kube) => ("`--backend kube`", true),
     };
-    let is_kube = args.url.is_none() && args.backend == BackendArg::Kube;
+    let is_kube = args.url.is_none() && args.backend == BackendArg::Kube || args.observe.is_some();
     let is_kind = args.url.is_none() && args.backend == BackendArg::Kind;
     // A context from the environment may be there for other runs.
     let context =
@@ -291,8 +293,8 @@ fn flags_fit(args: &RunArgs) -> Result<(), CommandError> {
             "`--backend kind` or `--backend kube`; on `local` give `--command`",
         ),
         ("--keep", args.keep && !is_kind, "`--backend kind`"),
-        ("--context", context.is_some() && !is_kube, "`--backend kube`"),
-        ("--kubeconfig", args.kubeconfig.is_some() && !is_kube, "`--backend kube`"),
+        ("--context", context.is_some() && !is_kube, "`--backend kube` or `--observe`"),
+        ("--kubeconfig", args.kubeconfig.is_some() && !is_kube, "`--backend kube` or `--observe`"),
         ("--relay-image", args.relay_image.is_some() && !pods, "`--backend kind` or `--backend kube`"),
         ("--env", !args.hub.env.is_empty() && args.url.is_some(), "a hub that hubcheck starts"),
         ("--ready-path", args.hub.ready_path.is_some() && args.url.is_some(), "a hub that hubcheck starts"),

@@ -7,7 +7,7 @@ use super::kubernetes::Kubernetes;
 use super::lease::LeaseError;
 use super::local::Local;
 use super::manifest::Manifests;
-use super::{Condition, FaultError, Page, Replica, Unmet};
+use super::{Condition, FaultError, Page, ProcessCount, Replica, Unmet};
 use crate::source::Source;
 use crate::transcript::{Symptom, Told};
 
@@ -149,6 +149,19 @@ impl Cluster {
             Cluster::Local(local) => local.wait(condition, limit).await,
             Cluster::Kubernetes(cell) => cell.wait(condition, limit).await,
             Cluster::Fixed(_) => Ok(()),
+        }
+    }
+
+    /// How many processes a replica's container has.
+    ///
+    /// # Errors
+    ///
+    /// [`FaultError`] where they cannot be seen.
+    pub async fn processes(&self, replica: &str) -> Result<ProcessCount, FaultError> {
+        match self {
+            Cluster::Local(local) => local.processes(replica),
+            Cluster::Kubernetes(cell) => cell.processes(replica).await,
+            Cluster::Fixed(_) => Err(FaultError::NotHere),
         }
     }
 

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::net::SocketAddr;
 
+use super::ProcessCount;
 use crate::transcript::ProcessSeen;
 
 /// The longest command line that is shown, in characters.
@@ -18,6 +19,12 @@ pub(crate) fn processes(main: u32) -> Option<(ProcessSeen, Vec<ProcessSeen>)> {
     Some((first, below.take(SHOWN).collect()))
 }
 
+/// How many processes a container has, by its main process; `None` when that is gone.
+pub(crate) fn count(main: u32) -> Option<ProcessCount> {
+    let stats = platform::stats(main)?;
+    Some(ProcessCount::of_stats(stats.iter().map(String::as_str)))
+}
+
 /// Where a replica listens.
 #[derive(Clone, Debug)]
 pub(crate) struct Listening {
@@ -30,9 +37,25 @@ pub(crate) struct Listening {
 // === impl Listening ===
 
 impl Listening {
-    /// Where this container's processes listen.
-    pub(crate) fn of(main: u32, own: SocketAddr) -> Self {
-        Self { own, at: platform::listening(main) }
+    /// Where this container's processes listen. In a network of its own a container may listen at another port than it was asked to.
+    pub(crate) fn of(main: u32, own: SocketAddr, fixed: Option<u16>) -> Self {
+        let at = platform::listening(main);
+        let is_as_asked = at.iter().any(|at| at.port() == own.port());
+        let port = fixed.filter(|_| !is_as_asked).unwrap_or(own.port());
+        Self { own: SocketAddr::new(own.ip(), port), at }
+    }
+
+    /// The port at which it listens in place of the one that it was asked to listen at: the only one, or the one that its manifests
+    /// declare.
+    pub(crate) fn fixed_port(&self, declared: Option<u16>) -> Option<u16> {
+        let mut ports: Vec<u16> = self.at.iter().map(SocketAddr::port).collect();
+        ports.sort_unstable();
+        ports.dedup();
+        match ports.as_slice() {
+            ports if ports.contains(&self.own.port()) => None,
+            [port] => Some(*port),
+            ports => declared.filter(|port| ports.contains(port)),
+        }
     }
 
     /// Whether it can be reached at its own address.
@@ -133,6 +156,14 @@ mod platform {
         below.map(|pid| pid.as_raw_nonzero().get().unsigned_abs()).collect()
     }
 
+    /// The `/proc/PID/stat` of each process. What lost its parent became a child of the supervisor, unless the main process is PID 1.
+    pub(super) fn stats(main: u32) -> Option<Vec<String>> {
+        let stat = |pid: u32| fs::read_to_string(format!("/proc/{pid}/stat")).ok();
+        let own = stat(main)?;
+        let supervisor = own.rsplit_once(") ")?.1.split(' ').nth(1)?.parse().ok()?;
+        Some(below(supervisor).into_iter().filter_map(stat).collect())
+    }
+
     pub(super) fn listening(main: u32) -> Vec<SocketAddr> {
         let mut sockets = BTreeSet::new();
         for pid in [main].into_iter().chain(below(main)) {
@@ -166,6 +197,10 @@ mod platform {
         Vec::new()
     }
 
+    pub(super) fn stats(_: u32) -> Option<Vec<String>> {
+        None
+    }
+
     pub(super) fn listening(_: u32) -> Vec<SocketAddr> {
         Vec::new()
     }
@@ -174,6 +209,12 @@ mod platform {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn processes_that_ended_and_were_not_waited_for_are_counted_apart() {
+        let stats = ["7 (hub) S 1 7", "8 (a) Z (b) R 7 7", "9 (sh) Z 7 7", ""];
+        assert_eq!(ProcessCount::of_stats(stats), ProcessCount { running: 2, unreaped: 1 });
+    }
 
     #[test]
     fn sigterm_is_heeded_by_those_that_catch_or_fetch_it() {
@@ -212,6 +253,22 @@ mod tests {
         assert_eq!(at(&["127.0.0.1:4000"]), (false, true));
         assert_eq!(at(&["[::1]:4000"]), (false, true));
         assert_eq!(at(&["0.0.0.0:8000"]), (false, false), "another port");
+    }
+
+    #[test]
+    fn a_port_is_fixed_when_it_is_the_only_one_and_another_than_the_wanted() {
+        let declared = |declared: Option<u16>, at: &[&str]| {
+            let at: Vec<SocketAddr> = at.iter().map(|at| at.parse().unwrap()).collect();
+            Listening { own: "127.9.0.2:4000".parse().unwrap(), at }.fixed_port(declared)
+        };
+        let fixed = |at: &[&str]| declared(None, at);
+        assert_eq!(fixed(&["0.0.0.0:8000", "[::]:8000"]), Some(8000));
+        assert_eq!(fixed(&["127.9.0.2:4000"]), None);
+        assert_eq!(fixed(&["0.0.0.0:8000", "127.0.0.1:9229"]), None);
+        assert_eq!(fixed(&[]), None);
+        assert_eq!(declared(Some(8000), &["0.0.0.0:8000", "127.0.0.1:9229"]), Some(8000));
+        assert_eq!(declared(Some(80), &["0.0.0.0:8000", "127.0.0.1:9229"]), None);
+        assert_eq!(declared(Some(8000), &["0.0.0.0:8000", "127.9.0.2:4000"]), None);
     }
 
     #[test]

@@ -1,26 +1,36 @@
-//! Whether replicas can be PID 1 of namespaces of their own on this machine, as containers are.
+//! Whether replicas can be PID 1 of namespaces of their own on this machine, as containers are, and have a network of their own.
 
 use std::path::Path;
 use std::sync::OnceLock;
 
+use super::supervisor::Place;
+
 /// What was found out; the machine stays the same for as long as this process lives.
 static TRIED: OnceLock<Result<(), String>> = OnceLock::new();
 
+/// The same of a network.
+static TRIED_NETWORK: OnceLock<Result<(), String>> = OnceLock::new();
+
 /// Tries it once with this supervisor: why it cannot be had, where it cannot. Blocks for a few milliseconds.
 pub(crate) fn tried(supervisor: &Path) -> Result<(), &'static str> {
-    TRIED.get_or_init(|| attempt(supervisor)).as_ref().copied().map_err(String::as_str)
+    TRIED.get_or_init(|| attempt(supervisor, Place::Own)).as_ref().copied().map_err(String::as_str)
+}
+
+/// The same of a network.
+pub(crate) fn network_tried(supervisor: &Path) -> Result<(), &'static str> {
+    TRIED_NETWORK.get_or_init(|| attempt(supervisor, Place::Apart)).as_ref().copied().map_err(String::as_str)
 }
 
 /// Starts a command that does nothing in namespaces of its own.
 #[cfg(target_os = "linux")]
-fn attempt(supervisor: &Path) -> Result<(), String> {
+fn attempt(supervisor: &Path, place: Place) -> Result<(), String> {
     use std::io::Read;
     use std::process::{Command, Stdio};
 
-    use super::supervisor::{Exit, NOTHING, News, Order, Place};
+    use super::supervisor::{Exit, NOTHING, News, Order};
 
     let argv = vec![supervisor.into(), "supervise".into(), NOTHING.into()];
-    let order = Order { place: Place::Own, argv, ..Order::default() };
+    let order = Order { place, argv, ..Order::default() };
     let mut child = Command::new(supervisor)
         .arg("supervise")
         .args(order.to_args())
@@ -43,6 +53,6 @@ fn attempt(supervisor: &Path) -> Result<(), String> {
 }
 
 #[cfg(not(target_os = "linux"))]
-fn attempt(_: &Path) -> Result<(), String> {
+fn attempt(_: &Path, _: Place) -> Result<(), String> {
     Err("this is not Linux".to_owned())
 }

@@ -21,6 +21,7 @@ use self::exits::Exits;
 use self::leftovers::{in_use, labelled, remove_images, remove_relays, user_of};
 use self::node::Node;
 use self::state::{Matter, Turn};
+use super::ProcessCount;
 use super::gate::{Entry, GateError, NoWay, Relays};
 use super::passing::both_ways;
 use super::process::Signal;
@@ -294,6 +295,15 @@ impl Kind {
     /// [`KindError::NoProcess`] when it is gone.
     pub async fn pid(&self, node: &str, container: &str) -> Result<u32, KindError> {
         self.node(node)?.pid(container).await
+    }
+
+    /// How many processes a container of a node has.
+    ///
+    /// # Errors
+    ///
+    /// [`KindError`].
+    pub(crate) async fn processes(&self, node: &str, container: &str) -> Result<ProcessCount, KindError> {
+        self.node(node)?.processes(container).await
     }
 
     /// Signals a process of a node.

@@ -34,6 +34,7 @@ mod forward;
 mod images;
 mod logs;
 mod objects;
+mod observer;
 mod process;
 mod relays;
 mod seen;
@@ -42,6 +43,7 @@ mod view;
 mod watching;
 
 pub use context::Context;
+pub use observer::{Kind as ObservedKind, Observed, ObservedPod, Observer, Somewhere};
 pub(super) use relays::RelayPods;
 pub use site::{LABEL_MANAGED_BY, LABEL_RUN, MANAGER, Site};
 

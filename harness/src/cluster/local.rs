@@ -16,13 +16,13 @@ use self::output::Outputs;
 use self::request::Request;
 use self::view::View;
 use super::balancer::Balancer;
-use super::inside::Listening;
+use super::inside::{self, Listening};
 use super::isolation;
 use super::lease::{Clients, Lease, LeaseError};
 use super::manifest::Manifests;
 use super::process::Signal;
 use super::supervisor::Place;
-use super::{Condition, FaultError, Replica, Unmet, Unrunnable, awaited};
+use super::{Condition, FaultError, ProcessCount, Replica, Unmet, Unrunnable, awaited};
 use crate::transcript::{Fault, Recorder, Symptom, Told};
 
 mod backoff;
@@ -58,6 +58,9 @@ pub struct Spec {
     pub enforcement: Enforcement,
     /// Whether each container has namespaces of its own.
     pub namespaces: Namespaces,
+    /// The port at which the server listens whatever it is asked to: then each container has a network of its own, where that can
+    /// be had. In it the container reaches nothing else.
+    pub fixed_port: Option<u16>,
     /// Where the Service is reached, in place of an address of the cluster's own.
     pub listen: Option<SocketAddr>,
 }
@@ -103,6 +106,7 @@ pub struct Local {
     recorder: Recorder,
     controller: JoinHandle<()>,
     outputs: Arc<Outputs>,
+    fixed_port: Option<u16>,
 }
 
 /// Why there is no cluster.
@@ -143,6 +147,7 @@ impl Spec {
             backoff: Backoff::default(),
             enforcement: Enforcement::default(),
             namespaces: Namespaces::default(),
+            fixed_port: None,
             listen: None,
         }
     }
@@ -181,8 +186,9 @@ impl Local {
         super::memory::remove_stale_cgroups();
         let place = match spec.namespaces {
             Namespaces::Shared => Place::Shared,
-            Namespaces::Best => place(spec.supervisor.clone()).await,
+            Namespaces::Best => place(spec.supervisor.clone(), spec.fixed_port.is_some()).await,
         };
+        let fixed_port = spec.fixed_port.filter(|_| place == Place::Apart);
         let mut lease = Lease::take()?;
         let clients = Clients::new(lease.range());
         let addr = match spec.listen {
@@ -205,7 +211,7 @@ impl Local {
             place,
         );
         let controller = tokio::spawn(controller.run(asked));
-        Ok(Self { requests, view, balancer, clients, recorder, controller, outputs })
+        Ok(Self { requests, view, balancer, clients, recorder, controller, outputs, fixed_port })
     }
 
     /// Where the Service is reached.
@@ -341,7 +347,20 @@ impl Local {
     /// Where the oldest replica that runs listens.
     pub(crate) fn listening(&self) -> Option<Listening> {
         let view = self.view.borrow().clone();
-        view.pods.iter().find_map(|pod| Some(Listening::of(pod.status.main?, pod.reach.own())))
+        let fixed = self.fixed_port;
+        view.pods.iter().find_map(|pod| Some(Listening::of(pod.status.main?, pod.reach.own(), fixed)))
+    }
+
+    /// How many processes the replica's container has.
+    ///
+    /// # Errors
+    ///
+    /// [`FaultError`] when there is no such replica or its container does not run.
+    pub fn processes(&self, replica: &str) -> Result<ProcessCount, FaultError> {
+        let view = self.view.borrow().clone();
+        let pod = view.pod(replica).ok_or_else(|| FaultError::NoReplica(replica.to_owned()))?;
+        let count = pod.status.main.and_then(inside::count);
+        count.ok_or_else(|| FaultError::NotRunning(replica.to_owned()))
     }
 
     /// The last lines that the replica printed, those of its earlier containers first; of a deleted one too.
@@ -376,7 +395,10 @@ impl Drop for Local {
 // === helpers ===
 
 /// The best namespaces that this machine lets containers have.
-async fn place(supervisor: PathBuf) -> Place {
-    let tried = tokio::task::spawn_blocking(move || isolation::tried(&supervisor)).await;
-    if matches!(tried, Ok(Ok(()))) { Place::Own } else { Place::Shared }
+async fn place(supervisor: PathBuf, with_network: bool) -> Place {
+    let tried = tokio::task::spawn_blocking(move || {
+        let network = if with_network { isolation::network_tried(&supervisor) } else { Err("") };
+        network.map(|()| Place::Apart).or_else(|_| isolation::tried(&supervisor).map(|()| Place::Own))
+    });
+    tried.await.ok().and_then(Result::ok).unwrap_or(Place::Shared)
 }

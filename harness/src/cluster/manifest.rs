@@ -407,7 +407,7 @@ impl Manifests {
     pub fn mounts_are_there(&self) -> Result<(), ManifestError> {
         match self.not_mounted.first() {
             Some(Reference { kind, name, place, .. }) => {
-                Err(ManifestError::NotThere { kind: *kind, name: name.clone(), place: place.clone() })
+                Err(ManifestError::NotThere { kind, name: name.clone(), place: place.clone() })
             }
             None => Ok(()),
         }

@@ -12,14 +12,20 @@
 //! process into the cgroup, and tells it to go on; only then does it become the container's command.
 //! Where it has namespaces of its own ([`Place`]), a process that makes them starts the second stage inside, tells its id
 //! and ends: the second stage then is the supervisor's child, as it is without them.
+//! Into a network namespace a third process passes connections (`carrier`).
 
 #[cfg(target_os = "linux")]
+mod carrier;
+#[cfg(target_os = "linux")]
 mod namespaces;
+#[cfg(target_os = "linux")]
+mod netlink;
 #[cfg(target_os = "linux")]
 mod platform;
 
 use std::ffi::OsString;
 use std::fmt;
+use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::str::FromStr;
 
@@ -68,8 +74,19 @@ pub(crate) struct Order {
     pub(crate) cgroup: Option<String>,
     /// Which namespaces it runs in.
     pub(crate) place: Place,
+    /// How connections come into its network namespace, where it has one.
+    pub(crate) door: Option<Door>,
     /// The command.
     pub(crate) argv: Vec<OsString>,
+}
+
+/// The way from the harness's network to a container's own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Door {
+    /// Where it is reached. It was asked to listen there, and may do so in its own network.
+    pub(crate) outside: SocketAddr,
+    /// The port at which it listens instead.
+    pub(crate) fixed: u16,
 }
 
 /// The namespaces of process ids and of mounts that a command runs in.
@@ -80,6 +97,8 @@ pub(crate) enum Place {
     Shared,
     /// New ones: it is PID 1.
     Own,
+    /// The same, and a new one of networks, in which there is a loopback interface and nothing else.
+    Apart,
     /// Those of the process with this id, as `kubectl exec` does it.
     Beside(u32),
 }
@@ -101,6 +120,9 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     if args.next_if(|arg| arg == EXEC).is_some() {
         return platform::become_command(&args.collect::<Vec<_>>());
     }
+    if args.next_if(|arg| arg == CARRY).is_some() {
+        return platform::carry(args);
+    }
     if args.next_if(|arg| arg == NOTHING).is_some() {
         return ExitCode::SUCCESS;
     }
@@ -118,6 +140,15 @@ pub(crate) const NOTHING: &str = "--nothing";
 
 /// Asks for [`Place::Own`].
 const OWN: &str = "--own-namespaces";
+
+/// Asks for [`Place::Apart`].
+const APART: &str = "--own-network";
+
+/// Asks for a [`Door`]; its address and its port follow.
+const DOOR: &str = "--door";
+
+/// Marks the process that passes connections through a [`Door`]; the id of the main process follows, then the door.
+const CARRY: &str = "--carry";
 
 /// Asks for [`Place::Beside`]; the process id follows.
 const BESIDE: &str = "--namespaces-of";
@@ -138,6 +169,10 @@ impl Order {
             args.extend(["--cgroup".into(), cgroup.into()]);
         }
         args.extend(self.place.to_args());
+        if let Some(door) = self.door {
+            args.push(DOOR.into());
+            args.extend(door.to_args());
+        }
         args.push("--".into());
         args.extend(self.argv.iter().cloned());
         args
@@ -151,6 +186,8 @@ impl Order {
                 "--memory" => order.limit = Some(args.next()?.to_str()?.parse().ok()?),
                 "--cgroup" => order.cgroup = Some(args.next()?.into_string().ok()?),
                 OWN => order.place = Place::Own,
+                APART => order.place = Place::Apart,
+                DOOR => order.door = Some(Door::from_args(&mut args)?),
                 BESIDE => order.place = Place::Beside(args.next()?.to_str()?.parse().ok()?),
                 "--" => break,
                 _ => return None,
@@ -161,13 +198,32 @@ impl Order {
     }
 }
 
+// === impl Door ===
+
+impl Door {
+    fn to_args(self) -> [OsString; 2] {
+        [self.outside.to_string().into(), self.fixed.to_string().into()]
+    }
+
+    fn from_args(args: &mut impl Iterator<Item = OsString>) -> Option<Self> {
+        let outside = args.next()?.to_str()?.parse().ok()?;
+        Some(Self { outside, fixed: args.next()?.to_str()?.parse().ok()? })
+    }
+}
+
 // === impl Place ===
 
 impl Place {
+    /// Whether the command is PID 1, as in a pod.
+    pub(crate) fn is_pid_1(self) -> bool {
+        matches!(self, Place::Own | Place::Apart)
+    }
+
     fn to_args(self) -> Vec<OsString> {
         match self {
             Place::Shared => Vec::new(),
             Place::Own => vec![OWN.into()],
+            Place::Apart => vec![APART.into()],
             Place::Beside(pid) => vec![BESIDE.into(), pid.to_string().into()],
         }
     }
@@ -264,6 +320,10 @@ mod platform {
     }
 
     pub(super) fn become_command(_: &[OsString]) -> ExitCode {
+        ExitCode::from(2)
+    }
+
+    pub(super) fn carry(_: impl Iterator<Item = OsString>) -> ExitCode {
         ExitCode::from(2)
     }
 }

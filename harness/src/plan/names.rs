@@ -98,6 +98,7 @@ impl fmt::Display for Need {
             Need::Routed => f.write_str("a way to tell which replica answered"),
             Need::KillProcess => f.write_str("a way to kill a replica's process"),
             Need::SignalProcess => f.write_str("a way to signal a replica's process"),
+            Need::Processes => f.write_str("sight of a replica's processes (`--backend local` or `kind`)"),
             Need::DeletePod => f.write_str("a way to delete a pod"),
             Need::Scale => f.write_str("a Deployment to scale"),
             Need::Rollout => f.write_str("a Deployment to roll"),

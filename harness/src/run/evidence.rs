@@ -91,6 +91,11 @@ fn told(entries: &[Entry]) -> Vec<Page> {
                 let below: Vec<&str> = below.iter().map(|process| process.command.as_str()).collect();
                 format!("pod  {pod} is sent SIGTERM: {}{place}; below it: {below:?}", main.command)
             }
+            What::Processes { pod, when, running, unreaped } => {
+                format!(
+                    "pod  {pod} has {running} processes, and {unreaped} that ended and wait for their parent: {when}"
+                )
+            }
             What::Fault(fault) => format!("fault  {fault:?}"),
             What::Awaited { condition, took_ms, unmet } => match unmet {
                 None => format!("waited  {took_ms} ms: {condition}"),

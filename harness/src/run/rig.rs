@@ -6,6 +6,7 @@ mod experiment;
 mod listening;
 mod look;
 mod measure;
+mod observed;
 mod offers;
 mod probed;
 mod ready;
@@ -28,6 +29,7 @@ use crate::check::Strictness;
 use crate::cluster::backend::{Address, Cluster};
 use crate::cluster::isolation;
 use crate::cluster::kind::KindError;
+use crate::cluster::kubernetes::Observer;
 use crate::cluster::local::{Launch, Local, Spec};
 use crate::cluster::manifest::{Manifests, Pace};
 use crate::plan::{Affinity, Cell, Deployed, Need, Offers, Tool, Transport};
@@ -36,6 +38,7 @@ use crate::transcript::measured::Measured;
 use crate::transcript::{FORMAT, Header, Path, Recorder, Secret};
 use crate::wire::{Dialect, Target};
 
+pub use crate::cluster::kubernetes::{Observed, Somewhere};
 pub use error::RigError;
 pub(super) use secrets::secret_env;
 pub use surveyed::Surveyed;
@@ -71,6 +74,8 @@ pub struct LocalHub {
     is_reference: bool,
     /// What the user's manifests deploy; then what is not simulated is worth a note, too.
     deployed: Option<Deployed>,
+    /// The port at which the hub listens whatever it is asked to, when the survey found that.
+    fixed_port: Option<u16>,
 }
 
 /// Everything a run has to work with.
@@ -98,6 +103,10 @@ pub struct Rig {
     replicas_are_asked: bool,
     /// What the survey saw that is worth a line.
     noted: Vec<String>,
+    /// Which pods are to be read that stand behind the URL.
+    observing: Option<(Somewhere, Observed)>,
+    /// What reads them, once the survey has begun.
+    observer: Option<Observer>,
     /// Whether the hub's list of tools is too long for small requests.
     pub(super) has_long_list: bool,
     tools: BTreeMap<Tool, String>,
@@ -154,7 +163,17 @@ impl LocalHub {
         }
         let asks = manifests.readiness_asks();
         let is_reference = false;
-        Ok(Self { name, manifests, launches, env, supervisor, asks, is_reference, deployed })
+        Ok(Self {
+            name,
+            manifests,
+            launches,
+            env,
+            supervisor,
+            asks,
+            is_reference,
+            deployed,
+            fixed_port: None,
+        })
     }
 
     /// The reference hub with these extra environment variables, run by this supervisor.
@@ -248,6 +267,8 @@ impl Rig {
             dialect: Arc::new(dialect),
             replicas_are_asked: false,
             noted: Vec::new(),
+            observing: None,
+            observer: None,
             has_long_list: false,
             tools: names,
             place,
@@ -416,6 +437,12 @@ impl Rig {
                  `exits-in-grace` reads from /proc whether it has one"
             ));
         }
+        if let Some(port) = local.fixed_port {
+            notes.push(format!(
+                "the hub listens at port {port} whatever PORT says: each replica has a network of its own, from which it reaches no \
+                 other machine and no other replica (`--backend kind` has no such limit)"
+            ));
+        }
         let ignored = local.manifests.not_simulated();
         if local.deployed.is_some() && !ignored.is_empty() {
             notes.push(format!("not simulated on local: {}", ignored.join(", ")));
@@ -454,6 +481,7 @@ impl Rig {
         Spec {
             launches: local.launches.clone(),
             env: local.env.clone(),
+            fixed_port: local.fixed_port,
             ..Spec::new(manifests, local.supervisor.clone())
         }
     }

@@ -5,6 +5,7 @@ mod load;
 mod luck;
 mod node;
 mod probe;
+mod processes;
 mod tally;
 mod words;
 

@@ -3,6 +3,7 @@
 #![cfg(target_os = "linux")]
 
 mod deployment;
+mod network;
 mod pods;
 mod processes;
 mod service;

@@ -1,6 +1,6 @@
 //! A cell on such an API server, by the front door: a kubeconfig, a run, and our own manifests.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use harness::cluster::Condition;
@@ -44,6 +44,12 @@ pub(crate) async fn up_on(api: Arc<Api>) -> Result<Cell, UpError> {
 
 /// The cluster of a kubeconfig with this user.
 pub(crate) async fn site(api: &Api, folder: &Path, user: &str) -> Result<Site, UpError> {
+    let path = kubeconfig(api, folder, user);
+    Site::of_context(&Context { kubeconfig: Some(path), name: "dev".to_owned() }, "run".to_owned()).await
+}
+
+/// A kubeconfig with this user, whose context is called `dev`.
+pub(crate) fn kubeconfig(api: &Api, folder: &Path, user: &str) -> PathBuf {
     let path = folder.join("config");
     let text = format!(
         "apiVersion: v1\nkind: Config\n\
@@ -53,7 +59,7 @@ pub(crate) async fn site(api: &Api, folder: &Path, user: &str) -> Result<Site, U
         api.addr
     );
     std::fs::write(&path, text).unwrap();
-    Site::of_context(&Context { kubeconfig: Some(path), name: "dev".to_owned() }, "run".to_owned()).await
+    path
 }
 
 /// A collection of the cell's namespace, of the core.

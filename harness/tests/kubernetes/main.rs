@@ -10,5 +10,6 @@ mod endpoints;
 mod evictions;
 mod forwarded;
 mod objects;
+mod observed;
 mod refusals;
 mod watches;

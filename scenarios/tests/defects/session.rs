@@ -162,4 +162,8 @@ pub(crate) const ROWS: &[Row] = &[
     ("limits-per-address", "session/one-address@sse", &["one-address-served"]),
     ("limits-per-address", "session/one-address@streamable", &["one-address-served"]),
     ("limits-per-address", "session/one-address@stateless", &["one-address-served"]),
+    ("keeps-children", "session/children@sse", &["children-end-with-sessions"]),
+    ("keeps-children", "session/children@streamable", &["children-end-with-sessions"]),
+    ("leaves-zombies", "session/children@sse", &["children-reaped"]),
+    ("leaves-zombies", "session/children@streamable", &["children-reaped"]),
 ];

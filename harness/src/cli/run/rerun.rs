@@ -28,6 +28,8 @@ fn words(args: &RunArgs) -> Vec<String> {
         keep,
         place,
         image,
+        observe,
+        namespace,
         context,
         kubeconfig,
         relay_image,
@@ -61,7 +63,10 @@ fn words(args: &RunArgs) -> Vec<String> {
     let is_named = is_on(BackendArg::Kind) && place.cluster != CLUSTER;
     words.value("--cluster", is_named.then_some(place.cluster.as_str()));
     words.value("--image", image.as_deref());
-    words.value("--context", context.as_deref().filter(|_| is_on(BackendArg::Kube)));
+    words.value("--observe", observe.as_deref());
+    words.value("--namespace", namespace.as_deref());
+    let is_of_cluster = is_on(BackendArg::Kube) || observe.is_some();
+    words.value("--context", context.as_deref().filter(|_| is_of_cluster));
     words.value("--kubeconfig", kubeconfig.as_deref().map(|path| path.to_string_lossy()).as_deref());
     words.value("--relay-image", relay_image.as_deref());
     words.value("--replicas", replicas.map(|number| number.to_string()).as_deref());

@@ -15,6 +15,7 @@ use tokio::sync::{Notify, OnceCell};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::KindError;
+use crate::cluster::ProcessCount;
 
 /// The label that KIND gives nodes.
 pub(super) const LABEL_CLUSTER: &str = "io.x-k8s.kind.cluster";
@@ -129,12 +130,19 @@ impl Node {
         KindError::OnNode { node: self.name.clone(), command: command.to_owned(), code, said }
     }
 
+    /// How many processes a container has: found by its cgroup.
+    pub(super) async fn processes(&self, container: &str) -> Result<ProcessCount, KindError> {
+        let container = hexadecimal(container)?;
+        let command = format!(
+            "for found in $(grep -ls {container} /proc/[0-9]*/cgroup); do cat ${{found%cgroup}}stat 2>/dev/null; done; true"
+        );
+        Ok(ProcessCount::of_stats(self.sh(&command).await?.lines()))
+    }
+
     /// The process of a container that is its PID 1: found by its cgroup, whatever the runtime is.
     pub(super) async fn pid(&self, container: &str) -> Result<u32, KindError> {
         let gone = || KindError::NoProcess(container.to_owned());
-        if container.is_empty() || !container.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
-            return Err(gone());
-        }
+        let container = hexadecimal(container)?;
         let command = format!(
             "for found in $(grep -ls {container} /proc/[0-9]*/cgroup); do \
              grep -sq '^NSpid:.*[[:space:]]1$' ${{found%cgroup}}status && echo $found; done; true"
@@ -244,6 +252,12 @@ async fn listen(mut running: Running, routed: &Mutex<HashMap<SocketAddr, IpAddr>
 }
 
 // === helpers ===
+
+/// A container's id, which becomes part of a command.
+fn hexadecimal(container: &str) -> Result<&str, KindError> {
+    let is_id = !container.is_empty() && container.bytes().all(|byte| byte.is_ascii_alphanumeric());
+    is_id.then_some(container).ok_or_else(|| KindError::NoProcess(container.to_owned()))
+}
 
 fn lock<T>(shared: &Mutex<T>) -> MutexGuard<'_, T> {
     shared.lock().unwrap_or_else(PoisonError::into_inner)

@@ -155,7 +155,7 @@ fn one_line(text: &str) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
-fn unreadable(error: &KubeconfigError) -> String {
+pub(super) fn unreadable(error: &KubeconfigError) -> String {
     match error {
         KubeconfigError::ReadConfig(error, path) => format!("{}: {error}", path.display()),
         KubeconfigError::FindPath => "there is none; give `--kubeconfig FILE`".to_owned(),

@@ -7,9 +7,9 @@ use k8s_openapi::api::core::v1::Pod;
 use kube::api::DeleteParams;
 
 use super::{Kubernetes, LOOK_AGAIN, refused};
-use crate::cluster::FaultError;
 use crate::cluster::kind::{Kind, KindError};
 use crate::cluster::process::Signal;
+use crate::cluster::{FaultError, ProcessCount};
 use crate::transcript::{Fault, What};
 
 /// How long a node's runtime may take to tell that a process has ended.
@@ -109,6 +109,17 @@ impl Kubernetes {
         }
     }
 
+    /// How many processes the replica's container has, by its node.
+    ///
+    /// # Errors
+    ///
+    /// As [`Kubernetes::kill`].
+    pub async fn processes(&self, replica: &str) -> Result<ProcessCount, FaultError> {
+        let (kind, node, container) = self.container(replica)?;
+        let count = kind.processes(&node, &container).await;
+        count.map_err(|error| FaultError::refused(format!("cannot count processes of `{replica}`: {error}")))
+    }
+
     async fn signal(&self, replica: &str, signal: Signal, fault: Fault) -> Result<(), FaultError> {
         let process = self.process(replica).await?;
         self.recorder.record(What::Fault(fault));
@@ -117,15 +128,20 @@ impl Kubernetes {
 
     /// The replica's main process.
     async fn process(&self, replica: &str) -> Result<Process<'_>, FaultError> {
+        let (kind, node, container) = self.container(replica)?;
+        let pid = kind.pid(&node, &container).await.map_err(|error| cannot_signal(replica, &error))?;
+        Ok(Process { kind, node, container, pid })
+    }
+
+    /// The node that the replica's container runs on, and the container's id.
+    fn container(&self, replica: &str) -> Result<(&Arc<Kind>, String, String), FaultError> {
         let (node, container) = {
             let view = self.view.borrow();
             let pod = view.pod(replica).ok_or_else(|| FaultError::NoReplica(replica.to_owned()))?;
             let place = pod.node.clone().zip(pod.seen.running.clone());
             place.ok_or_else(|| FaultError::NotRunning(replica.to_owned()))?
         };
-        let kind = self.site.kind().ok_or_else(no_node)?;
-        let pid = kind.pid(&node, &container).await.map_err(|error| cannot_signal(replica, &error))?;
-        Ok(Process { kind, node, container, pid })
+        Ok((self.site.kind().ok_or_else(no_node)?, node, container))
     }
 }
 

@@ -271,6 +271,7 @@ impl Controller {
             memory: memory_limit(container),
             cgroup: (self.spec.enforcement == Enforcement::Best).then(|| cgroup_name(&name)),
             place: self.place,
+            fixed_port: self.spec.fixed_port,
             grace,
             backoff: self.spec.backoff,
             reach,

@@ -19,7 +19,7 @@ use crate::cluster::inside;
 use crate::cluster::probe::{Answer, Purpose, Target};
 use crate::cluster::process::{Launching, Process, Signal};
 use crate::cluster::reach::Reach;
-use crate::cluster::supervisor::{Enforcer, Exit, News as Told, Order, Place};
+use crate::cluster::supervisor::{Door, Enforcer, Exit, News as Told, Order, Place};
 use crate::transcript::ProcessSeen;
 
 /// What a container has after SIGTERM when its preStop hook took the whole grace: `minimumGracePeriodInSeconds` of kubelets.
@@ -81,6 +81,8 @@ pub(crate) struct Pod {
     pub(crate) cgroup: Option<String>,
     /// The namespaces of its container.
     pub(crate) place: Place,
+    /// The port at which its server listens in a network of its own, whatever it is asked to.
+    pub(crate) fixed_port: Option<u16>,
     pub(crate) grace: Duration,
     pub(crate) backoff: Backoff,
     pub(crate) reach: Reach,
@@ -205,7 +207,7 @@ impl Pod {
                 told = process.news() => match told {
                     Some(Told::Started { limited, pid }) => {
                         began = Instant::now();
-                        if self.place == Place::Own {
+                        if self.place.is_pid_1() {
                             probing.target.place = Place::Beside(pid);
                         }
                         let limit = limited.map(|by| format!(", its memory limit is enforced by a {by}"));
@@ -283,7 +285,7 @@ impl Pod {
     /// Tells which processes are there when SIGTERM comes: whoever does not end is among them.
     fn tell_who_is_told(&self, main: Option<u32>) {
         if let Some((main, below)) = main.and_then(inside::processes) {
-            (self.news)(News::Sigterm { main, is_pid_1: self.place == Place::Own, below });
+            (self.news)(News::Sigterm { main, is_pid_1: self.place.is_pid_1(), below });
         }
     }
 
@@ -298,6 +300,10 @@ impl Pod {
             limit: self.memory,
             cgroup: self.cgroup.as_ref().map(|name| format!("{name}-{restarts}")),
             place: self.place,
+            door: self
+                .fixed_port
+                .filter(|_| self.place == Place::Apart)
+                .map(|fixed| Door { outside: self.reach.own(), fixed }),
             argv: argv.chain(args).map(Into::into).collect(),
         };
         Launching { supervisor: self.supervisor.clone(), order, env, cwd: self.cwd.clone() }

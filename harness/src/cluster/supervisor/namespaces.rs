@@ -1,4 +1,4 @@
-//! Namespaces of process ids and mounts, as a container has them.
+//! Namespaces of process ids and mounts, as a container has them, and of networks where two replicas would want one port.
 //!
 //! The first process of a PID namespace is PID 1: the kernel has no default action for its signals, as in a pod. A
 //! program that reads `/proc` needs the one of its own namespace, so there is a mount namespace beside it.
@@ -20,16 +20,23 @@ use rustix::thread::{
     set_capabilities,
 };
 
+use super::netlink::start_loopback;
+
 /// What it takes to mount, and to enter somebody else's mounts.
 const NEEDED: [CapabilitySet; 2] = [CapabilitySet::SYS_ADMIN, CapabilitySet::SYS_CHROOT];
 
 /// Makes namespaces: the next child of this process is PID 1 in them. It must call [`mount_proc`].
-pub(super) fn make() -> io::Result<()> {
-    let inner = UnshareFlags::NEWPID | UnshareFlags::NEWNS;
+pub(super) fn make(with_network: bool) -> io::Result<()> {
+    let network = if with_network { UnshareFlags::NEWNET } else { UnshareFlags::empty() };
+    let inner = UnshareFlags::NEWPID | UnshareFlags::NEWNS | network;
     match unshare(inner) {
-        Err(Errno::PERM) => {}
-        done => return Ok(done?),
+        Err(Errno::PERM) => make_as_user(inner)?,
+        done => done?,
     }
+    if with_network { start_loopback() } else { Ok(()) }
+}
+
+fn make_as_user(inner: UnshareFlags) -> io::Result<()> {
     let (user, group) = (geteuid(), getegid());
     unshare(inner | UnshareFlags::NEWUSER)?;
     // Without this the group's map may not be written.
@@ -39,17 +46,31 @@ pub(super) fn make() -> io::Result<()> {
     keep_capabilities()
 }
 
-/// Enters the user and PID namespaces of a process: the next child of this one is inside. It must call
+/// Enters the user, network and PID namespaces of a process: the next child of this one is inside. It must call
 /// [`enter_mounts`].
 pub(super) fn enter(pid: Pid) -> io::Result<()> {
-    let user = link(pid, "user");
-    let is_other = fs::read_link(&user)? != fs::read_link("/proc/self/ns/user")?;
     let ids = File::open(link(pid, "pid"))?;
-    if is_other {
-        move_into_link_name_space(File::open(user)?.as_fd(), Some(LinkNameSpaceType::User))?;
-        keep_capabilities()?;
+    let network = File::open(link(pid, "net"))?;
+    let has_own_network = is_other(pid, "net")?;
+    enter_user(pid)?;
+    if has_own_network {
+        move_into_link_name_space(network.as_fd(), Some(LinkNameSpaceType::Network))?;
     }
     Ok(move_into_link_name_space(ids.as_fd(), Some(LinkNameSpaceType::ProcessID))?)
+}
+
+/// Enters the user namespace of a process, where that is another one. This process must have one thread.
+pub(super) fn enter_user(pid: Pid) -> io::Result<()> {
+    if !is_other(pid, "user")? {
+        return Ok(());
+    }
+    move_into_link_name_space(File::open(link(pid, "user"))?.as_fd(), Some(LinkNameSpaceType::User))?;
+    keep_capabilities()
+}
+
+/// Enters the network namespace of a process, with this thread alone: sockets that it makes from now on are of that network.
+pub(super) fn enter_network(pid: Pid) -> io::Result<()> {
+    Ok(move_into_link_name_space(File::open(link(pid, "net"))?.as_fd(), Some(LinkNameSpaceType::Network))?)
 }
 
 /// Gives this process, which is PID 1 of new namespaces, the `/proc` that belongs to them.
@@ -74,6 +95,11 @@ pub(super) fn enter_mounts(pid: Pid) -> io::Result<()> {
 #[expect(deprecated, reason = "the other name is unsafe for a flag that is not used here (`FILES`)")]
 fn unshare(flags: UnshareFlags) -> rustix::io::Result<()> {
     rustix::thread::unshare(flags)
+}
+
+/// Whether a process has another namespace of this kind than this one.
+fn is_other(pid: Pid, name: &str) -> io::Result<bool> {
+    Ok(fs::read_link(link(pid, name))? != fs::read_link(Path::new("/proc/self/ns").join(name))?)
 }
 
 fn link(pid: Pid, name: &str) -> PathBuf {

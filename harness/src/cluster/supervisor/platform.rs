@@ -8,15 +8,18 @@ use std::os::unix::process::CommandExt;
 use std::process::{Command, ExitCode, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, WaitOptions, kill_process};
 
-use super::{EXEC, Enforcer, Exit, News, Order, Place, Stage, namespaces};
+use super::{CARRY, Door, EXEC, Enforcer, Exit, News, Order, Place, Stage, carrier, namespaces};
 use crate::cluster::memory::{Cgroup, Watcher, descendants};
 
 /// How long to wait for the dead to be reaped before looking for survivors again.
 const REAP: Duration = Duration::from_millis(5);
+
+/// How long what was said to or by a process that has ended may take to come out of its network namespace.
+const CARRIED: Duration = Duration::from_millis(500);
 
 /// What wakes the supervisor.
 enum Wake {
@@ -52,6 +55,8 @@ pub(super) fn supervise(order: &Order) -> ExitCode {
         }
         _ => None,
     };
+    // Before the main process goes on: once it has ended, its namespaces cannot be entered.
+    let carrier = order.door.and_then(|door| start_carrier(main, door).ok());
     spawn_reader(wake.clone());
     spawn_reaper(wake);
     let mut refusal = String::new();
@@ -63,7 +68,10 @@ pub(super) fn supervise(order: &Order) -> ExitCode {
         tell(&News::Started { pid: main.as_raw_nonzero().get().unsigned_abs(), limited });
     }
     let (code, overdrawn) = until_exit(main, &woken);
-    end_all(&woken);
+    let is_empty = carrier.is_some_and(|carrier| is_all_carried(carrier, &woken));
+    if !is_empty {
+        end_all(&woken);
+    }
     let oom = if overdrawn {
         Some(Enforcer::Watcher)
     } else {
@@ -90,7 +98,7 @@ fn first_stage(order: &Order) -> io::Result<(Pid, UnixStream)> {
     let pid = match order.place {
         Place::Shared => i32::try_from(child.id()).ok(),
         // It has started another one inside, and is over.
-        Place::Own | Place::Beside(_) => {
+        Place::Own | Place::Apart | Place::Beside(_) => {
             let said = read_line(&mut gate)?;
             Some(said.parse().map_err(|_| io::Error::other(said))?)
         }
@@ -123,11 +131,46 @@ pub(super) fn become_command(args: &[OsString]) -> ExitCode {
     }
 }
 
+/// Starts the process that passes connections to this one's network.
+fn start_carrier(main: Pid, door: Door) -> io::Result<Pid> {
+    let child = Command::new("/proc/self/exe")
+        .args(["supervise", CARRY, &main.to_string()])
+        .args(door.to_args())
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()?;
+    raw_pid(child.id())
+}
+
+/// Passes connections until the main process has ended and all that was said is passed on.
+pub(super) fn carry(mut args: impl Iterator<Item = OsString>) -> ExitCode {
+    let main = args.next().and_then(|main| main.to_str()?.parse().ok()).and_then(Pid::from_raw);
+    match main.zip(Door::from_args(&mut args)) {
+        Some((main, door)) if carrier::run(main, door).is_ok() => ExitCode::SUCCESS,
+        _ => ExitCode::FAILURE,
+    }
+}
+
+/// Waits until the carrier has passed on what was said; whether no process at all is left.
+fn is_all_carried(carrier: Pid, woken: &Receiver<Wake>) -> bool {
+    let until = Instant::now() + CARRIED;
+    loop {
+        match woken.recv_timeout(until.saturating_duration_since(Instant::now())) {
+            Ok(Wake::Childless) => return true,
+            Ok(Wake::Reaped(pid, _)) if pid == carrier => return false,
+            Ok(Wake::Closed) | Err(_) => return false,
+            Ok(Wake::Command(_) | Wake::Reaped(..) | Wake::Overdrawn) => {}
+        }
+    }
+}
+
 /// Makes or enters the namespaces, and starts the second stage in them.
 fn go_inside(mut gate: UnixStream, place: Place, argv: &[OsString]) -> ExitCode {
     let went = match place {
         Place::Shared => Ok(()),
-        Place::Own => namespaces::make(),
+        Place::Own => namespaces::make(false),
+        Place::Apart => namespaces::make(true),
         Place::Beside(pid) => raw_pid(pid).and_then(namespaces::enter),
     };
     let started = went.and_then(|()| {
@@ -145,7 +188,7 @@ fn go_inside(mut gate: UnixStream, place: Place, argv: &[OsString]) -> ExitCode 
 fn wait_and_become(mut gate: UnixStream, place: Place, argv: &[OsString]) -> ExitCode {
     let settled = match place {
         Place::Shared => Ok(()),
-        Place::Own => namespaces::mount_proc(),
+        Place::Own | Place::Apart => namespaces::mount_proc(),
         Place::Beside(pid) => raw_pid(pid).and_then(namespaces::enter_mounts),
     };
     let _ = rustix::process::setsid();

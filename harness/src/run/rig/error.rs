@@ -51,6 +51,9 @@ pub enum RigError {
     /// The cell could not be started on Kubernetes.
     #[error(transparent)]
     Kubernetes(#[from] kubernetes::UpError),
+    /// The pods behind a URL cannot be read.
+    #[error("`--observe`: {0}")]
+    Observed(kubernetes::UpError),
     /// The hub did not become ready.
     #[error("the hub did not become ready: {0}")]
     NotReady(#[from] Unmet),
@@ -67,6 +70,8 @@ pub enum RigError {
         at: String,
         /// Where it was asked to listen.
         own: String,
+        /// The one port at which it listens, when there is one.
+        fixed_port: Option<u16>,
     },
     /// The hub ends by itself, again and again.
     #[error("the hub ends as soon as it is started: {0}")]
@@ -110,6 +115,7 @@ impl RigError {
             | RigError::UnknownHost { .. }
             | RigError::Manifests(_)
             | RigError::ListensElsewhere { .. }
+            | RigError::Observed(_)
             | RigError::Unreachable(_) => Blame::Input,
             RigError::KeepsEnding(said) if said.contains(SERVICE_LINK) => Blame::Hub,
             RigError::KeepsEnding(_) => Blame::Input,
@@ -138,6 +144,11 @@ impl RigError {
             RigError::NoCommand { image } => {
                 Some(format!("give `--image-command '{image}=COMMAND'`, or `--command COMMAND` for the hub's own"))
             }
+            RigError::Observed(_) => Some(
+                "`kubectl get pods` must work with the same `--context`, `--kubeconfig` and `--namespace`; without the flag, replicas are \
+                 told apart by what they answer"
+                    .to_owned(),
+            ),
             RigError::LoopbackOnly { .. } => {
                 Some("let the hub listen at 0.0.0.0 (often a flag or a variable such as HOST)".to_owned())
             }

@@ -20,7 +20,7 @@ const CLUSTER: [Need; 8] = [
 
 /// What only those have whose nodes are ours: there we see processes. Whether it is told which replica got a connection
 /// is asked of the cluster once it is up.
-const NODES: [Need; 2] = [Need::KillProcess, Need::SignalProcess];
+const NODES: [Need; 3] = [Need::KillProcess, Need::SignalProcess, Need::Processes];
 
 /// What only a real Kubernetes has. The embedded cluster imitates none of it.
 const KUBERNETES: [Need; 2] = [Need::Scheduler, Need::Kubeconfig];

@@ -55,8 +55,10 @@ const CHANGING: [&str; 6] = ["time", "timing", "date", "request", "trace", "sess
 pub(super) struct Seen {
     /// How many.
     count: usize,
-    /// In how many sessions they were looked for.
+    /// In how many sessions or requests they were looked for.
     sessions: usize,
+    /// Which of both.
+    unit: &'static str,
     /// What told them apart, or would have.
     by: Option<String>,
 }
@@ -75,7 +77,12 @@ impl Rig {
     pub(super) async fn count_replicas(&mut self) {
         let Place::Url { address, .. } = &self.place else { return };
         let target = target(Path::Service, address.clone());
-        let seen = self.look_for_replicas(&target).await;
+        let mut seen = self.look_for_replicas(&target).await;
+        if seen.count < 2
+            && let Some(found) = self.seen_by_pods(&target).await
+        {
+            seen = found;
+        }
         if !self.replicas_are_asked {
             self.replicas = seen.count;
             self.offers.replicas = seen.count;
@@ -83,7 +90,10 @@ impl Rig {
         if seen.count > 1 {
             self.offers.has.insert(Need::ReplicasSeen);
         }
-        self.noted.push(seen.to_string());
+        let is_open = seen.count < 2 && !self.is_observing();
+        let hint =
+            if is_open { ", or give `--observe deployment/NAME` where the pods can be read" } else { "" };
+        self.noted.push(format!("{seen}{hint}"));
     }
 
     /// Whether the user said how many replicas there are: then a cell about them is not decided when they were not seen.
@@ -225,6 +235,11 @@ fn leaves(path: &str, value: &Value, found: &mut Vec<(String, String)>) {
 // === impl Seen ===
 
 impl Seen {
+    /// Replicas that so many requests reached.
+    pub(super) fn of_requests(count: usize, requests: usize, by: String) -> Self {
+        Self { count, sessions: requests, unit: "requests", by: Some(by) }
+    }
+
     fn of(looks: &[Look]) -> Self {
         let mut values: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
         for (name, value) in looks.iter().flat_map(|look| &look.marks) {
@@ -232,15 +247,15 @@ impl Seen {
         }
         let best =
             values.into_iter().map(|(name, values)| (told_apart(&values), name)).max_by_key(|(n, _)| *n);
-        let sessions = looks.len();
+        let (sessions, unit) = (looks.len(), "sessions");
         let is_lost = looks.iter().any(|look| look.is_lost);
         match best {
-            Some((count @ 2.., name)) => Self { count, sessions, by: Some(name.to_owned()) },
+            Some((count @ 2.., name)) => Self { count, sessions, unit, by: Some(name.to_owned()) },
             _ if is_lost => {
                 let by = "sessions that another connection did not know".to_owned();
-                Self { count: 2, sessions, by: Some(by) }
+                Self { count: 2, sessions, unit, by: Some(by) }
             }
-            _ => Self { count: 1, sessions, by: None },
+            _ => Self { count: 1, sessions, unit, by: None },
         }
     }
 }
@@ -258,12 +273,12 @@ fn told_apart(values: &[&str]) -> usize {
 /// One line of the report.
 impl fmt::Display for Seen {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let sessions = self.sessions;
+        let (sessions, unit) = (self.sessions, self.unit);
         match (self.count, &self.by) {
-            (count @ 2.., Some(by)) => write!(f, "{count} replicas seen in {sessions} sessions, by {by}"),
+            (count @ 2.., Some(by)) => write!(f, "{count} replicas seen in {sessions} {unit}, by {by}"),
             _ => write!(
                 f,
-                "one replica seen: in {sessions} sessions no `whoami`, header, cookie or `serverInfo` told a second one, so \
+                "one replica seen: in {sessions} {unit} no `whoami`, header, cookie or `serverInfo` told a second one, so \
                  nothing is said about several replicas; let the hub or its proxy send a header such as `X-Served-By`"
             ),
         }

@@ -30,9 +30,22 @@ impl Rig {
     pub async fn survey(&mut self, wanted: &[Transport], by_name: bool) -> Result<Surveyed, RigError> {
         let began = Instant::now();
         let recorder = Recorder::new(self.secrets());
+        self.start_observing().await?;
         // A probe that the hub fails would end it before it is looked at.
         self.pace.without = vec![ProbeKind::Startup, ProbeKind::Liveness];
-        let looked = self.looked_at(wanted, by_name, &recorder).await;
+        let mut looked = self.looked_at(wanted, by_name, &recorder).await;
+        if let Err(RigError::ListensElsewhere { fixed_port, .. }) = &looked
+            && self.give_networks(*fixed_port)
+        {
+            match self.looked_at(wanted, by_name, &recorder).await {
+                // It needs another machine to start, or has several ports: what was seen before says more.
+                Err(error) if !matches!(error, RigError::LoopbackOnly { .. }) => {
+                    tracing::debug!("in a network of its own: {error}");
+                    self.take_networks();
+                }
+                found => looked = found,
+            }
+        }
         self.measured.alone = self.times_of(&recorder);
         self.pace.without = Vec::new();
         let looked = looked.map(|(surveyed, failing)| {
@@ -104,6 +117,9 @@ impl Rig {
             () = keeps_ending(cluster) => {
                 let seen = cluster.wait(&Condition::Ready(1), Duration::ZERO).await;
                 Some(RigError::KeepsEnding(seen.err().map(|unmet| unmet.last_seen).unwrap_or_default()))
+            }
+            () = self.until_elsewhere(cluster) => {
+                cluster.wait(&Condition::Ready(1), Duration::ZERO).await.err().map(RigError::NotReady)
             }
         };
         if let Some(error) = not_ready {
