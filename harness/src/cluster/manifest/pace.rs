@@ -241,7 +241,7 @@ mod tests {
     fn manifests(probes: &str) -> Manifests {
         let text = format!(
             "apiVersion: apps/v1\nkind: Deployment\nmetadata: {{name: hub}}\nspec:\n  selector: {{matchLabels: {{app: hub}}}}\n  \
-             template:\n    spec:\n      containers:\n      - name: hub\n        image: hub:1\n{probes}---\n\
+             template:\n    metadata: {{labels: {{app: hub}}}}\n    spec:\n      containers:\n      - name: hub\n        image: hub:1\n{probes}---\n\
              apiVersion: v1\nkind: Service\nmetadata: {{name: hub}}\nspec: {{ports: [{{port: 80}}]}}\n"
         );
         Manifests::parse(&[("hub.yaml", &text)]).unwrap()
