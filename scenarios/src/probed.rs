@@ -7,6 +7,12 @@ use serde_json::Value;
 
 use crate::words::reply_text;
 
+/// Why a scenario does not list the tools.
+pub(crate) const LONG_LIST: &str = "the list of tools is long: hubcheck reads it once, in the survey";
+
+/// Why a scenario ends no session of Streamable HTTP.
+pub(crate) const NO_GOODBYE: &str = "the hub does not answer a DELETE: see survey/delete-answered@streamable";
+
 /// Every call that was probed under this name has a result, which the words describe.
 pub(crate) fn each_has_result(history: &History<'_>, name: &str, expected: &str) -> Judgement {
     let mut judgement = Judgement::default();

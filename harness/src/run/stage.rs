@@ -281,15 +281,13 @@ impl Stage {
         Ok(())
     }
 
-    /// One small request on a session: `echo` where the hub has it, else `tools/list`, or `ping` where that list is long.
+    /// One small request on a session: `echo` where the hub has it, else [`Stage::small`].
     pub async fn probe(&self, holder: &Holder, target: &Target) -> Outcome {
         if self.offers(Need::Tool(Tool::Echo)) {
             let text = format!("payload {}", own_mark(holder.client.name()));
             self.call(holder, target, Tool::Echo, json!({ "text": text })).await
-        } else if self.rig.has_long_list && self.transport() != Transport::Stateless {
-            holder.session.request(target, "ping", Value::Null).await
         } else {
-            holder.session.request(target, "tools/list", json!({})).await
+            holder.session.request(target, self.small(), json!({})).await
         }
     }
 

@@ -24,8 +24,9 @@ pub const REDACTED: &str = "<redacted>";
 /// not sent, and is sent in the next exchange, on a fresh connection.
 pub const NOTHING_WRITTEN: &str = "the hub had closed the kept connection; nothing was written";
 
-/// The largest body of an answer that is read, and what may come over one event stream.
-pub(super) const BODY_LIMIT: usize = 8 * 1024 * 1024;
+/// The largest body of an answer, and the largest event, that is read: a list of 100,000 tools has 20 MB. Then what may come over
+/// one event stream.
+pub(crate) const BODY_LIMIT: usize = 32 * 1024 * 1024;
 const STREAM_LIMIT: usize = 64 * 1024 * 1024;
 
 /// How much of one event stream is kept, in bytes of its frames; of what follows, answers alone are, and the rest is counted.
@@ -367,7 +368,7 @@ impl Recording {
         patience: &mut Patience,
         sink: &mut dyn Sink,
     ) -> End {
-        let mut parser = Parser::default();
+        let mut parser = Parser::new(BODY_LIMIT);
         let mut length = 0;
         loop {
             let bytes = match decoded(&mut body, decoder, patience).await {

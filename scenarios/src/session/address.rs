@@ -49,7 +49,7 @@ async fn one_address(stage: &Stage) -> anyhow::Result<()> {
             async move {
                 let role = client.name().to_owned();
                 if let Some(holder) = stage.open_as(client, &role, target).await {
-                    stage.ask(&holder, target, ASKED, "tools/list", json!({})).await;
+                    stage.ask(&holder, target, ASKED, stage.small(), json!({})).await;
                     holder.session.end(target).await;
                 }
             }

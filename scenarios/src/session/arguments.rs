@@ -8,6 +8,7 @@ use harness::transcript::history::{Call, History};
 use serde_json::{Value, json};
 
 use super::EVERY_TRANSPORT;
+use crate::probed::LONG_LIST;
 use crate::words::reply_text;
 
 /// The name of the listing that says what a tool demands.
@@ -46,7 +47,11 @@ async fn call(stage: &Stage) -> anyhow::Result<()> {
     let Some(holder) = stage.open("a", &service).await else {
         return Ok(());
     };
-    stage.ask(&holder, &service, LISTED, "tools/list", json!({})).await;
+    if stage.has_long_list() {
+        stage.not_brought_about(LONG_LIST);
+    } else {
+        stage.ask(&holder, &service, LISTED, "tools/list", json!({})).await;
+    }
     for (probe, arguments) in [(SCRIPTS, json!({ "text": TEXT })), (LACKING, json!({}))] {
         let call = stage.tool_call(Tool::Echo, &arguments);
         stage.ask(&holder, &service, probe, "tools/call", call).await;
@@ -101,7 +106,9 @@ pub const ARGUMENTS_VALIDATED: Check = Check {
     needs: &[],
     judge: |history| {
         let mut judgement = Judgement::default();
-        for call in history.probed_calls(LACKING) {
+        // What a tool demands is known from the list alone.
+        let is_listed = history.probed_calls(LISTED).next().is_some();
+        for call in history.probed_calls(LACKING).filter(|_| is_listed) {
             judgement.judged();
             let answer = call.answers.first().map(|(_, answer)| answer);
             let is_told = answer.is_some_and(|answer| {

@@ -1,7 +1,7 @@
 //! A tool that runs, and what other clients notice of it.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures_util::future::{FutureExt, join, join_all};
 use harness::check::{Check, HUB_CONTRACT, Judgement, Level};
@@ -10,7 +10,7 @@ use harness::plan::{Need, Outline, Tool, Transport};
 use harness::run::{Scenario, Setup, Stage};
 use harness::transcript::history::{At, Call, History};
 use harness::transcript::normal::SPARE;
-use harness::wire::Raw;
+use harness::wire::{Outcome, Raw};
 use serde_json::{Value, json};
 
 use super::EVERY_TRANSPORT;
@@ -68,14 +68,22 @@ async fn blocking(stage: &Stage) -> anyhow::Result<()> {
     let running = async {
         let session = &holder.session;
         let call = session.raw("tools/call", held_call(stage)).named(HELD);
-        if let Some(pending) = session.send_held(&target, call, HOLD).await {
-            pending.outcome().await;
+        let began = Instant::now();
+        if let Some(pending) = session.send_held(&target, call, HOLD).await
+            && matches!(pending.outcome().await, Outcome::Result(_) | Outcome::Error { .. })
+            && began.elapsed() <= HOLD / 2
+        {
+            stage.not_brought_about(format!(
+                "the tool that was to take {} ms was over after {} ms",
+                HOLD.as_millis(),
+                began.elapsed().as_millis()
+            ));
         }
         is_over.store(true, Ordering::Relaxed);
     };
     let asking = async {
         let (method, params) = match stage.transport() {
-            Transport::Stateless => ("tools/list", json!({})),
+            Transport::Stateless => (stage.small(), json!({})),
             Transport::Sse | Transport::Streamable => ("ping", Value::Null),
         };
         while !is_over.load(Ordering::Relaxed) {

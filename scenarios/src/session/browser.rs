@@ -49,7 +49,7 @@ async fn browse(stage: &Stage) -> anyhow::Result<()> {
         let opening = match stage.transport() {
             Transport::Sse => None,
             Transport::Streamable => Some(page.session.raw("initialize", initialize_asking("2025-11-25"))),
-            Transport::Stateless => Some(page.session.raw("tools/list", json!({}))),
+            Transport::Stateless => Some(page.session.raw(stage.small(), json!({}))),
         };
         match opening {
             Some(opening) => drop(page.client.exchange(&service, of_a_page(opening)).await),
@@ -64,7 +64,7 @@ async fn browse(stage: &Stage) -> anyhow::Result<()> {
         holder.client.exchange(&service, asking).await;
     }
     holder.session.listen(&service).await;
-    let list = holder.session.raw("tools/list", json!({}));
+    let list = holder.session.raw(stage.small(), json!({}));
     holder.session.send(&service, of_a_page(list)).await;
     holder.session.end(&service).await;
     Ok(())

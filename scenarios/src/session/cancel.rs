@@ -55,7 +55,7 @@ async fn cancel(stage: &Stage) -> anyhow::Result<()> {
         return Ok(());
     };
     let session = &holder.session;
-    let over = session.raw("tools/list", json!({})).named(OVER);
+    let over = session.raw(stage.small(), json!({})).named(OVER);
     let id_of_over = serde_json::from_slice::<Value>(&over.body).map(|message| message["id"].clone());
     session.send(&service, over).await;
     let Some(running) = stage.hold(&holder, &service, HOLD).await else {
@@ -73,7 +73,7 @@ async fn cancel(stage: &Stage) -> anyhow::Result<()> {
             .send(&service, session.raw_notification("notifications/cancelled", params).named(NOTHING))
             .await;
     }
-    stage.ask(&holder, &service, AFTER, "tools/list", json!({})).await;
+    stage.ask(&holder, &service, AFTER, stage.small(), json!({})).await;
     session.end(&service).await;
     Ok(())
 }

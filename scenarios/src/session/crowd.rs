@@ -129,7 +129,7 @@ fn large_requests(stage: &Stage) -> Vec<Large> {
             ("tools/call", stage.tool_call(Tool::Echo, &json!({ "text": text })))
         } else if is_stateless {
             // There the name of a tool stands in a header, too.
-            ("tools/list", json!({}))
+            (stage.small(), json!({}))
         } else {
             // Most hubs repeat the name that they do not know.
             ("tools/call", json!({ "name": text, "arguments": {} }))
@@ -224,7 +224,7 @@ async fn vanishing(stage: &Stage) -> anyhow::Result<()> {
     stage.counted(VANISHED, vanished.into_inner(), STREAMS + HALVES);
     stage.pause(CLOSING).await;
     if let Some(other) = stage.open("a", &target).await {
-        stage.ask(&other, &target, OTHERS, "tools/list", json!({})).await;
+        stage.ask(&other, &target, OTHERS, stage.small(), json!({})).await;
         other.session.end(&target).await;
     }
     Ok(())
@@ -251,7 +251,7 @@ async fn comes_and_goes(stage: &Stage, client: Client, target: &Target) -> bool 
     let holder = Holder { role, client, session, by_chance: false, owner: None };
     match stage.hold(&holder, target, HOLD).await {
         Some(call) => drop(call),
-        None => drop(holder.session.start(target, "tools/list", json!({}), HOLD, Progress::No).await),
+        None => drop(holder.session.start(target, stage.small(), json!({}), HOLD, Progress::No).await),
     }
     true
 }
@@ -326,10 +326,10 @@ async fn crowd(stage: &Stage) -> Vec<Client> {
 async fn others(stage: &Stage, other: &Holder, target: &Target, beat: Duration) {
     for _ in 0..3 {
         stage.pause(beat).await;
-        stage.ask(other, target, OTHERS, "tools/list", json!({})).await;
+        stage.ask(other, target, OTHERS, stage.small(), json!({})).await;
     }
     if let Some(late) = stage.open("late", target).await {
-        stage.ask(&late, target, OTHERS, "tools/list", json!({})).await;
+        stage.ask(&late, target, OTHERS, stage.small(), json!({})).await;
         late.session.end(target).await;
     }
 }

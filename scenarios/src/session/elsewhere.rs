@@ -15,6 +15,7 @@ use harness::wire::{Client, Target};
 use serde_json::{Value, json};
 
 use super::EVERY_TRANSPORT;
+use crate::probed::LONG_LIST;
 use crate::work::Work;
 
 /// The transports that have sessions.
@@ -124,11 +125,12 @@ async fn strays(stage: &Stage) -> anyhow::Result<()> {
     };
     let session = &holder.session;
     let cancelled = json!({ "requestId": 4711 });
-    session.send(&other, session.raw("tools/list", json!({})).named(STRAY)).await;
+    session.send(&other, session.raw(stage.small(), json!({})).named(STRAY)).await;
     session.send(&other, session.raw_notification("notifications/cancelled", cancelled).named(STRAY)).await;
     if stage.transport() == Transport::Streamable && session.id().is_some() {
         let get = stage.offers(Need::GetAnswered).then(|| session.raw_get());
-        for request in get.into_iter().chain([session.raw_delete()]) {
+        let delete = stage.offers(Need::DeleteAnswered).then(|| session.raw_delete());
+        for request in get.into_iter().chain(delete) {
             holder.client.exchange(&other, request.named(STRAY)).await;
         }
     }
@@ -188,6 +190,10 @@ async fn many(stage: &Stage) -> anyhow::Result<()> {
 const BETWEEN: Duration = Duration::from_millis(50);
 
 async fn tools(stage: &Stage) -> anyhow::Result<()> {
+    if stage.has_long_list() {
+        stage.not_brought_about(LONG_LIST);
+        return Ok(());
+    }
     stage.step("as soon as they are ready");
     list_everywhere(stage, Readers::New("reader")).await;
     stage.step("every replica is replaced");

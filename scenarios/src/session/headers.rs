@@ -41,7 +41,7 @@ async fn headers(stage: &Stage) -> anyhow::Result<()> {
     let Some(holder) = stage.open("a", &service).await else {
         return Ok(());
     };
-    let list = || holder.session.raw("tools/list", json!({}));
+    let list = || holder.session.raw(stage.small(), json!({}));
     // A hub that is not ours is asked by its own name anyway.
     let named = match stage.given_manifests() {
         Ok(manifests) => list().with("host", host_of(manifests)),
@@ -84,7 +84,7 @@ fn host_of(manifests: &Manifests) -> String {
 
 async fn odd(stage: &Stage, holder: &Holder, service: &Target, request: Raw) {
     holder.client.exchange(service, request.named(ODD)).await;
-    stage.ask(holder, service, AFTER_ODD, "tools/list", json!({})).await;
+    stage.ask(holder, service, AFTER_ODD, stage.small(), json!({})).await;
 }
 
 // === checks ===

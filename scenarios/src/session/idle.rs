@@ -35,7 +35,7 @@ async fn idle(stage: &Stage) -> anyhow::Result<()> {
     };
     holder.session.listen(&service).await;
     stage.pause(stage.timeouts().idle).await;
-    stage.ask(&holder, &service, AFTER, "tools/list", json!({})).await;
+    stage.ask(&holder, &service, AFTER, stage.small(), json!({})).await;
     holder.session.end(&service).await;
     Ok(())
 }

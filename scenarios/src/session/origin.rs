@@ -4,7 +4,6 @@ use futures_util::future::FutureExt;
 use harness::plan::{Need, Outline, Transport};
 use harness::run::stage::Holder;
 use harness::run::{Scenario, Setup, Stage};
-use harness::wire::Target;
 use serde_json::json;
 
 use super::{EVERY_TRANSPORT, checks};
@@ -33,8 +32,8 @@ async fn origins(stage: &Stage) -> anyhow::Result<()> {
     let Some(holder) = stage.open("a", &service).await else {
         return Ok(());
     };
-    list(&holder, &service, NONE, None).await;
-    list(&holder, &service, FOREIGN, Some("http://evil.example")).await;
+    small(stage, &holder, NONE, None).await;
+    small(stage, &holder, FOREIGN, Some("http://evil.example")).await;
     let get = match stage.transport() {
         Transport::Sse => Some(holder.client.get(Transport::Sse)),
         Transport::Streamable => stage.offers(Need::GetAnswered).then(|| holder.session.raw_get()),
@@ -48,11 +47,11 @@ async fn origins(stage: &Stage) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn list(holder: &Holder, target: &Target, probe: &str, origin: Option<&str>) {
-    let raw = holder.session.raw("tools/list", json!({})).named(probe);
+async fn small(stage: &Stage, holder: &Holder, probe: &str, origin: Option<&str>) {
+    let raw = holder.session.raw(stage.small(), json!({})).named(probe);
     let raw = match origin {
         Some(origin) => raw.with("origin", origin),
         None => raw,
     };
-    holder.session.send(target, raw).await;
+    holder.session.send(&stage.service(), raw).await;
 }

@@ -144,7 +144,7 @@ async fn string_ids(stage: &Stage) -> anyhow::Result<()> {
         return Ok(());
     };
     let session = &holder.session;
-    let request = session.raw("tools/list", json!({})).named(STRING_ID);
+    let request = session.raw(stage.small(), json!({})).named(STRING_ID);
     let Ok(mut message) = serde_json::from_slice::<Value>(&request.body) else {
         return Ok(());
     };
@@ -161,7 +161,7 @@ async fn concurrent(stage: &Stage) -> anyhow::Result<()> {
         return Ok(());
     };
     // The smallest request of the era.
-    let method = if stage.transport() == Transport::Stateless { "tools/list" } else { "ping" };
+    let method = if stage.transport() == Transport::Stateless { stage.small() } else { "ping" };
     join_all((0..MANY).map(|_| stage.ask(&holder, &service, AT_ONCE, method, json!({})))).await;
     holder.session.end(&service).await;
     Ok(())
@@ -175,13 +175,13 @@ async fn sizes(stage: &Stage) -> anyhow::Result<()> {
     let padded = |probe: &str, length: usize| -> Raw {
         // `_meta` is there for what the other side may not know.
         let meta = json!({ "hubcheck/padding": "x".repeat(length) });
-        holder.session.raw("tools/list", json!({ "_meta": meta })).named(probe)
+        holder.session.raw(stage.small(), json!({ "_meta": meta })).named(probe)
     };
     holder.session.send(&service, padded(SMALL, 64 * 1000)).await;
     for (probe, length) in BIG.into_iter().zip([1_000_000, 5_000_000]) {
         holder.session.send(&service, padded(probe, length)).await;
     }
-    stage.ask(&holder, &service, AFTER_BIG, "tools/list", json!({})).await;
+    stage.ask(&holder, &service, AFTER_BIG, stage.small(), json!({})).await;
     holder.session.end(&service).await;
     Ok(())
 }

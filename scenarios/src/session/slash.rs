@@ -45,7 +45,7 @@ async fn slashes(stage: &Stage) -> anyhow::Result<()> {
     let message = match stage.transport() {
         // Its answer would come on the stream, at some time, or never.
         Transport::Sse => holder.session.raw_notification("notifications/initialized", json!({})),
-        Transport::Streamable | Transport::Stateless => holder.session.raw("tools/list", json!({})),
+        Transport::Streamable | Transport::Stateless => holder.session.raw(stage.small(), json!({})),
     };
     holder.client.exchange(&service, with_other_slash(message)).await;
     holder.session.end(&service).await;

@@ -48,7 +48,7 @@ async fn spell(stage: &Stage) -> anyhow::Result<()> {
                 other.session.end(&service).await;
             }
         }
-        let list = holder.session.raw("tools/list", json!({}));
+        let list = holder.session.raw(stage.small(), json!({}));
         holder.session.send(&service, list.spelled(spelling).named(SPELLED)).await;
     }
     holder.session.end(&service).await;

@@ -110,7 +110,7 @@ fn carrying(stage: &Stage, text: &str) -> (&'static str, Value) {
     if stage.offers(Need::Tool(Tool::Echo)) {
         ("tools/call", stage.tool_call(Tool::Echo, &json!({ "text": text })))
     } else {
-        ("tools/list", json!({ "_meta": { "hubcheck/text": text } }))
+        (stage.small(), json!({ "_meta": { "hubcheck/text": text } }))
     }
 }
 

@@ -5,7 +5,7 @@ use harness::check::{Check, HUB_CONTRACT, Judgement, Level};
 use harness::plan::{Need, Outline, Transport};
 use harness::run::stage::client_name;
 use harness::run::{Scenario, Setup, Stage, Told};
-use harness::transcript::history::Exchange;
+use harness::transcript::history::{Exchange, History};
 use harness::wire::initialize_asking;
 use serde_json::json;
 
@@ -46,7 +46,7 @@ pub const UNAUTHORISED: Scenario = Scenario {
              proxy: let that header through",
     guide: None,
     setup: Setup { reference: Told { token: Some("hubcheck-token"), origin: None }, ..Setup::ORDINARY },
-    checks: &[&UNAUTHORISED_IS_401, &CHALLENGE_TOLD, &CHALLENGE_ONCE],
+    checks: &[&UNAUTHORISED_IS_401, &STRANGERS_REFUSED, &CHALLENGE_TOLD, &CHALLENGE_ONCE],
     drive: |stage| intrude(stage).boxed(),
 };
 
@@ -63,7 +63,7 @@ async fn intrude(stage: &Stage) -> anyhow::Result<()> {
             transport => {
                 let Some(stranger) = stage.begin(&role, target, |get| get).await else { continue };
                 let opening = match transport {
-                    Transport::Stateless => stranger.session.raw("tools/list", json!({})),
+                    Transport::Stateless => stranger.session.raw(stage.small(), json!({})),
                     _ => stranger.session.raw("initialize", initialize_asking("2025-11-25")),
                 };
                 (stranger.client, opening)
@@ -76,7 +76,7 @@ async fn intrude(stage: &Stage) -> anyhow::Result<()> {
         }
         let Some(holder) = stage.open(&client_name(idx), target).await else { continue };
         // Nothing here with a wrong token: some hubs lock out who guesses too often.
-        let list = holder.session.raw("tools/list", json!({})).withholding(AUTHORIZATION);
+        let list = holder.session.raw(stage.small(), json!({})).withholding(AUTHORIZATION);
         holder.client.exchange(target, list.named(TAKEN_OVER)).await;
         holder.session.end(target).await;
     }
@@ -87,7 +87,8 @@ async fn intrude(stage: &Stage) -> anyhow::Result<()> {
 
 /// "Invalid or expired tokens MUST receive a HTTP 401 response.":
 /// <https://modelcontextprotocol.io/specification/2025-11-25/basic/authorization#token-handling>. On a session that a replica does not
-/// know, another refusal is right too.
+/// know, another refusal is right too. "Authorization is OPTIONAL for MCP implementations.": a hub that serves requests without a token
+/// at every replica, and with a wrong one, asks for none; [`STRANGERS_REFUSED`] tells of it.
 pub const UNAUTHORISED_IS_401: Check = Check {
     id: "unauthorised-is-401",
     level: Level::Must,
@@ -98,7 +99,15 @@ pub const UNAUTHORISED_IS_401: Check = Check {
     needs: &[],
     judge: |history| {
         let mut judgement = Judgement::default();
-        for exchange in [WITHOUT, WRONG].into_iter().flat_map(|name| history.probes(name)) {
+        let is_open = serves_strangers(history);
+        let is_left_alone = |exchange: &&Exchange<'_>| {
+            is_open && (exchange.request.probe.as_deref() == Some(WITHOUT) || is_served(exchange))
+        };
+        if is_open {
+            judgement.idle_because("the hub serves requests without the token, too");
+        }
+        let asked = [WITHOUT, WRONG].into_iter().flat_map(|name| history.probes(name));
+        for exchange in asked.filter(|exchange| !is_left_alone(exchange)) {
             judgement.judged();
             let session =
                 exchange.head.and_then(|head| head.header("mcp-session-id").map(|_| " with a session"));
@@ -107,10 +116,33 @@ pub const UNAUTHORISED_IS_401: Check = Check {
                 judgement.breach(format!("401 to {}", what(exchange)), actual, exchange.at);
             }
         }
-        for exchange in history.probes(TAKEN_OVER) {
+        for exchange in history.probes(TAKEN_OVER).filter(|_| !is_open) {
             judgement.judged();
             if exchange.status().is_none_or(|status| status < 400) {
                 judgement.breach(format!("401 to {}", what(exchange)), status_text(exchange), exchange.at);
+            }
+        }
+        judgement
+    },
+};
+
+/// Hub contract: who gives a token expects that it is asked for. Authorization is optional, so it warns.
+pub const STRANGERS_REFUSED: Check = Check {
+    id: "strangers-refused",
+    level: Level::Should,
+    sentence: "A hub whose clients have a token should refuse a request without it.",
+    source: HUB_CONTRACT,
+    remedy: "hub: ask every request for its token; where everybody may call, leave out `--header Authorization=..`",
+    transports: &[],
+    needs: &[],
+    judge: |history| {
+        let mut judgement = Judgement::default();
+        let is_open = serves_strangers(history);
+        for exchange in history.probes(WITHOUT) {
+            judgement.judged();
+            if is_open {
+                let actual = status_text(exchange);
+                judgement.breach(format!("a refusal of {}", what(exchange)), actual, exchange.at);
             }
         }
         judgement
@@ -130,6 +162,9 @@ pub const CHALLENGE_TOLD: Check = Check {
     needs: &[],
     judge: |history| {
         let mut judgement = Judgement::default();
+        if serves_strangers(history) {
+            judgement.idle_because("the hub serves requests without the token, too");
+        }
         for exchange in history.exchanges.values().filter(|exchange| exchange.status() == Some(401)) {
             judgement.judged();
             let challenge = exchange.head.and_then(|head| head.header("www-authenticate").map(str::to_owned));
@@ -154,6 +189,9 @@ pub const CHALLENGE_ONCE: Check = Check {
     needs: &[],
     judge: |history| {
         let mut judgement = Judgement::default();
+        if serves_strangers(history) {
+            judgement.idle_because("the hub serves requests without the token, too");
+        }
         for exchange in history.exchanges.values().filter(|exchange| exchange.status() == Some(401)) {
             judgement.judged();
             let headers = exchange.head.map_or(&[] as &[_], |head| head.headers);
@@ -178,6 +216,15 @@ fn repeated<'c>(lines: &[&'c str]) -> Option<&'c str> {
     };
     let on_lines = lines.iter().enumerate().find(|(idx, line)| lines[..*idx].contains(line));
     on_lines.map(|(_, line)| *line).or_else(|| lines.iter().find_map(joined))
+}
+
+/// Whether every replica serves requests without a token.
+fn serves_strangers(history: &History<'_>) -> bool {
+    history.probes(WITHOUT).next().is_some() && history.probes(WITHOUT).all(is_served)
+}
+
+fn is_served(exchange: &Exchange<'_>) -> bool {
+    exchange.status().is_some_and(|status| status < 300)
 }
 
 /// What an exchange asked for, and of whom.

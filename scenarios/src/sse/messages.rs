@@ -99,7 +99,7 @@ async fn strange_ids(stage: &Stage) -> anyhow::Result<()> {
     let Some(holder) = stage.open("a", &service).await else {
         return Ok(());
     };
-    let request = || holder.session.raw("tools/list", json!({}));
+    let request = || holder.session.raw(stage.small(), json!({}));
     let target = request().target;
     let Some(id) = holder.session.id().map(str::to_owned) else {
         return Ok(());
@@ -134,7 +134,7 @@ async fn malformed(stage: &Stage) -> anyhow::Result<()> {
         let raw = holder.session.raw_notification("notifications/initialized", Value::Null);
         holder.client.exchange(&service, raw.named(probe).carrying(body)).await;
     }
-    stage.ask(&holder, &service, AFTER_GARBAGE, "tools/list", json!({})).await;
+    stage.ask(&holder, &service, AFTER_GARBAGE, stage.small(), json!({})).await;
     holder.session.end(&service).await;
     Ok(())
 }
@@ -146,7 +146,7 @@ async fn too_early(stage: &Stage) -> anyhow::Result<()> {
     };
     stage.ask(&holder, &service, EARLY_PING, "ping", Value::Null).await;
     // It may be answered, refused or left alone: only what comes after it is judged.
-    let list = holder.session.raw("tools/list", json!({})).named(EARLY_REQUEST);
+    let list = holder.session.raw(stage.small(), json!({})).named(EARLY_REQUEST);
     holder.client.exchange(&service, list).await;
     let params = harness::wire::initialize_asking("2024-11-05");
     stage.ask(&holder, &service, LATE_INITIALIZE, "initialize", params).await;

@@ -6,7 +6,7 @@ use harness::run::{Scenario, Setup, Stage};
 use serde_json::json;
 
 use super::{SPEC_STATELESS, STATELESS, checks};
-use crate::probed::edited;
+use crate::probed::{LONG_LIST, edited};
 
 /// The name of requests of two clients in turn on one connection.
 pub(super) const COMPLETE: &str = "complete";
@@ -33,7 +33,10 @@ async fn share(stage: &Stage) -> anyhow::Result<()> {
         return Ok(());
     };
     let session = &holder.session;
-    let list = || session.raw("tools/list", json!({}));
+    if stage.has_long_list() {
+        stage.not_brought_about(LONG_LIST);
+    }
+    let list = || session.raw(stage.small(), json!({}));
     let other = || {
         edited(list(), |message| {
             let meta = &mut message["params"]["_meta"];

@@ -62,9 +62,9 @@ async fn discover(stage: &Stage) -> anyhow::Result<()> {
     }
     let session = &holder.session;
     let stale = "5ca1ab1e5ca1ab1e5ca1ab1e5ca1ab1e";
-    let request = session.raw("tools/list", json!({})).with("mcp-session-id", stale).named(STALE);
+    let request = session.raw(stage.small(), json!({})).with("mcp-session-id", stale).named(STALE);
     session.send(&service, request).await;
-    let request = session.raw("tools/list", json!({})).with("last-event-id", "1-1").named(STALE_EVENT);
+    let request = session.raw(stage.small(), json!({})).with("last-event-id", "1-1").named(STALE_EVENT);
     session.send(&service, request).await;
     Ok(())
 }

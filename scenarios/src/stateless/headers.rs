@@ -62,7 +62,7 @@ async fn probe(stage: &Stage) -> anyhow::Result<()> {
         return Ok(());
     };
     let session = &holder.session;
-    let list = || session.raw("tools/list", json!({}));
+    let list = || session.raw(stage.small(), json!({}));
     let mut requests = vec![
         list().without("mcp-method").named(MISMATCH),
         list().with("mcp-method", "tools/call").named(MISMATCH),

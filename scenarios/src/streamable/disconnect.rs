@@ -45,7 +45,7 @@ async fn leave(stage: &Stage) -> anyhow::Result<()> {
         LEFT.read(stage, &reader, &service).await;
         reader.session.end(&service).await;
     }
-    stage.ask(&holder, &service, LATER, "tools/list", json!({})).await;
+    stage.ask(&holder, &service, LATER, stage.small(), json!({})).await;
     holder.session.end(&service).await;
     Ok(())
 }

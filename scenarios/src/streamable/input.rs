@@ -57,10 +57,10 @@ async fn unreadable(stage: &Stage) -> anyhow::Result<()> {
     let session = &holder.session;
     let bodies: [&'static [u8]; 4] = [b"{\"jsonrpc\": ", b"", b"\xff\xfe\x00", b"{\"neither\": \"one\"}"];
     for body in bodies {
-        let mut request = session.raw("tools/list", json!({})).named(UNREADABLE);
+        let mut request = session.raw(stage.small(), json!({})).named(UNREADABLE);
         request.body = body.into();
         holder.client.exchange(&service, request).await;
-        stage.ask(&holder, &service, AFTER, "tools/list", json!({})).await;
+        stage.ask(&holder, &service, AFTER, stage.small(), json!({})).await;
     }
     session.end(&service).await;
     Ok(())
@@ -80,10 +80,10 @@ async fn batch(stage: &Stage) -> anyhow::Result<()> {
     };
     stage.opened(&holder.client, &session);
     session.notify(&service, "notifications/initialized", Value::Null).await;
-    let mut request = session.raw("tools/list", json!({})).named(BATCH);
+    let mut request = session.raw(stage.small(), json!({})).named(BATCH);
     request.body = json!([
         { "jsonrpc": "2.0", "id": 101, "method": "ping" },
-        { "jsonrpc": "2.0", "id": 102, "method": "tools/list" },
+        { "jsonrpc": "2.0", "id": 102, "method": stage.small() },
     ])
     .to_string()
     .into();

@@ -36,7 +36,7 @@ async fn listen(stage: &Stage) -> anyhow::Result<()> {
     let session = &holder.session;
     session.listen(&service).await;
     holder.client.exchange(&service, session.raw_get().named(SECOND)).await;
-    session.request(&service, "tools/list", json!({})).await;
+    session.request(&service, stage.small(), json!({})).await;
     session.end(&service).await;
     Ok(())
 }

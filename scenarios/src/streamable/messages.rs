@@ -57,7 +57,7 @@ async fn messages(stage: &Stage) -> anyhow::Result<()> {
         response.body = json!({ "jsonrpc": "2.0", "id": 4711, "result": {} }).to_string().into();
         session.send(&service, response).await;
     }
-    stage.ask(&holder, &service, REQUEST, "tools/list", json!({})).await;
+    stage.ask(&holder, &service, REQUEST, stage.small(), json!({})).await;
     if stage.offers(Need::Tool(Tool::Count)) {
         let call = stage.tool_call(Tool::Count, &json!({ "n": 3, "interval_ms": 10 }));
         session.send(&service, session.raw_asking("tools/call", call, Progress::Asked).named(REQUEST)).await;

@@ -35,10 +35,10 @@ async fn versions(stage: &Stage) -> anyhow::Result<()> {
     let session = &holder.session;
     for version in ["1999-01-01", "banana"] {
         let request =
-            session.raw("tools/list", json!({})).with("mcp-protocol-version", version).named(INVALID);
+            session.raw(stage.small(), json!({})).with("mcp-protocol-version", version).named(INVALID);
         session.send(&service, request).await;
     }
-    let request = session.raw("tools/list", json!({})).without("mcp-protocol-version").named(ABSENT);
+    let request = session.raw(stage.small(), json!({})).without("mcp-protocol-version").named(ABSENT);
     session.send(&service, request).await;
     session.end(&service).await;
     Ok(())

@@ -143,7 +143,7 @@ impl Rig {
         let answer = if has_whoami {
             session.call(target, self.tool_name(Tool::Whoami), json!({})).await
         } else {
-            session.request(target, "tools/list", json!({})).await
+            session.request(target, self.small(transport), json!({})).await
         };
         session.end(target).await;
         let mut look = Look::of(&recorder.entries());

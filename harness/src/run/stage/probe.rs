@@ -183,11 +183,22 @@ impl Stage {
         History::new(&transcript).probes(probe).all(|exchange| exchange.end.is_some())
     }
 
-    /// Opens a session, asks it for its tools under this name, and ends it: whether a hub still works after what was done
+    /// The method of a request that costs the hub little, for scenarios that need any request: `tools/list`, or `ping` where that list
+    /// is long (`server/discover` without sessions). Its parameters may be empty.
+    pub fn small(&self) -> &'static str {
+        self.rig.small(self.transport())
+    }
+
+    /// Whether the hub's list of tools is so long that the run reads it once, in the survey.
+    pub fn has_long_list(&self) -> bool {
+        self.rig.has_long_list
+    }
+
+    /// Opens a session, sends a small request under this name, and ends it: whether a hub still works after what was done
     /// to it.
     pub async fn still_serves(&self, role: &str, target: &Target, probe: &str) {
         if let Some(holder) = self.open(role, target).await {
-            self.ask(&holder, target, probe, "tools/list", serde_json::json!({})).await;
+            self.ask(&holder, target, probe, self.small(), serde_json::json!({})).await;
             holder.session.end(target).await;
         }
     }

@@ -204,7 +204,7 @@ pub const LIST_NOT_OF_CONNECTION: Check = Check {
     judge: |history| {
         let mut judgement = Judgement::default();
         let mut first: Option<Value> = None;
-        for call in history.probed_calls(COMPLETE) {
+        for call in history.probed_calls(COMPLETE).filter(|call| call.method == "tools/list") {
             judgement.judged();
             // Whether there is a list at all is another check's business.
             let Some(tools) = call.result().and_then(|result| result.get("tools")) else { continue };
