@@ -56,6 +56,8 @@ pub enum Need {
     /// The hub answers the GET of its Streamable HTTP endpoint, by a stream or by a refusal: the survey did not see it hang. A need of
     /// cells over that transport alone.
     GetAnswered,
+    /// The hub answers the DELETE of a session of Streamable HTTP, if only by a refusal: the survey did not see it hang.
+    DeleteAnswered,
     /// The way to the hub is open, over this transport or over any. Lacking where the survey found what stands in it: a finding of
     /// this name.
     Way(&'static str, Option<Transport>),

@@ -39,6 +39,7 @@ use crate::transcript::{Body, End, Frame, Path, Recorder};
 use manners::Manners;
 use message::Voice;
 
+pub(crate) use exchange::BODY_LIMIT;
 pub use exchange::{NOTHING_WRITTEN, REDACTED};
 pub use manners::{Attention, HalfSaid};
 pub use message::initialize_asking;
@@ -62,6 +63,8 @@ pub struct Dialect {
     /// Whether clients ask for the GET stream of Streamable HTTP. Not where it is known that this GET hangs: each would wait for
     /// nothing.
     pub listens: bool,
+    /// Whether clients end their sessions of Streamable HTTP by DELETE. Not where it is known that this DELETE hangs.
+    pub says_goodbye: bool,
 }
 
 /// Where a request goes.
@@ -154,7 +157,13 @@ impl Dialect {
 
 impl Default for Dialect {
     fn default() -> Self {
-        Self { sse_path: "/sse".to_owned(), mcp_path: "/mcp".to_owned(), headers: Vec::new(), listens: true }
+        Self {
+            sse_path: "/sse".to_owned(),
+            mcp_path: "/mcp".to_owned(),
+            headers: Vec::new(),
+            listens: true,
+            says_goodbye: true,
+        }
     }
 }
 

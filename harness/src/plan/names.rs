@@ -82,6 +82,9 @@ impl fmt::Display for Need {
             Need::GetAnswered => {
                 f.write_str("an answer to the GET of its endpoint: see survey/get-answered@streamable")
             }
+            Need::DeleteAnswered => {
+                f.write_str("an answer to the DELETE of a session: see survey/delete-answered@streamable")
+            }
             Need::Way(scenario, Some(transport)) => {
                 write!(f, "a usable way to the hub: see {scenario}@{transport}")
             }

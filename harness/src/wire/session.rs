@@ -339,7 +339,8 @@ impl Session {
         let limit = core.client.patience(Duration::ZERO);
         // Each answer has that limit too, so that this one is met only when the hub asks without end.
         let _ = timeout(limit, core.inbox.all_answered()).await;
-        if self.transport() == Transport::Streamable && core.voice.id.is_some() {
+        let says_goodbye = core.client.dialect().says_goodbye && core.voice.id.is_some();
+        if self.transport() == Transport::Streamable && says_goodbye {
             let answer = self.exchange(target, core.voice.delete(), limit, None, None).await;
             outcome = Outcome::of_acceptance(answer);
             if outcome == Outcome::Accepted {

@@ -8,6 +8,7 @@ use harness::timeouts::{CLOSING, SLACK};
 
 use super::checks;
 use super::{SESSIONS, SPEC_SESSION};
+use crate::probed::NO_GOODBYE;
 
 /// A request at a replica that does not own its session is answered or refused at once.
 pub const WRONG_REPLICA_ANSWERS_FAST: Scenario = Scenario {
@@ -105,6 +106,10 @@ async fn unknown(stage: &Stage) -> anyhow::Result<()> {
         for target in &targets {
             stage.probe(&twin, target).await;
         }
+    }
+    if stage.transport() == Transport::Streamable && !stage.offers(Need::DeleteAnswered) {
+        stage.not_brought_about(NO_GOODBYE);
+        return Ok(());
     }
     stage.step("a session that has ended");
     holder.session.end(&home(stage)?).await;

@@ -7,6 +7,7 @@ use harness::run::{Scenario, Setup, Stage};
 use serde_json::{Value, json};
 
 use super::{SPEC_SESSION, STREAMABLE, checks};
+use crate::probed::NO_GOODBYE;
 
 /// The name of a request without the session's id.
 pub(super) const MISSING: &str = "missing id";
@@ -46,13 +47,17 @@ async fn ids(stage: &Stage) -> anyhow::Result<()> {
     };
     let session = &holder.session;
     if session.id().is_some() {
-        let request = session.raw("tools/list", json!({})).without("mcp-session-id").named(MISSING);
+        let request = session.raw(stage.small(), json!({})).without("mcp-session-id").named(MISSING);
         holder.client.exchange(&service, request).await;
+    }
+    if !stage.offers(Need::DeleteAnswered) {
+        stage.not_brought_about(NO_GOODBYE);
+        return Ok(());
     }
     stage.step("the session ends");
     session.end(&service).await;
     let later = [
-        Some(session.raw("tools/list", json!({}))),
+        Some(session.raw(stage.small(), json!({}))),
         Some(session.raw_notification("notifications/initialized", Value::Null)),
         stage.offers(Need::GetAnswered).then(|| session.raw_get()),
         Some(session.raw_delete()),

@@ -53,16 +53,17 @@ pub(super) async fn below_prefixes(target: &Target, client: &Client, sse_path: &
     }
 }
 
-/// What hangs in some hubs, with what shows that the hub lives: the GET stream, and a request before `initialize`.
-pub(super) async fn behaviour(target: &Target, client: &Client, transport: Transport) {
+/// What hangs in some hubs, with what shows that the hub lives: the GET stream, and a request before `initialize`. A session is
+/// ended by DELETE unless that is known to hang.
+pub(super) async fn behaviour(target: &Target, client: &Client, transport: Transport, says_goodbye: bool) {
     match transport {
-        Transport::Streamable => get_stream(target, client).await,
+        Transport::Streamable => get_stream(target, client, says_goodbye).await,
         Transport::Sse => early_request(target, client).await,
         Transport::Stateless => {}
     }
 }
 
-async fn get_stream(target: &Target, client: &Client) {
+async fn get_stream(target: &Target, client: &Client, says_goodbye: bool) {
     let Ok(session) = client.open(Transport::Streamable, target).await else { return };
     session.listen(target).await;
     let beside = session.send(target, session.raw("ping", Value::Null).named(BESIDE)).await;
@@ -70,7 +71,7 @@ async fn get_stream(target: &Target, client: &Client) {
         // Its stream is closed with it.
         drop(session);
         after(target, client, Transport::Streamable).await;
-    } else {
+    } else if says_goodbye {
         session.end(target).await;
     }
 }

@@ -146,7 +146,7 @@ impl<'a> Looking<'a> {
         let foreign = self.in_history(|history| way::foreign_endpoint(history, asked));
         let found = match (seen, foreign) {
             (_, Some(foreign)) => foreign,
-            (Ok(seen), None) => return self.spoken(client, transport, &seen).await,
+            (Ok(seen), None) => return self.spoken(client, asked, &seen).await,
             (Err(outcome), None) => {
                 experiment::refused(self.target, client, transport, &outcome).await;
                 if transport == Transport::Sse {
@@ -160,18 +160,22 @@ impl<'a> Looking<'a> {
         // Behind a URL there may be replicas that do not know each other's sessions: what cells are there to find out, and
         // an era is spoken all the same.
         let may_be_astray = !self.is_alone() && found.kind != Kind::Lasting && found.has_begun;
-        if may_be_astray { self.look_astray(client, transport).await } else { self.decided(found) }
+        if may_be_astray { self.look_astray(client, asked).await } else { self.decided(found) }
     }
 
     /// More tries at a hub whose session may have been lost between replicas.
-    async fn look_astray(&self, client: &Client, transport: Transport) -> SoFar {
+    async fn look_astray(&self, client: &Client, asked: Asked<'_>) -> SoFar {
+        let transport = asked.transport;
         for _ in 1..TRIES {
             if let Ok(seen) = self.converse(client, transport).await {
-                return self.spoken(client, transport, &seen).await;
+                return self.spoken(client, asked, &seen).await;
             }
         }
-        let get = (transport == Transport::Streamable).then_some(Need::GetAnswered);
-        SoFar::Spoken([Need::Speaks(transport)].into_iter().chain(get).collect(), Vec::new())
+        let mut offers = vec![Need::Speaks(transport)];
+        if transport == Transport::Streamable {
+            offers.extend([Need::GetAnswered, Need::DeleteAnswered]);
+        }
+        SoFar::Spoken(offers, Vec::new())
     }
 
     /// Whether to try again.
@@ -205,25 +209,25 @@ impl<'a> Looking<'a> {
     }
 
     /// What a hub offers that speaks the transport, and what of it hangs.
-    async fn spoken(&self, client: &Client, transport: Transport, seen: &Seen) -> SoFar {
+    async fn spoken(&self, client: &Client, asked: Asked<'_>, seen: &Seen) -> SoFar {
+        let transport = asked.transport;
         let mut offers = vec![Need::Speaks(transport)];
         offers.extend(seen.names_sessions.then_some(Need::SessionIds(transport)));
         let is_resumable =
             transport == Transport::Streamable && gives_event_ids(client.name(), self.recorder);
         offers.extend(is_resumable.then_some(Need::EventIds));
         offers.extend(self.rig.parts(&seen.tools));
+        let says_goodbye = !self.in_history(|history| way::delete_is_silent(history, asked));
         let since = self.recorder.entries().last().map_or(0, |entry| entry.seq);
-        experiment::behaviour(self.target, client, transport).await;
-        let asked = Asked {
-            client: client.name(),
-            transport,
-            since,
-            is_alone: self.is_alone(),
-            is_url: self.is_url(),
-        };
-        let hangs = self.in_history(|history| way::hangs(history, asked));
-        offers.extend((transport == Transport::Streamable && hangs.is_none()).then_some(Need::GetAnswered));
-        SoFar::Spoken(offers, hangs.into_iter().collect())
+        experiment::behaviour(self.target, client, transport, says_goodbye).await;
+        let behaving = Asked { since, ..asked };
+        let hangs = self.in_history(|history| way::hangs(history, behaving));
+        let delete_hangs = self.in_history(|history| way::delete_hangs(history, asked));
+        if transport == Transport::Streamable {
+            offers.extend(hangs.is_none().then_some(Need::GetAnswered));
+            offers.extend(delete_hangs.is_none().then_some(Need::DeleteAnswered));
+        }
+        SoFar::Spoken(offers, hangs.into_iter().chain(delete_hangs).collect())
     }
 
     /// One conversation over a transport.

@@ -56,7 +56,10 @@ impl Rig {
             self.offers.has.extend(surveyed.offers.iter().copied());
             self.offers.barred.extend(surveyed.barred.iter().map(|(transport, need)| (*transport, *need)));
             self.has_long_list = surveyed.has_long_list;
-            Arc::make_mut(&mut self.dialect).listens = self.offers.meets(Need::GetAnswered);
+            let (listens, says_goodbye) =
+                (self.offers.meets(Need::GetAnswered), self.offers.meets(Need::DeleteAnswered));
+            let dialect = Arc::make_mut(&mut self.dialect);
+            (dialect.listens, dialect.says_goodbye) = (listens, says_goodbye);
         }
         // Without a way to the hub nothing could be counted, and each question would count against a rate limit.
         if looked.as_ref().is_ok_and(|surveyed| surveyed.nothing_spoken().is_none()) {

@@ -22,7 +22,7 @@ pub(super) const LOCAL_HOST: &str = "by a local name";
 /// The name of a request to the endpoint below the prefix of the stream's path: did a proxy take the prefix away?
 pub(super) const PREFIXED: &str = "below the prefix";
 
-pub(super) use behaviour::{AFTER, BESIDE, EARLY, hangs};
+pub(super) use behaviour::{AFTER, BESIDE, EARLY, delete_hangs, delete_is_silent, hangs};
 pub(super) use detour::prefixes;
 
 /// The obstacle of a session that its only replica does not know.

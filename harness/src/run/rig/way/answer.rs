@@ -6,6 +6,7 @@ use super::{Asked, FORGOTTEN, Kind, LOCAL_HOST, Obstacle, begins, named, quoted,
 use crate::plan::Transport;
 use crate::transcript::Body;
 use crate::transcript::history::Exchange;
+use crate::wire::BODY_LIMIT;
 
 /// What paths of login pages contain.
 const LOGIN_PATHS: [&str; 8] = ["login", "signin", "sign-in", "sign_in", "oauth", "authorize", "sso", "saml"];
@@ -101,7 +102,7 @@ pub(super) fn without_endpoint(exchange: &Exchange<'_>, asked: Asked<'_>) -> Obs
 
 /// A 2xx for a request, without its JSON-RPC answer.
 pub(super) fn without_answer(exchange: &Exchange<'_>, asked: Asked<'_>) -> Obstacle {
-    if let Some(found) = unusable(exchange, asked) {
+    if let Some(found) = too_long(exchange).or_else(|| unusable(exchange, asked)) {
         return found;
     }
     if asked.transport == Transport::Sse {
@@ -112,6 +113,25 @@ pub(super) fn without_answer(exchange: &Exchange<'_>, asked: Asked<'_>) -> Obsta
     }
     let seen = format!("{}, without the JSON-RPC answer to it", answered(exchange));
     Obstacle::new("no-answer", Kind::Elsewhere, exchange, seen, paths(asked))
+}
+
+/// An answer that is longer than hubcheck reads.
+fn too_long(exchange: &Exchange<'_>) -> Option<Obstacle> {
+    let length = match exchange.body {
+        Some((_, Body::Long { length, .. })) => usize::try_from(*length).unwrap_or(usize::MAX),
+        _ => return None,
+    };
+    (length > BODY_LIMIT).then(|| {
+        let (request, limit) = (answered_shortly(exchange), BODY_LIMIT / 1024 / 1024);
+        Obstacle::new(
+            "answer-too-long",
+            Kind::Lasting,
+            exchange,
+            format!("{request} with a body of more than {limit} MiB, which hubcheck does not read"),
+            "hub: give long lists in pages (`nextCursor`)",
+        )
+        .begun()
+    })
 }
 
 /// A body that no client can read as what it should be.
@@ -331,15 +351,20 @@ fn redirected(exchange: &Exchange<'_>, asked: Asked<'_>) -> Obstacle {
 pub(super) fn answered(exchange: &Exchange<'_>) -> String {
     let text = text_of(exchange);
     let text = if is_html(exchange, &text) { "an HTML page".to_owned() } else { quoted(&text) };
-    let text = if text.is_empty() { String::new() } else { format!(" {text}") };
+    // Frameworks repeat the name of the status.
+    let repeats = reason_of(exchange).is_some_and(|reason| reason.eq_ignore_ascii_case(&text));
+    let text = if text.is_empty() || repeats { String::new() } else { format!(" {text}") };
     format!("{}{text}", answered_shortly(exchange))
 }
 
 fn answered_shortly(exchange: &Exchange<'_>) -> String {
     let status = exchange.status().unwrap_or_default();
-    let reason = http::StatusCode::from_u16(status).ok().and_then(|status| status.canonical_reason());
-    let reason = reason.map(|reason| format!(" {reason}")).unwrap_or_default();
+    let reason = reason_of(exchange).map(|reason| format!(" {reason}")).unwrap_or_default();
     format!("{} was answered {status}{reason}", named(exchange))
+}
+
+fn reason_of(exchange: &Exchange<'_>) -> Option<&'static str> {
+    http::StatusCode::from_u16(exchange.status()?).ok()?.canonical_reason()
 }
 
 fn is_html(exchange: &Exchange<'_>, text: &str) -> bool {

@@ -40,6 +40,14 @@ const EARLY_ANSWERED: Rule = Rule {
     level: Level::Contract,
 };
 
+/// The DELETE of a session is answered.
+const DELETE_ANSWERED: Rule = Rule {
+    scenario: "survey/delete-answered",
+    sentence: "The DELETE of a session must be answered within 5 s, if only by 405.",
+    source: HUB_CONTRACT,
+    level: Level::Contract,
+};
+
 /// What hung in the survey's experiments, while the hub answered others.
 pub(crate) fn hangs(history: &History<'_>, asked: Asked<'_>) -> Option<Obstacle> {
     let own = super::own(history, asked);
@@ -85,6 +93,36 @@ fn get_hangs(own: &[&Exchange<'_>]) -> Option<Obstacle> {
         );
         Obstacle { rule: &POSTS_BESIDE_GET, expected: "an answer beside the open GET stream".to_owned(), ..found }
     })
+}
+
+/// Whether the DELETE of a session got no answer.
+pub(crate) fn delete_is_silent(history: &History<'_>, asked: Asked<'_>) -> bool {
+    silent_delete(history, asked).is_some()
+}
+
+/// A DELETE that hung while the hub answered what came later.
+pub(crate) fn delete_hangs(history: &History<'_>, asked: Asked<'_>) -> Option<Obstacle> {
+    let (delete, seconds) = silent_delete(history, asked)?;
+    let own = super::own(history, asked);
+    let later = |exchange: &&&Exchange<'_>| exchange.at > delete.at && is_answered(&own, exchange);
+    own.iter().find(later)?;
+    let found = Obstacle::new(
+        "delete-hangs",
+        Kind::Lasting,
+        delete,
+        format!("{} was not answered within {seconds} s, and what came after it was", named(delete)),
+        "hub: answer the DELETE of the MCP endpoint at once: 2xx when the session has ended, or 405 where clients cannot end it",
+    );
+    Some(Obstacle { rule: &DELETE_ANSWERED, expected: "2xx, or 405".to_owned(), ..found })
+}
+
+fn silent_delete<'h, 't>(history: &'h History<'t>, asked: Asked<'_>) -> Option<(&'h Exchange<'t>, f64)> {
+    let is_own = |exchange: &&Exchange<'_>| {
+        exchange.request.client == asked.client
+            && exchange.at.seq > asked.since
+            && exchange.request.method == "DELETE"
+    };
+    history.exchanges.values().filter(is_own).find_map(|delete| Some((delete, waited(delete)?)))
 }
 
 fn early_hangs(own: &[&Exchange<'_>]) -> Option<Obstacle> {

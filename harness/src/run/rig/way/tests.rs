@@ -442,3 +442,29 @@ fn an_early_request_that_hangs_is_told_when_another_session_is_served() {
         "accepted and never answered is another thing"
     );
 }
+
+#[test]
+fn a_delete_that_hangs_is_told_when_what_comes_after_it_is_answered() {
+    let hung = || Came::End(End::TimedOut { waiting_for: "head".to_owned(), limit_ms: 7000 });
+    let (first_answer, later_answer) = (result(1).to_string(), result(3).to_string());
+    let delete = |came| first(Came::Head(200, &[], &first_answer)).exchange("DELETE", "/mcp", None, came);
+    let later = |story: Story, came| story.exchange("POST", "/mcp", call(3, "ping"), came);
+    let hangs = |story: Story| {
+        let transcript = story.transcript(Transport::Streamable);
+        let history = History::new(&transcript);
+        let asked = asked(Transport::Streamable);
+        (delete_is_silent(&history, asked), delete_hangs(&history, asked))
+    };
+    let (is_silent, found) = hangs(later(delete(hung()), Came::Head(200, &[], &later_answer)));
+    assert!(is_silent);
+    assert_told(&found.expect("it hangs"), "delete-hangs", &["`DELETE /mcp`", "within 7 s"], "405");
+    assert_eq!(hangs(later(delete(hung()), hung())), (true, None), "the hub hangs as a whole");
+    let refused = later(delete(Came::Head(405, &[], "")), Came::Head(200, &[], &later_answer));
+    assert_eq!(hangs(refused), (false, None));
+}
+
+#[test]
+fn the_name_of_a_status_is_said_once() {
+    let found = streamable(first(Came::Head(404, &[], "Not Found")));
+    assert_eq!(found.seen, "`POST /mcp` (initialize) was answered 404 Not Found");
+}
