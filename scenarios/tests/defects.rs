@@ -38,6 +38,9 @@ fn table() -> impl Iterator<Item = &'static Row> {
 /// Defects that keep a cluster from ever becoming what its scenario waits for.
 const NEVER_SETTLES: &[&str] = &["starts-without-secret", "hangs-without-secret", "never-ready"];
 
+/// The defect that is none of the hub: its Deployment takes every replica away before it starts new ones.
+const DEPLOYS_RECREATE: &str = "deploys-recreate";
+
 /// How long such a cluster is waited for.
 const IN_VAIN: Duration = Duration::from_secs(15);
 
@@ -102,11 +105,22 @@ async fn breached((defect, filter, _): &Row) -> (BTreeSet<String>, String) {
     if NEVER_SETTLES.contains(defect) {
         timeouts.settle = IN_VAIN;
     }
-    let rig = support::rig_like(clean_rig().await, &[("DEFECT", defect)], timeouts);
+    let rig = if *defect == DEPLOYS_RECREATE {
+        support::rig_deploying(clean_rig().await, recreating)
+    } else {
+        support::rig_like(clean_rig().await, &[("DEFECT", defect)], timeouts)
+    };
     let planned = support::planned(&rig, &[filter]);
     let (report, _) = support::cell(&rig, planned[0].cell).await;
     let found = check::breached(&report.findings).into_iter().map(str::to_owned).collect();
     (found, support::told(&report))
+}
+
+/// The Deployment with the strategy `Recreate`.
+fn recreating(deployment: &str) -> String {
+    let begin = deployment.find("  strategy:").expect("it has a strategy");
+    let end = begin + deployment[begin..].find("  template:").expect("and a template after it");
+    format!("{}  strategy: {{type: Recreate}}\n{}", &deployment[..begin], &deployment[end..])
 }
 
 /// What the hub offers is looked up without a defect: some defects would hide it.

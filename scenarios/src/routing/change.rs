@@ -12,6 +12,9 @@ use harness::run::{Scenario, Setup, Stage};
 use super::checks;
 use super::{EVERY_AFFINITY, EVERY_TRANSPORT, SPEC_SESSION};
 
+/// The step of a rollout.
+pub(super) const REPLACED: &str = "every replica is replaced";
+
 /// How long calls in flight are held: shorter than a replica has to end gracefully.
 const HELD: Duration = Duration::from_millis(1500);
 
@@ -75,6 +78,7 @@ pub const ROLLING_UPDATE: Scenario = Scenario {
         &checks::CALLS_ANSWERED,
         &checks::ACCEPTED_CALLS_KEPT,
         &checks::ORPHANS_TOLD,
+        &checks::ROLLOUT_WITHOUT_GAP,
         &checks::NEW_SESSION_WORKS,
         &checks::EXECUTED_ONCE,
     ],
@@ -133,7 +137,7 @@ async fn roll(stage: &Stage) -> anyhow::Result<()> {
     let keys = keys(&calls);
     // New replicas may take long to start: calls must be in flight whenever an old one is told to go.
     let mut load = stage.keep_calling().await?;
-    stage.step("every replica is replaced");
+    stage.step(REPLACED);
     stage.cluster().roll().await?;
     finish(calls).await;
     stage.wait(Condition::RolledOut).await?;

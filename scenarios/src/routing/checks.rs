@@ -1,6 +1,7 @@
 //! What the routing scenarios are judged by. Every check has a defect of the reference hub that it catches:
 //! `scenarios/tests/defects.rs`.
 
+mod gap;
 mod orphan;
 mod scope;
 mod tally;
@@ -16,6 +17,7 @@ use harness::transcript::history::{Call, Departure, History, Outcome};
 use harness::transcript::{End, What};
 use serde_json::Value;
 
+pub use gap::ROLLOUT_WITHOUT_GAP;
 use orphan::{judge_orphan, went_under};
 use scope::{is_opening, is_promised, was_accepted, was_ended_before};
 use tally::tallies;

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
 use harness::cluster::kind::CLUSTER;
+use harness::cluster::manifest::Manifests;
 use harness::plan::{Cell, Planned, Selection, Transport, plan};
 use harness::report::Silence;
 use harness::run::kind_hub::{Keep, KindHub};
@@ -40,6 +41,26 @@ pub(crate) async fn rig(env: &[(&str, &str)]) -> Arc<Rig> {
 pub(crate) fn rig_like(other: &Rig, env: &[(&str, &str)], timeouts: Timeouts) -> Arc<Rig> {
     let mut rig = unsurveyed(env);
     rig.timeouts = Arc::new(timeouts);
+    rig.offers = other.offers.clone();
+    Arc::new(rig)
+}
+
+/// The same with manifests that differ from those of `kind/` by this edit of the Deployment's text.
+pub(crate) fn rig_deploying(other: &Rig, edit: impl FnOnce(&str) -> String) -> Arc<Rig> {
+    let read = |name: &str| {
+        let file = workspace().join("kind").join(name);
+        std::fs::read_to_string(file).expect("our manifests are readable")
+    };
+    let (deployment, service, secret) =
+        (edit(&read("deployment.yaml")), read("service.yaml"), read("secret.yaml"));
+    let files = [("deployment.yaml", &*deployment), ("service.yaml", &*service), ("secret.yaml", &*secret)];
+    let manifests = Manifests::parse(&files).expect("they are manifests");
+    let hub = LocalHub::new(Some(manifests), None, Vec::new(), None, Vec::new(), PathBuf::from(HUBCHECK))
+        .and_then(|hub| hub.with_reference(|| Ok(hub_binary().to_owned()), |error| error))
+        .expect("the reference hub runs with them");
+    let hub = Hub::Local(Box::new(hub));
+    let mut rig = Rig::new(hub, 2, Dialect::default(), Timeouts::default(), Vec::new(), evidence())
+        .expect("a local rig needs no address");
     rig.offers = other.offers.clone();
     Arc::new(rig)
 }
