@@ -228,6 +228,8 @@ pub enum Defect {
     KnowsLowerCaseOnly,
     /// A request without the token of `--token`, or with another one, is served.
     ServesStrangers,
+    /// A request with another token than that of `--token` is served.
+    TakesAnyToken,
     /// 401 comes without `WWW-Authenticate`.
     HidesChallenge,
     /// A browser is told that only `Authorization` and `Content-Type` may be sent.
