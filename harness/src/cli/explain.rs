@@ -9,6 +9,7 @@ use crate::check::{self, HUB_CONTRACT, Strictness, Verdict};
 use crate::plan::{self, Need, Offers, Selection, Tool};
 use crate::report::words::not_judged_line;
 use crate::run::Scenario;
+use crate::run::rig::surveyed::SURVEY;
 use crate::transcript::Transcript;
 
 /// Prints a line per scenario, or per cell.
@@ -97,6 +98,15 @@ pub(super) fn check(
     let transcript = Transcript::from_jsonl(&text)
         .map_err(|error| CommandError::usage(format!("`{}` is not a transcript: {error}", path.display())))?;
     let id = transcript.header.scenario.as_str();
+    if id == SURVEY {
+        let what = format!(
+            "`{}` is the transcript of a survey: it shows how the hub was found, and no check judges it",
+            path.display()
+        );
+        return Err(CommandError::usage(what).hint(
+            "give the transcript of a cell, such as `routing/isolation@sse.jsonl` in the same folder",
+        ));
+    }
     let run_by_name = catalog.iter().map(|scenario| (scenario.outline.id, scenario.checks));
     let others = rules.iter().map(|rules| (rules.scenario, rules.checks));
     let (_, checks) = run_by_name.chain(others).find(|(known, _)| *known == id).ok_or_else(|| {

@@ -103,8 +103,12 @@ async fn wrong_endpoint(stage: &Stage) -> anyhow::Result<()> {
     let client = stage.client("misled").await;
     stage.step("the client's URL ends too early");
     let (sse, path) = (client.get(Transport::Sse), client.get(Transport::Streamable));
+    let right = if stage.transport() == Transport::Sse { &sse.target } else { &path.target };
+    let above = above(right);
     // Some hubs do serve MCP at `/`.
-    let wrong = if [&sse.target, &path.target].contains(&&"/".to_owned()) { "/not-mcp" } else { "/" };
+    let is_served = [&sse.target, &path.target].contains(&&above);
+    let wrong = if is_served { format!("{above}not-mcp") } else { above };
+    let wrong = wrong.as_str();
     let answer = client.exchange(&service, sse.to(wrong).named(WRONG)).await;
     if answer.header("content-type").is_some_and(|kind| kind.starts_with("text/event-stream")) {
         // Whether it is the stream of an HTTP+SSE session shows in its first event.
@@ -128,6 +132,13 @@ async fn wrong_endpoint(stage: &Stage) -> anyhow::Result<()> {
 }
 
 // === helpers ===
+
+/// The path above an endpoint: `/` of `/sse`. Of `/hub/sse` it is `/hub/`, since a proxy may serve others beside this prefix.
+fn above(endpoint: &str) -> String {
+    let path = endpoint.split('?').next().unwrap_or_default();
+    let end = path.trim_end_matches('/').rfind('/').unwrap_or_default();
+    format!("{}/", &path[..end])
+}
 
 /// Whether MCP is served at a path: a stream names its endpoint, or `initialize` has a result.
 fn is_endpoint(history: &History<'_>, target: &str) -> bool {
@@ -181,6 +192,11 @@ mod tests {
             What::Frame { exchange, frame: Frame { event, data, ..Frame::default() } }
         }));
         breached(&WRONG_ENDPOINT_REFUSED, entries)
+    }
+
+    #[test]
+    fn the_path_above_an_endpoint_is_below_its_prefix() {
+        assert_eq!(["/sse", "/", "/hub/mcp", "/a/b/sse/?key=/x"].map(above), ["/", "/", "/hub/", "/a/b/"]);
     }
 
     #[test]

@@ -110,8 +110,8 @@ struct Probing {
     tasks: JoinSet<()>,
     answers: UnboundedSender<Answer>,
     is_ready: Option<bool>,
-    /// The failure that the last event told, so that one that repeats is told once.
-    told: Option<String>,
+    /// The failure of each probe that the last event told, so that one that repeats is told once.
+    told: Vec<(Purpose, String)>,
 }
 
 /// A container that was asked to stop.
@@ -332,7 +332,7 @@ impl Pod {
             container: self.container.clone(),
             started: Instant::now(),
         };
-        Probing { target, tasks: JoinSet::new(), answers, is_ready: None, told: None }
+        Probing { target, tasks: JoinSet::new(), answers, is_ready: None, told: Vec::new() }
     }
 
     fn start_probes(&self, probing: &mut Probing) {
@@ -363,12 +363,13 @@ impl Pod {
         (self.news)(News::Probed(format!("{} probe: {said}", answer.purpose)));
         if let Err(why) = &answer.said
             && answer.eventful
-            && probing.told.as_ref() != Some(why)
+            && !probing.told.contains(&(answer.purpose, why.clone()))
         {
             let first_line = why.lines().next().unwrap_or_default();
             let message = format!("{} probe failed: {first_line}", answer.purpose);
             (self.news)(News::Event { reason: "Unhealthy", message });
-            probing.told = Some(why.clone());
+            probing.told.retain(|(purpose, _)| *purpose != answer.purpose);
+            probing.told.push((answer.purpose, why.clone()));
         }
         if !answer.decisive {
             return false;
@@ -377,7 +378,7 @@ impl Pod {
         match answer.purpose {
             Purpose::Startup if is_well => self.start_lasting_probes(probing),
             Purpose::Readiness if is_well && probing.is_ready != Some(true) => {
-                probing.told = None;
+                probing.told.clear();
                 probing.is_ready = Some(true);
                 (self.news)(News::Ready);
             }
