@@ -164,6 +164,6 @@ impl Peer {
 // === helpers ===
 
 /// The folder of the hubs and locks.
-fn folder() -> PathBuf {
+pub(crate) fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("peers")
 }

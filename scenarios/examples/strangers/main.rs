@@ -4,10 +4,11 @@
 //!
 //! Runs each row of `scenarios/expected/strangers.toml`. The servers of the rows are in DIR, which is `../shared/cases` unless
 //! STRANGERS_CASES names another folder; public hubs come from PyPI and npm (pinned versions), into a cache below the target folder.
-//! `--quick` runs the rows that take under 5 minutes together. Exits 0 when every row is right.
+//! `--quick` runs the rows that take under 4 minutes together. Exits 0 when every row is right.
 
 #![expect(clippy::print_stdout, reason = "a program of its own, whose output is its result")]
 
+mod beside;
 #[path = "../peers/built.rs"]
 mod built;
 #[expect(dead_code, reason = "`just peers` uses the rest")]
@@ -20,6 +21,7 @@ use std::process::{Command, ExitCode};
 use std::time::Instant;
 
 use anyhow::Context;
+use beside::Beside;
 use peer::{Peer, Registry};
 use row::{Ran, Row};
 
@@ -94,7 +96,7 @@ impl Bench {
         let (hubcheck, cache) = built::hubcheck_and_cache()?;
         let logs = cache.join("strangers");
         std::fs::create_dir_all(&logs)?;
-        let is_named = |word: &str| rows.iter().any(|row| row.run.contains(word));
+        let is_named = |word: &str| rows.iter().any(|row| row.lines().any(|line| line.contains(word)));
         for (word, packages) in [("{python}", &PYPI), ("{npm}", &NPM)] {
             if is_named(word) {
                 packages.install(&cache)?;
@@ -106,9 +108,14 @@ impl Bench {
         }
         let python = cache.join(PYPI.name).join("bin/python");
         let npm = cache.join(NPM.name).join("node_modules");
-        let words =
-            [("{python}", &python), ("{npm}", &npm), ("{orders}", &orders), ("{cases}", &cases.to_owned())]
-                .map(|(word, path)| (word, path.display().to_string()));
+        let words = [
+            ("{python}", &python),
+            ("{npm}", &npm),
+            ("{orders}", &orders),
+            ("{cases}", &cases.to_owned()),
+            ("{peers}", &peer::folder()),
+        ];
+        let words = words.map(|(word, path)| (word, path.display().to_string()));
         Ok(Self { hubcheck, logs, cases: cases.display().to_string(), words: words.into() })
     }
 
@@ -120,7 +127,9 @@ impl Bench {
             .collect();
         let report = self.logs.join(format!("{stem}.json"));
         drop(std::fs::remove_file(&report));
-        let line = self.words.iter().fold(row.run.clone(), |line, (word, path)| line.replace(word, path));
+        let beside: Vec<String> = row.beside.iter().map(|line| self.filled_in(line)).collect();
+        let beside = Beside::start(&beside).with_context(|| format!("row `{}`", row.name))?;
+        let line = self.filled_in(&row.run).replace("{url}", &format!("http://127.0.0.1:{}", beside.port));
         let began = Instant::now();
         let output = Command::new(&self.hubcheck)
             .arg("run")
@@ -137,6 +146,11 @@ impl Bench {
         let said = without(&String::from_utf8_lossy(&output.stderr), &self.cases);
         let found = row::found(&report).map_err(anyhow::Error::msg)?;
         Ok(Ran { code: output.status.code(), took: began.elapsed(), found, said })
+    }
+
+    /// A command line with the folders of this machine.
+    fn filled_in(&self, line: &str) -> String {
+        self.words.iter().fold(line.to_owned(), |line, (word, path)| line.replace(word, path))
     }
 }
 

@@ -23,6 +23,9 @@ pub(crate) struct Row {
     /// Whether it is among the rows that CI runs.
     #[serde(default)]
     pub(crate) quick: bool,
+    /// Servers that run meanwhile, one after another ([`crate::beside`]); `{url}` in `run` leads to the last one.
+    #[serde(default)]
+    pub(crate) beside: Vec<String>,
     /// What follows `hubcheck run`, as a shell takes it.
     pub(crate) run: String,
     /// The exit code.
@@ -30,6 +33,9 @@ pub(crate) struct Row {
     /// Checks that must be found to be breached.
     #[serde(default)]
     pub(crate) found: Vec<String>,
+    /// How many findings there are, where that matters.
+    #[serde(default)]
+    pub(crate) findings: Option<usize>,
     /// Words that must appear, in any case of letters.
     #[serde(default)]
     pub(crate) says: Vec<String>,
@@ -47,8 +53,8 @@ pub(crate) struct Ran {
     pub(crate) code: Option<i32>,
     /// How long it took.
     pub(crate) took: Duration,
-    /// The checks with findings, in cells that count.
-    pub(crate) found: BTreeSet<String>,
+    /// The check of each finding, in cells that count.
+    pub(crate) found: Vec<String>,
     /// What hubcheck printed.
     pub(crate) said: String,
 }
@@ -56,6 +62,11 @@ pub(crate) struct Ran {
 // === impl Row ===
 
 impl Row {
+    /// Every command line of it.
+    pub(crate) fn lines(&self) -> impl Iterator<Item = &String> {
+        self.beside.iter().chain([&self.run])
+    }
+
     /// What is wrong with a run, a line each; nothing when it is right.
     pub(crate) fn wrong(&self, ran: &Ran) -> Vec<String> {
         let mut wrong = Vec::new();
@@ -64,6 +75,9 @@ impl Row {
         }
         let said = ran.said.to_lowercase();
         let says = |words: &str| said.contains(&words.to_lowercase());
+        if let Some(right) = self.findings.filter(|right| *right != ran.found.len()) {
+            wrong.push(format!("{} findings, right is {right}: {:?}", ran.found.len(), ran.found));
+        }
         let missing = self.found.iter().filter(|check| !ran.found.contains(*check));
         wrong.extend(missing.map(|check| format!("check `{check}` found nothing; found: {:?}", ran.found)));
         wrong.extend(
@@ -95,13 +109,13 @@ pub(crate) fn read() -> Result<Vec<Row>, String> {
     }
 }
 
-/// The checks with findings in a JSON report, in cells that count; none when the run ended before it had a report.
+/// The check of each finding in a JSON report, in cells that count; none when the run ended before it had a report.
 ///
 /// # Errors
 ///
 /// When the report is no JSON.
-pub(crate) fn found(report: &Path) -> Result<BTreeSet<String>, String> {
-    let Ok(text) = std::fs::read_to_string(report) else { return Ok(BTreeSet::new()) };
+pub(crate) fn found(report: &Path) -> Result<Vec<String>, String> {
+    let Ok(text) = std::fs::read_to_string(report) else { return Ok(Vec::new()) };
     let document: Value = serde_json::from_str(&text).map_err(|error| format!("the report: {error}"))?;
     let cells = document["cells"].as_array().into_iter().flatten().filter(|cell| cell["what_if"].is_null());
     let findings = cells.flat_map(|cell| cell["findings"].as_array().into_iter().flatten());
