@@ -221,8 +221,9 @@ pub(crate) struct RunArgs {
     /// Fail also for a MUST that the servers in the field ignore with their defaults; without it that is a warning
     #[arg(long, help_heading = "What")]
     pub(crate) strict: bool,
-    /// The hub's tool that plays a part: whoami, echo, count, tally, work, allocate, sleep or ask
-    #[arg(long, value_name = "NEED=NAME", help_heading = "What")]
+    /// A tool of the hub that may be called (repeatable), and its name there where that is another one: whoami, echo, count, tally,
+    /// work, allocate, sleep or ask. Tools that the hub marks as read-only are called without it, others never
+    #[arg(long, value_name = "TOOL[=NAME]", help_heading = "What")]
     pub(crate) tool: Vec<String>,
     /// How many seconds `session/idle-stream` leaves a stream silent: give more than every proxy on the way allows (60 s with
     /// ingress-nginx) to see whether one of them ends it [default: 1.5]

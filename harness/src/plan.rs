@@ -65,6 +65,8 @@ pub enum Need {
     Unlimited,
     /// The hub has a tool that plays this part (`--tool need=name` when it is called otherwise).
     Tool(Tool),
+    /// The user allows the tool that plays this part to be called: the hub has it, and does not mark it as read-only.
+    Permission(Tool),
     /// The hub has a tool that holds a call: `tally` or `sleep`.
     HeldCall,
     /// The readiness probe asks the hub itself, and so notices when it hangs.
@@ -161,6 +163,8 @@ pub struct Offers {
     pub has: BTreeSet<Need>,
     /// What the user deploys: cells judge that.
     pub deployed: Deployed,
+    /// Parts whose tools the hub has and that may not be called.
+    pub withheld: BTreeSet<Tool>,
     /// Transports that the survey found unusable, with what their cells lack.
     pub barred: BTreeMap<Transport, Need>,
 }
@@ -337,7 +341,18 @@ fn first_lack(outline: &Outline, cell: &Cell, offers: &Offers) -> Option<Need> {
     let own = outline.needs.iter().copied().filter(|need| concerns(*need, cell));
     let has_replicas = |need: &Need| matches!(need, Need::Replicas(n) if offers.replicas_of(outline) >= *n);
     let own_lack = || speaks.into_iter().chain(own).find(|need| !offers.meets(*need) && !has_replicas(need));
-    barred(cell, offers).or_else(own_lack)
+    barred(cell, offers).or_else(own_lack).map(|need| permission(need, offers))
+}
+
+/// What is lacking where a need is not met: the tool, or the permission to call it.
+fn permission(need: Need, offers: &Offers) -> Need {
+    let parts: &[Tool] = match &need {
+        Need::Tool(tool) => &[*tool],
+        Need::HeldCall => &[Tool::Tally, Tool::Sleep],
+        _ => &[],
+    };
+    let withheld = parts.iter().find(|tool| offers.withheld.contains(tool));
+    withheld.map_or(need, |tool| Need::Permission(*tool))
 }
 
 /// What stands in a cell's way to the hub. A cell that does not vary with the transport takes any that is spoken.

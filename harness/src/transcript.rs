@@ -24,7 +24,7 @@ use serde::{Deserialize, Serialize};
 
 pub use body::{BODY_KEPT, Body};
 pub use fault::Fault;
-pub use header::Header;
+pub use header::{Echo, Header};
 pub use jsonl::ReadError;
 pub use recorder::Recorder;
 pub use secret::Secret;

@@ -60,6 +60,7 @@ pub(crate) fn header(transport: Transport, backend: &str) -> Header {
         hub: "made by hand".to_owned(),
         replicas: 2,
         tools: Vec::new(),
+        echo: harness::transcript::Echo::default(),
         measured: harness::transcript::measured::Measured::default(),
         deployed: Deployed::default(),
         what_if: None,

@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::OnceLock;
 
-use peer::{PEERS, Peer};
+use peer::{ALLOWED, PEERS, Peer};
 use serde_json::Value;
 use verdicts::{Differences, Verdicts};
 
@@ -106,6 +106,7 @@ fn hubcheck(args: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_hubcheck"))
         .args(["run", "--command", &peer.command(cache, "sse")])
         .args(["--transport", "sse", "--ready-path", "/healthz", "--ready-timeout", "180", "routing"])
+        .args(ALLOWED)
         .args(["--evidence", &format!("{}/fastmcp", env!("CARGO_TARGET_TMPDIR"))])
         .args(args)
         .output()

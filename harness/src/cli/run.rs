@@ -437,10 +437,16 @@ fn name_value(flag: &str, given: &str) -> Result<(String, String), CommandError>
 }
 
 fn tool_name(given: &str) -> Result<(Tool, String), CommandError> {
-    let (need, name) = name_value("--tool", given)?;
-    let tool =
-        need.parse::<Tool>().map_err(|error| CommandError::usage(format!("`--tool {given}`: {error}")))?;
-    Ok((tool, name))
+    let (part, name) = given.split_once('=').unwrap_or((given, given));
+    let tool = part
+        .trim()
+        .parse::<Tool>()
+        .map_err(|error| CommandError::usage(format!("`--tool {given}`: {error}")))?;
+    match name.trim() {
+        "" => Err(CommandError::usage(format!("`--tool {given}` names no tool"))
+            .hint(format!("such as `--tool {tool}=NAME`"))),
+        name => Ok((tool, name.to_owned())),
+    }
 }
 
 pub(super) fn path_arg(flag: &str, path: &str) -> Result<String, CommandError> {

@@ -93,6 +93,7 @@ impl fmt::Display for Need {
                 f.write_str("a hub that does not limit requests (429): raise its limit, or give `--jobs 1`")
             }
             Need::Tool(tool) => write!(f, "tool {tool}"),
+            Need::Permission(tool) => write!(f, "permission to call tool `{tool}` (`--tool {tool}`)"),
             Need::HeldCall => f.write_str("tool tally or sleep"),
             Need::ReadinessAsks => f.write_str("a readiness probe that asks the hub (`--ready-path`)"),
             Need::Aim => f.write_str("a way to reach one replica"),

@@ -10,18 +10,22 @@ mod observed;
 mod offers;
 mod probed;
 mod ready;
+mod rehearsal;
 pub(crate) mod secrets;
 mod seen;
 mod serving;
 mod survey;
 pub(crate) mod surveyed;
+mod tools;
 mod url;
 mod way;
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use serde_json::Value;
+
+use self::tools::{Asked, Tools};
 use super::kind_hub::{Hurry, KindHub, Phase};
 use super::kube_hub::KubeHub;
 use super::{Scenario, Setup, Told};
@@ -109,7 +113,8 @@ pub struct Rig {
     observer: Option<Observer>,
     /// Whether the hub's list of tools is too long for small requests.
     pub(super) has_long_list: bool,
-    tools: BTreeMap<Tool, String>,
+    asked: Asked,
+    tools: Tools,
     place: Place,
 }
 
@@ -237,8 +242,6 @@ impl Rig {
         tools: Vec<(Tool, String)>,
         evidence: PathBuf,
     ) -> Result<Self, RigError> {
-        let mut names: BTreeMap<Tool, String> = Tool::ALL.map(|tool| (tool, tool.to_string())).into();
-        names.extend(tools);
         let (name, place) = match hub {
             Hub::Local(local) => (local.name.clone(), Place::Local(local)),
             Hub::Kind(hub) => (hub.name.clone(), Place::Kind(hub)),
@@ -270,7 +273,8 @@ impl Rig {
             observing: None,
             observer: None,
             has_long_list: false,
-            tools: names,
+            asked: Asked::new(tools),
+            tools: if place.is_reference() { Tools::of_reference() } else { Tools::default() },
             place,
         })
     }
@@ -325,9 +329,9 @@ impl Rig {
         secrets
     }
 
-    /// The hub's name of the tool that plays a part.
-    pub(super) fn tool_name(&self, tool: Tool) -> &str {
-        self.tools.get(&tool).map_or("", String::as_str)
+    /// The parameters of a call to the tool that plays a part.
+    pub(super) fn tool_call(&self, tool: Tool, arguments: &Value) -> Value {
+        self.tools.call(tool, arguments)
     }
 
     /// The header of a cell's transcript.
@@ -343,6 +347,7 @@ impl Rig {
             hub: self.hub.clone(),
             replicas,
             tools: tools.map(|tool| tool.to_string()).collect(),
+            echo: self.tools.echo().clone(),
             measured: self.measured,
             deployed: self.offers.deployed.clone(),
             what_if: None,

@@ -293,12 +293,12 @@ impl Stage {
 
     /// Calls the tool that plays a part.
     pub async fn call(&self, holder: &Holder, target: &Target, tool: Tool, arguments: Value) -> Outcome {
-        holder.session.call(target, self.rig.tool_name(tool), arguments).await
+        holder.session.request(target, "tools/call", self.tool_call(tool, &arguments)).await
     }
 
     /// The method and parameters of a call to the tool that plays a part.
     pub fn tool_call(&self, tool: Tool, arguments: &Value) -> Value {
-        json!({ "name": self.rig.tool_name(tool), "arguments": arguments })
+        self.rig.tool_call(tool, arguments)
     }
 
     /// Brings a call in flight that a replica holds for so long: `tally` where the hub has it (and then waits until
@@ -422,7 +422,7 @@ impl Stage {
         if !self.offers(Need::Tool(Tool::Whoami)) {
             return None;
         }
-        match session.call(target, self.rig.tool_name(Tool::Whoami), json!({})).await {
+        match session.request(target, "tools/call", self.tool_call(Tool::Whoami, &json!({}))).await {
             Outcome::Result(result) => result["content"][0]["text"].as_str().map(str::to_owned),
             _ => None,
         }

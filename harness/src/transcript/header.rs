@@ -28,6 +28,9 @@ pub struct Header {
     pub replicas: usize,
     /// The parts that the hub's tools can play: decides which checks apply.
     pub tools: Vec<String>,
+    /// How the hub's `echo` takes a text and gives it back.
+    #[serde(default, skip_serializing_if = "Echo::is_plain")]
+    pub echo: Echo,
     /// How long the hub took in the survey: decides how long it may take.
     #[serde(default, skip_serializing_if = "Measured::is_empty")]
     pub measured: Measured,
@@ -41,6 +44,39 @@ pub struct Header {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub edits: Vec<String>,
 }
+
+/// How a tool that gives back a text does it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Echo {
+    /// The argument that it takes the text as.
+    pub argument: String,
+    /// What it puts before the text.
+    pub before: String,
+    /// What it puts after it.
+    pub after: String,
+}
+
+// === impl Echo ===
+
+impl Default for Echo {
+    fn default() -> Self {
+        Self { argument: "text".to_owned(), before: String::new(), after: String::new() }
+    }
+}
+
+impl Echo {
+    /// What is left of an answer without what the tool puts around a text.
+    pub fn unwrapped<'s>(&self, said: &'s str) -> &'s str {
+        let inner = said.strip_prefix(self.before.as_str());
+        inner.and_then(|said| said.strip_suffix(self.after.as_str())).unwrap_or(said)
+    }
+
+    fn is_plain(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+// === impl Header ===
 
 #[cfg(test)]
 impl Header {
@@ -56,6 +92,7 @@ impl Header {
             hub: "made by hand".to_owned(),
             replicas: 1,
             tools: Vec::new(),
+            echo: Echo::default(),
             measured: Measured::default(),
             deployed: Deployed::default(),
             what_if: None,

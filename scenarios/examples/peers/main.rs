@@ -19,7 +19,7 @@ use std::process::{Command, ExitCode};
 use std::time::Instant;
 
 use anyhow::Context;
-use peer::{PEERS, Peer};
+use peer::{ALLOWED, PEERS, Peer};
 use verdicts::{Told, Verdicts};
 
 /// What runs without a FILTER: the families whose verdicts are listed for every peer.
@@ -105,7 +105,7 @@ impl Bench {
             drop(std::fs::remove_file(&report));
             let mut command = Command::new(&self.hubcheck);
             command.args(["run", "--command", &peer.command(&self.cache, hub_args)]);
-            command.args(["--transport", transports, "--ready-path", "/healthz"]);
+            command.args(["--transport", transports, "--ready-path", "/healthz"]).args(ALLOWED);
             command.args(["--report", &format!("json={}", report.display())]);
             command.arg("--evidence").arg(self.cache.join("transcripts"));
             command.args(args.jobs.iter().flat_map(|jobs| ["--jobs", jobs]));

@@ -34,6 +34,13 @@ pub(crate) struct NotInstalled {
     why: String,
 }
 
+/// The flags that allow the tools of every hub below `scenarios/peers/` to be called: we wrote them, and their servers do not mark them
+/// as read-only.
+pub(crate) const ALLOWED: [&str; 14] = [
+    "--tool", "whoami", "--tool", "echo", "--tool", "count", "--tool", "tally", "--tool", "work", "--tool",
+    "sleep", "--tool", "allocate",
+];
+
 /// Every peer.
 pub(crate) const PEERS: &[Peer] = &[
     Peer {

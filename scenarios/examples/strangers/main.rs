@@ -36,6 +36,10 @@ const PYPI: Peer = Peer {
     runs: &[],
 };
 
+/// The flags that allow the tools of the cases' servers to be called: they do no harm, and are not marked as read-only.
+const OF_CASES: &[&str] =
+    &["--tool", "whoami", "--tool", "echo", "--tool", "count", "--tool", "tally", "--tool", "sleep"];
+
 /// The hubs of npm.
 const NPM: Peer =
     Peer { name: "strangers-npm", title: "public hubs of npm", registry: Registry::Npm(None), runs: &[] };
@@ -137,6 +141,7 @@ impl Bench {
                 shell_words::split(&line)
                     .with_context(|| format!("the command line of row `{}`", row.name))?,
             )
+            .args(if row.run.contains("{cases}") { OF_CASES } else { &[] })
             .args(["--report", &format!("json={}", report.display())])
             .arg("--evidence")
             .arg(self.logs.join("transcripts"))

@@ -260,8 +260,9 @@ pub const ISOLATED: Check = Check {
     needs: &[Need::Tool(Tool::Echo)],
     judge: |history| {
         let mut judgement = Judgement::default();
-        let sent =
-            |call: &Call<'_>| Some((call.client.to_owned(), call.argument("text")?.as_str()?.to_owned()));
+        let echo = &history.transcript.header.echo;
+        let wanted = |call: &Call<'_>| Some(call.argument(&echo.argument)?.as_str()?.to_owned());
+        let sent = |call: &Call<'_>| Some((call.client.to_owned(), wanted(call)?));
         let payloads: BTreeSet<(String, String)> = history.calls.iter().filter_map(sent).collect();
         for exchange in history.exchanges.values() {
             for (at, message) in exchange.messages() {
@@ -269,6 +270,7 @@ pub const ISOLATED: Check = Check {
                     continue;
                 };
                 judgement.judged();
+                let text = echo.unwrapped(text);
                 let owners = payloads.iter().filter(|(_, payload)| payload == text);
                 let owners: Vec<&str> = owners.map(|(client, _)| client.as_str()).collect();
                 let reader = exchange.request.client.as_str();
@@ -283,11 +285,9 @@ pub const ISOLATED: Check = Check {
             }
         }
         for call in &history.calls {
-            let Some(wanted) = call.argument("text").and_then(Value::as_str) else {
-                continue;
-            };
+            let Some(wanted) = wanted(call) else { continue };
             if let (Some(text), Some((at, _))) = (call.text(), call.answers.first())
-                && text != wanted
+                && echo.unwrapped(text) != wanted
             {
                 judgement.breach(
                     format!("`{wanted}` in answer to {}", call_text(call)),

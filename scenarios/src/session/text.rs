@@ -216,7 +216,8 @@ fn is_too_large(call: &Call<'_>) -> bool {
 /// Notes that a tool that repeats its text has not done so.
 fn breach_of_text(judgement: &mut Judgement, history: &History<'_>, call: &Call<'_>) {
     let is_answered = matches!(call.outcome, Outcome::Answered { .. });
-    let Some(text) = call.argument("text").and_then(Value::as_str).filter(|_| is_answered) else { return };
+    let argument = history.transcript.header.echo.argument.as_str();
+    let Some(text) = call.argument(argument).and_then(Value::as_str).filter(|_| is_answered) else { return };
     if !call.text().is_some_and(|said| said.contains(text)) {
         let actual = call.text().map_or_else(|| reply_text(history, call), |said| format!("{said:?}"));
         judgement.breach(format!("{text:?}"), actual, call.sent);

@@ -1,17 +1,19 @@
 //! How the survey looks at each transport: again and again while the hub may still be starting, and with an experiment where the
 //! answer alone does not say what is wrong.
 
-use std::collections::BTreeSet;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use serde_json::{Value, json};
 use tokio::time::{Instant, Interval, interval};
 
+use super::tools::{Listed, OURS};
 use super::way::{self, Asked, Kind, Obstacle};
 use super::{Place, Rig, experiment};
 use crate::cluster::manifest::Manifests;
-use crate::plan::{Cell, Need, Tool, Transport};
+use crate::plan::{Cell, Need, Transport};
 use crate::run::rig::surveyed::SURVEY;
 use crate::run::stage::outcome_text;
 use crate::source::Source;
@@ -61,14 +63,15 @@ pub(super) struct Looking<'a> {
     rig: &'a Rig,
     target: &'a Target,
     recorder: &'a Recorder,
-    /// A list of tools that is too long to be read again.
-    long_list: Mutex<Option<Vec<String>>>,
+    /// The tools that may play a part, by their names.
+    listed: Mutex<BTreeMap<String, Listed>>,
+    /// Whether the list of tools is too long to be read again.
+    has_long_list: AtomicBool,
 }
 
 /// What one conversation over a transport showed.
 struct Seen {
     names_sessions: bool,
-    tools: Vec<String>,
 }
 
 // === impl Look ===
@@ -84,6 +87,10 @@ impl Look {
 
     pub(super) fn into_parts(self) -> (Transport, SoFar) {
         (self.transport, self.so_far)
+    }
+
+    pub(super) fn transport(&self) -> Transport {
+        self.transport
     }
 
     fn is_open(&self) -> bool {
@@ -105,7 +112,7 @@ impl Look {
 
 impl<'a> Looking<'a> {
     pub(super) fn new(rig: &'a Rig, target: &'a Target, recorder: &'a Recorder) -> Self {
-        Self { rig, target, recorder, long_list: Mutex::default() }
+        Self { rig, target, recorder, listed: Mutex::default(), has_long_list: AtomicBool::new(false) }
     }
 
     /// Looks at each transport until it is spoken or something stands in its way that will not pass, for as long as the hub may
@@ -216,7 +223,6 @@ impl<'a> Looking<'a> {
         let is_resumable =
             transport == Transport::Streamable && gives_event_ids(client.name(), self.recorder);
         offers.extend(is_resumable.then_some(Need::EventIds));
-        offers.extend(self.rig.parts(&seen.tools));
         let says_goodbye = !self.in_history(|history| way::delete_is_silent(history, asked));
         let since = self.recorder.entries().last().map_or(0, |entry| entry.seq);
         experiment::behaviour(self.target, client, transport, says_goodbye).await;
@@ -239,11 +245,9 @@ impl<'a> Looking<'a> {
     }
 
     async fn ask(&self, session: &Session, transport: Transport) -> Result<Seen, Outcome> {
-        let known = self.long_list().clone().filter(|_| transport != Transport::Stateless);
-        let tools = match known {
-            Some(known) => known,
-            None => self.list(session, transport).await?,
-        };
+        if !self.has_long_list() || transport == Transport::Stateless {
+            self.list(session, transport).await?;
+        }
         let has_session = transport != Transport::Stateless && session.id().is_some();
         for _ in 0..if has_session && self.is_alone() { PINGS } else { 0 } {
             match session.request(self.target, "ping", Value::Null).await {
@@ -251,32 +255,45 @@ impl<'a> Looking<'a> {
                 other => return Err(other),
             }
         }
-        Ok(Seen { names_sessions: session.id().is_some(), tools })
+        Ok(Seen { names_sessions: session.id().is_some() })
     }
 
-    async fn list(&self, session: &Session, transport: Transport) -> Result<Vec<String>, Outcome> {
-        let tools: Vec<String> = match session.request(self.target, "tools/list", json!({})).await {
+    async fn list(&self, session: &Session, transport: Transport) -> Result<(), Outcome> {
+        match session.request(self.target, "tools/list", json!({})).await {
             Outcome::Result(result) => {
-                let tools = result["tools"].as_array().into_iter().flatten();
-                tools.filter_map(|tool| tool["name"].as_str().map(str::to_owned)).collect()
+                let tools = result["tools"].as_array().map(Vec::as_slice).unwrap_or_default();
+                self.has_long_list.fetch_or(tools.len() >= LONG_LIST, Ordering::Relaxed);
+                let fitting = tools.iter().filter_map(Listed::read);
+                let fitting = fitting.filter(|tool| self.rig.asked.concerns(tool.name()));
+                self.listed
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .extend(fitting.map(|tool| (tool.name().to_owned(), tool)));
+                Ok(())
             }
             // A server without tools says so; it still speaks the transport.
-            Outcome::Error { .. } if transport != Transport::Stateless => Vec::new(),
-            other => return Err(other),
-        };
-        if tools.len() >= LONG_LIST {
-            *self.long_list() = Some(tools.clone());
+            Outcome::Error { .. } if transport != Transport::Stateless => Ok(()),
+            other => Err(other),
         }
-        Ok(tools)
     }
 
     /// Whether the list of tools is too long for small requests.
     pub(super) fn has_long_list(&self) -> bool {
-        self.long_list().is_some()
+        self.has_long_list.load(Ordering::Relaxed)
     }
 
-    fn long_list(&self) -> MutexGuard<'_, Option<Vec<String>>> {
-        self.long_list.lock().unwrap_or_else(PoisonError::into_inner)
+    /// The tools that may play a part, by their names.
+    pub(super) fn listed(&self) -> BTreeMap<String, Listed> {
+        self.listed.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Whether the hub calls itself by the reference hub's name.
+    pub(super) fn is_called_ours(&self) -> bool {
+        let places = ["/serverInfo/name", "/_meta/io.modelcontextprotocol~1serverInfo/name"];
+        let is_ours = |result: &Value| {
+            places.iter().any(|place| result.pointer(place).and_then(Value::as_str) == Some(OURS))
+        };
+        self.in_history(|history| history.calls.iter().filter_map(|call| call.result()).any(is_ours))
     }
 
     fn is_url(&self) -> bool {
@@ -305,19 +322,6 @@ impl Rig {
     ) -> Client {
         let name = format!("survey-{transport}");
         Client::new(name, source, recorder.clone(), Arc::clone(&self.dialect), Arc::clone(&self.timeouts))
-    }
-
-    /// The parts that these tools can play.
-    fn parts(&self, names: &[String]) -> Vec<Need> {
-        let has = |tool: &Tool| names.iter().any(|name| name == self.tool_name(*tool));
-        let mut needs: Vec<Need> = Tool::ALL.into_iter().filter(has).map(Need::Tool).collect();
-        if needs.iter().any(|need| matches!(need, Need::Tool(Tool::Tally | Tool::Sleep))) {
-            needs.push(Need::HeldCall);
-        }
-        if needs.contains(&Need::Tool(Tool::Whoami)) {
-            needs.push(Need::Routed);
-        }
-        needs
     }
 }
 

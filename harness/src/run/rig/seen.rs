@@ -141,7 +141,7 @@ impl Rig {
         };
         let has_whoami = self.offers.meets(Need::Tool(Tool::Whoami));
         let answer = if has_whoami {
-            session.call(target, self.tool_name(Tool::Whoami), json!({})).await
+            session.request(target, "tools/call", self.tool_call(Tool::Whoami, &json!({}))).await
         } else {
             session.request(target, self.small(transport), json!({})).await
         };
@@ -152,7 +152,8 @@ impl Rig {
             Outcome::Http { status: 400..500, .. } => look.is_lost = transport != Transport::Stateless,
             Outcome::Result(result) if has_whoami => {
                 let name = result["content"][0]["text"].as_str().unwrap_or_default();
-                look.marks.push((format!("tool `{}`", self.tool_name(Tool::Whoami)), name.to_owned()));
+                let tool = self.tools.name(Tool::Whoami).unwrap_or_default();
+                look.marks.push((format!("tool `{tool}`"), name.to_owned()));
             }
             _ => {}
         }

@@ -8,7 +8,8 @@ use tokio::time::Instant;
 
 use super::look::{Look, Looking};
 use super::surveyed::{SURVEY, Surveyed};
-use super::{Rig, RigError, listening, ready, target};
+use super::tools::Tools;
+use super::{Place, REFERENCE_IMAGE, Rig, RigError, listening, ready, rehearsal, target};
 use crate::cluster::Condition;
 use crate::cluster::backend::Cluster;
 use crate::cluster::manifest::{Manifests, ProbeKind};
@@ -53,6 +54,10 @@ impl Rig {
             surveyed
         });
         if let Ok(surveyed) = &looked {
+            self.tools = surveyed.tools.clone();
+            self.offers.has.extend(self.tools.needs());
+            self.offers.withheld.clone_from(self.tools.withheld());
+            self.noted.extend(self.tools.notes().iter().cloned());
             self.offers.has.extend(surveyed.offers.iter().copied());
             self.offers.barred.extend(surveyed.barred.iter().map(|(transport, need)| (*transport, *need)));
             self.has_long_list = surveyed.has_long_list;
@@ -139,6 +144,20 @@ impl Rig {
         }
         let looking = Looking::new(self, &target, recorder);
         looking.until_decided(&mut looks).await;
+        let is_ours = self.is_ours(&looking);
+        let mut tools = Tools::cast(&looking.listed(), &self.asked, is_ours);
+        let spoken = looks.iter().find(|look| look.is_spoken()).map(Look::transport);
+        if let Some(transport) = spoken.filter(|_| !is_ours) {
+            let replica = cluster.replicas().into_iter().next().map(|replica| replica.name);
+            rehearsal::rehearse(
+                &mut tools,
+                &self.survey_client(transport, None, recorder),
+                transport,
+                &target,
+                replica,
+            )
+            .await;
+        }
         let is_decided = looks.iter().all(Look::is_spoken);
         // Then what was heard, or not, was not the hub.
         if let Some(reason) = broken(recorder).filter(|_| !is_decided) {
@@ -146,7 +165,20 @@ impl Rig {
         }
         let mut surveyed = Surveyed::of(looks.into_iter().map(Look::into_parts).collect(), by_name)?;
         surveyed.has_long_list = looking.has_long_list();
+        surveyed.tools = tools;
         Ok(surveyed)
+    }
+}
+
+impl Rig {
+    /// Whether the hub's tools are those that we wrote, which may be called: it was started as the reference hub, or it runs where we
+    /// did not start it, or from manifests with the image of ours, and calls itself so.
+    fn is_ours(&self, looking: &Looking<'_>) -> bool {
+        let may_be = match &self.place {
+            Place::Local(hub) => hub.manifests.image() == Some(REFERENCE_IMAGE) && hub.deployed.is_some(),
+            Place::Kind(_) | Place::Kube(_) | Place::Url { .. } => true,
+        };
+        self.place.is_reference() || may_be && looking.is_called_ours()
     }
 }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::RigError;
 use super::look::SoFar;
+use super::tools::Tools;
 use super::way::{Kind, Obstacle};
 use crate::check::Verdict;
 use crate::plan::{Cell, Need, Planned, Transport};
@@ -22,6 +23,8 @@ pub struct Surveyed {
     pub(super) offers: Vec<Need>,
     /// Transports that cannot be used, with the need that their cells lack.
     pub(super) barred: BTreeMap<Transport, Need>,
+    /// The hub's tools that may be called.
+    pub(super) tools: Tools,
     /// Whether the list of tools is too long to be read with every small request.
     pub(super) has_long_list: bool,
     /// What was found, and over which transport.

@@ -1,0 +1,58 @@
+//! Tools of a hub that is not ours, tried once each before a scenario relies on them: what a tool does cannot be read off its name
+//! and its arguments.
+
+use serde_json::json;
+
+use super::tools::Tools;
+use crate::plan::{Tool, Transport};
+use crate::wire::{Client, Outcome, Target};
+
+/// How often an answer is waited for: behind a URL a session may be lost between replicas.
+const TRIES: usize = 5;
+
+/// A text that no tool says by itself.
+const SENT: &str = "hubcheck 4711 echo";
+
+/// Finds out what `echo` puts around a text, and whether `whoami` names this replica, where there is one that is known. Without an
+/// answer a tool counts as one that does what its name says: then a scenario finds out why it does not answer.
+pub(super) async fn rehearse(
+    tools: &mut Tools,
+    client: &Client,
+    transport: Transport,
+    target: &Target,
+    replica: Option<String>,
+) {
+    if let Some(said) = said(tools, Tool::Echo, client, transport, target).await {
+        tools.heard_echo(SENT, &said);
+    }
+    let Some(replica) = replica else { return };
+    if let Some(said) = said(tools, Tool::Whoami, client, transport, target).await {
+        tools.heard_whoami(&replica, &said);
+    }
+}
+
+/// What the tool that plays a part answers; nothing where none does or no answer comes.
+async fn said(
+    tools: &Tools,
+    part: Tool,
+    client: &Client,
+    transport: Transport,
+    target: &Target,
+) -> Option<String> {
+    tools.name(part)?;
+    let arguments = if part == Tool::Echo { json!({ "text": SENT }) } else { json!({}) };
+    for _ in 0..TRIES {
+        let Ok(session) = client.open(transport, target).await else { continue };
+        let outcome = session.request(target, "tools/call", tools.call(part, &arguments)).await;
+        session.end(target).await;
+        match outcome {
+            // The words of an error may repeat what was sent.
+            Outcome::Result(result) if result["isError"] != true => {
+                return Some(result["content"][0]["text"].as_str().unwrap_or_default().to_owned());
+            }
+            Outcome::Result(_) | Outcome::Error { .. } => return Some(String::new()),
+            _ => {}
+        }
+    }
+    None
+}

@@ -1,0 +1,163 @@
+//! No tool of a stranger's hub is called because of its name: only one that takes what is sent, and that the hub marks as read-only or
+//! the user names.
+
+#[path = "cli/support.rs"]
+#[expect(dead_code, reason = "this file uses its own part of it")]
+mod support;
+
+use std::collections::BTreeSet;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::sync::{Arc, Mutex};
+use std::thread;
+
+use serde_json::{Value, json};
+
+use self::support::told;
+
+/// The tools of a hub whose names are ours, and whose meaning is not.
+const TOOLS: [&str; 5] = ["ask", "work", "allocate", "echo", "whoami"];
+
+#[test]
+fn tools_that_only_have_our_names_are_never_called() {
+    let hub = Hub::started(false);
+    let told = hub.run(&["session", "streamable", "routing"]);
+    assert_eq!(hub.called(), BTreeSet::new(), "{told}");
+    assert!(told.contains("permission to call tool `echo` (`--tool echo`)"), "{told}");
+    let line = "not called, because the hub does not mark them as read-only (`readOnlyHint`): `whoami`, `echo`, `allocate`; if calls do \
+                no harm, add `--tool whoami --tool echo --tool allocate`";
+    assert_eq!(told.matches(line).count(), 1, "{told}");
+    assert!(!told.contains(" FAIL ") && !told.contains(" UNSURE "), "{told}");
+}
+
+#[test]
+fn the_tool_that_the_user_names_is_called_by_its_own_argument() {
+    let hub = Hub::started(false);
+    let told = hub.run(&["--tool", "echo", "session/arguments", "session/text-at-any-offset"]);
+    assert_eq!(hub.called(), BTreeSet::from(["echo".to_owned()]), "{told}");
+    assert_eq!(told.matches(" PASS ").count(), 2, "{told}");
+}
+
+#[test]
+fn a_tool_that_is_marked_as_read_only_is_called() {
+    let hub = Hub::started(true);
+    let told = hub.run(&["session/arguments"]);
+    assert_eq!(hub.called(), BTreeSet::from(["echo".to_owned()]), "{told}");
+    assert_eq!(told.matches(" PASS ").count(), 1, "{told}");
+}
+
+/// A hub of Streamable HTTP without sessions, which notes the tools that are called.
+struct Hub {
+    addr: String,
+    called: Arc<Mutex<BTreeSet<String>>>,
+}
+
+impl Hub {
+    fn started(is_read_only: bool) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("some port is free");
+        let addr = listener.local_addr().expect("it has an address").to_string();
+        let called = Arc::new(Mutex::new(BTreeSet::new()));
+        let noted = Arc::clone(&called);
+        thread::spawn(move || {
+            for client in listener.incoming().flatten() {
+                let noted = Arc::clone(&noted);
+                thread::spawn(move || serve(client, is_read_only, &noted));
+            }
+        });
+        Self { addr, called }
+    }
+
+    fn run(&self, args: &[&str]) -> String {
+        let url = format!("http://{}/mcp", self.addr);
+        told(&[&["run", "--url", &url, "--transport", "streamable"][..], args].concat())
+    }
+
+    /// Which of its tools were called.
+    fn called(&self) -> BTreeSet<String> {
+        self.called.lock().expect("no handler panics").clone()
+    }
+}
+
+/// Answers one request.
+fn serve(mut client: TcpStream, is_read_only: bool, noted: &Mutex<BTreeSet<String>>) {
+    let mut reader = BufReader::new(client.try_clone().expect("a socket"));
+    let mut first = String::new();
+    let mut length = 0;
+    loop {
+        let mut line = String::new();
+        if reader.read_line(&mut line).unwrap_or_default() == 0 || line.trim().is_empty() {
+            break;
+        }
+        let (name, value) = line.split_once(':').unwrap_or_default();
+        if name.eq_ignore_ascii_case("content-length") {
+            length = value.trim().parse().unwrap_or_default();
+        }
+        if first.is_empty() {
+            first = line;
+        }
+    }
+    let mut body = vec![0; length];
+    let _ = reader.read_exact(&mut body);
+    let answer = match serde_json::from_slice::<Value>(&body) {
+        _ if !first.starts_with("POST") => head("405 Method Not Allowed", ""),
+        Err(_) => head("400 Bad Request", ""),
+        Ok(message) if message["jsonrpc"] != "2.0" => head("400 Bad Request", ""),
+        Ok(message) if message["id"].is_null() => head("202 Accepted", ""),
+        Ok(message) => head("200 OK", &answer(&message, is_read_only, noted).to_string()),
+    };
+    let _ = client.write_all(answer.as_bytes());
+}
+
+fn head(status: &str, body: &str) -> String {
+    let length = body.len();
+    format!(
+        "HTTP/1.1 {status}\r\ncontent-type: application/json\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n{body}"
+    )
+}
+
+fn answer(message: &Value, is_read_only: bool, noted: &Mutex<BTreeSet<String>>) -> Value {
+    let params = &message["params"];
+    let result = match message["method"].as_str() {
+        Some("initialize") => json!({
+            "protocolVersion": "2025-11-25",
+            "capabilities": { "tools": {} },
+            "serverInfo": { "name": "a stranger", "version": "1" },
+        }),
+        Some("ping") => json!({}),
+        Some("tools/list") => json!({ "tools": TOOLS.map(|name| listed(name, is_read_only)) }),
+        Some("tools/call") => {
+            let name = params["name"].as_str().unwrap_or_default();
+            if !TOOLS.contains(&name) {
+                return error(message, -32602, &format!("Unknown tool: {name}"));
+            }
+            noted.lock().expect("no handler panics").insert(name.to_owned());
+            match params["arguments"]["message"].as_str() {
+                Some(said) => json!({ "content": [{ "type": "text", "text": format!("Echo: {said}") }] }),
+                None => json!({ "content": [{ "type": "text", "text": "no message" }], "isError": true }),
+            }
+        }
+        _ => return error(message, -32601, "Method not found"),
+    };
+    json!({ "jsonrpc": "2.0", "id": message["id"], "result": result })
+}
+
+fn error(message: &Value, code: i64, text: &str) -> Value {
+    json!({ "jsonrpc": "2.0", "id": message["id"], "error": { "code": code, "message": text } })
+}
+
+/// A tool; of them `echo` alone may be marked as read-only.
+fn listed(name: &str, is_read_only: bool) -> Value {
+    let text = json!({ "type": "string" });
+    let (properties, required) = match name {
+        "ask" => (json!({ "question": text }), json!(["question"])),
+        "work" => (json!({ "task": text }), json!(["task"])),
+        "allocate" => (json!({ "mib": { "type": "integer" } }), json!(["mib"])),
+        "echo" => (json!({ "message": text }), json!(["message"])),
+        _ => (json!({}), json!([])),
+    };
+    json!({
+        "name": name,
+        "inputSchema": { "type": "object", "properties": properties, "required": required },
+        "annotations": { "readOnlyHint": is_read_only && name == "echo" },
+    })
+}
