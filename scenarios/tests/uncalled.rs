@@ -18,6 +18,9 @@ use self::support::told;
 /// The tools of a hub whose names are ours, and whose meaning is not.
 const TOOLS: [&str; 5] = ["ask", "work", "allocate", "echo", "whoami"];
 
+/// The only revision that it speaks.
+const VERSION: &str = "2025-11-25";
+
 #[test]
 fn tools_that_only_have_our_names_are_never_called() {
     let hub = Hub::started(false);
@@ -83,6 +86,7 @@ fn serve(mut client: TcpStream, is_read_only: bool, noted: &Mutex<BTreeSet<Strin
     let mut reader = BufReader::new(client.try_clone().expect("a socket"));
     let mut first = String::new();
     let mut length = 0;
+    let mut is_known_version = true;
     loop {
         let mut line = String::new();
         if reader.read_line(&mut line).unwrap_or_default() == 0 || line.trim().is_empty() {
@@ -91,6 +95,9 @@ fn serve(mut client: TcpStream, is_read_only: bool, noted: &Mutex<BTreeSet<Strin
         let (name, value) = line.split_once(':').unwrap_or_default();
         if name.eq_ignore_ascii_case("content-length") {
             length = value.trim().parse().unwrap_or_default();
+        }
+        if name.eq_ignore_ascii_case("mcp-protocol-version") {
+            is_known_version = value.trim() == VERSION;
         }
         if first.is_empty() {
             first = line;
@@ -102,7 +109,8 @@ fn serve(mut client: TcpStream, is_read_only: bool, noted: &Mutex<BTreeSet<Strin
         _ if !first.starts_with("POST") => head("405 Method Not Allowed", ""),
         Err(_) => head("400 Bad Request", ""),
         Ok(message) if message["jsonrpc"] != "2.0" => head("400 Bad Request", ""),
-        Ok(message) if message["id"].is_null() => head("202 Accepted", ""),
+        Ok(_) if !is_known_version => head("400 Bad Request", ""),
+        Ok(message) if message["id"].is_null() || message["method"].is_null() => head("202 Accepted", ""),
         Ok(message) => head("200 OK", &answer(&message, is_read_only, noted).to_string()),
     };
     let _ = client.write_all(answer.as_bytes());
@@ -119,7 +127,7 @@ fn answer(message: &Value, is_read_only: bool, noted: &Mutex<BTreeSet<String>>) 
     let params = &message["params"];
     let result = match message["method"].as_str() {
         Some("initialize") => json!({
-            "protocolVersion": "2025-11-25",
+            "protocolVersion": VERSION,
             "capabilities": { "tools": {} },
             "serverInfo": { "name": "a stranger", "version": "1" },
         }),

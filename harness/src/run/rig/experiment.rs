@@ -8,23 +8,28 @@ use crate::plan::Transport;
 use crate::transcript::Body;
 use crate::wire::{Client, Outcome, Raw, Target, initialize_asking};
 
+/// The most hosts that are tried of those that a refusal names.
+const NAMED_HOSTS: usize = 3;
+
 /// The most prefixes that are tried.
 const PREFIXES: usize = 3;
 
 /// After a refusal that a foreign `Host` may explain: the same, by names that hubs know themselves by.
 pub(super) async fn refused(target: &Target, client: &Client, transport: Transport, outcome: &Outcome) {
     let Outcome::Http { status, body, .. } = outcome else { return };
-    let names_host = || match body {
-        Body::Json(value) => value.to_string().to_ascii_lowercase().contains("host"),
-        Body::Text(text) => text.to_ascii_lowercase().contains("host"),
-        Body::Long { .. } => false,
+    let said = match body {
+        Body::Json(value) => value.to_string(),
+        Body::Text(text) => text.clone(),
+        Body::Long { .. } => String::new(),
     };
+    let names_host = || said.to_ascii_lowercase().contains("host");
     let may_be_host = matches!(status, 403 | 421) || *status == 400 && names_host();
     if !may_be_host {
         return;
     }
     let port = target.addr.port();
-    for host in [format!("localhost:{port}"), format!("127.0.0.1:{port}"), "localhost".to_owned()] {
+    let local = [format!("localhost:{port}"), format!("127.0.0.1:{port}"), "localhost".to_owned()];
+    for host in hosts_in(&said).into_iter().take(NAMED_HOSTS).map(str::to_owned).chain(local) {
         let Some(raw) = first_request(target, client, transport).await else { return };
         let answer = client.exchange(target, raw.named(LOCAL_HOST).with("host", host)).await;
         if answer.status.is_some_and(|status| status < 400) {
@@ -106,5 +111,34 @@ async fn first_request(target: &Target, client: &Client, transport: Transport) -
             let session = client.begin(transport, target, |get| get).await.ok()?;
             Some(session.raw("tools/list", json!({})))
         }
+    }
+}
+
+// === helpers ===
+
+/// The hosts with a port that a refusal names: a hub that knows itself by its own address says it there.
+fn hosts_in(said: &str) -> Vec<&str> {
+    let is_of_host = |character: char| character.is_ascii_alphanumeric() || ".-:".contains(character);
+    let words = said.split(|character| !is_of_host(character)).map(|word| word.trim_matches(['.', ':']));
+    let has_port = |word: &&str| {
+        word.rsplit_once(':').is_some_and(|(name, port)| {
+            !name.is_empty() && !name.contains(':') && port.parse::<u16>().is_ok()
+        })
+    };
+    words.filter(has_port).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hosts_are_read_from_a_refusal() {
+        assert_eq!(hosts_in("Access is only allowed at 127.8.2.1:19970"), ["127.8.2.1:19970"]);
+        assert_eq!(
+            hosts_in("{\"error\":\"use hub.example:80, or mcp:8000.\"}"),
+            ["hub.example:80", "mcp:8000"]
+        );
+        assert_eq!(hosts_in("forbidden: no token (at 12:30:05) http://x"), Vec::<&str>::new());
     }
 }

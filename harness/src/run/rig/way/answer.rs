@@ -14,6 +14,16 @@ const LOGIN_PATHS: [&str; 8] = ["login", "signin", "sign-in", "sign_in", "oauth"
 /// What login pages say.
 const LOGIN_WORDS: [&str; 5] = ["type=\"password\"", "type='password'", "sign in", "log in", "login"];
 
+/// What servers say that refuse a `Host`: the SDKs, Django, Rails and Vite.
+const HOST_WORDS: [&str; 6] = [
+    "invalid host",
+    "invalid http_host",
+    "blocked host",
+    "host header",
+    "host is not allowed",
+    "host not allowed",
+];
+
 /// What servers of TLS say to a request in plain HTTP: Go's and nginx's words.
 const TLS_WANTED: [&str; 2] =
     ["HTTP request to an HTTPS server", "plain HTTP request was sent to HTTPS port"];
@@ -25,6 +35,10 @@ pub(super) fn refused(exchange: &Exchange<'_>, own: &[&Exchange<'_>], asked: Ask
     let answered = answered(exchange);
     if let Some(found) = host_refused(exchange, own).or_else(|| of_session(exchange, own, asked)) {
         return found;
+    }
+    if status == 421 || matches!(status, 400 | 403) && speaks_of_host(exchange) {
+        let remedy = format!("hub or proxy: allow the Host `{}`", host(exchange));
+        return new("host-refused", Kind::Lasting, answered, remedy);
     }
     match status {
         300..=399 => redirected(exchange, asked),
@@ -48,12 +62,6 @@ pub(super) fn refused(exchange: &Exchange<'_>, own: &[&Exchange<'_>], asked: Ask
             "where the hub or a proxy wants to know the caller, give `--header 'Authorization=Bearer TOKEN'`; its log says what it \
              refuses"
                 .to_owned(),
-        ),
-        421 => new(
-            "host-refused",
-            Kind::Lasting,
-            answered,
-            format!("hub or proxy: allow the host `{}`", host(exchange)),
         ),
         429 => limited(exchange),
         502..=504 => new(
@@ -186,6 +194,12 @@ fn unusable(exchange: &Exchange<'_>, asked: Asked<'_>) -> Option<Obstacle> {
         );
     }
     None
+}
+
+/// Whether a refusal says that it is for the `Host`.
+fn speaks_of_host(exchange: &Exchange<'_>) -> bool {
+    let text = text_of(exchange).to_ascii_lowercase();
+    HOST_WORDS.iter().any(|words| text.contains(words))
 }
 
 /// An answer that the hub gives only to the name by which it is called: shown by the experiment.
