@@ -8,7 +8,7 @@
 )]
 
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex};
@@ -22,13 +22,13 @@ pub const KEY: &str = "a session key for tests, 32 bytes or more";
 
 /// An address that nothing else uses: tests run at the same time, and so may other runs of them.
 ///
+/// It is not tried: a process that another test starts would inherit the listener for a moment, and the hub would find its port taken.
 /// The port is below those that the system hands out by itself, or a connection of anybody could take it meanwhile.
 pub fn free_address() -> SocketAddr {
     static NEXT: AtomicU8 = AtomicU8::new(1);
     let [_, _, high, low] = std::process::id().to_be_bytes();
     let host = Ipv4Addr::new(127, high ^ 0x80, low, NEXT.fetch_add(1, Ordering::Relaxed));
-    let listener = (21_000..).find_map(|port| TcpListener::bind((host, port)).ok()).expect("a free port");
-    listener.local_addr().unwrap()
+    SocketAddr::from((host, 21_000))
 }
 
 /// A running hub; killed when dropped.

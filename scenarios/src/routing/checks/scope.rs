@@ -1,13 +1,17 @@
 //! Which calls a rule speaks of: what was promised, to whom, and for how long.
 
 use harness::plan::Transport;
-use harness::transcript::What;
 use harness::transcript::history::{At, Call, Departure, Exchange, History, Session};
+use harness::transcript::probed::kills;
+use harness::transcript::{PodChange, What};
 
 /// Whether an answer to this call was promised: its session is open, its owner and the replica it reached stay.
 pub(super) fn is_promised(history: &History<'_>, call: &Call<'_>) -> bool {
     let until = call.outcome.at().unwrap_or(history.end());
-    let reached_stayed = call.replica.is_none_or(|replica| !history.was_away(replica, call.sent, until));
+    // A crash excuses nothing, whether the stream's end or the process's is told first.
+    let crashed = |replica: &str| ended_by_itself(history, replica, call.sent, until);
+    let reached_stayed =
+        call.replica.is_none_or(|replica| crashed(replica) || !history.was_away(replica, call.sent, until));
     if history.transport() == Some(Transport::Stateless) {
         return reached_stayed;
     }
@@ -17,9 +21,27 @@ pub(super) fn is_promised(history: &History<'_>, call: &Call<'_>) -> bool {
     let open = session.ended.is_none_or(|ended| ended.seq > call.sent.seq);
     let owner_stayed = session
         .owner
+        .filter(|owner| !crashed(owner))
         .and_then(|owner| left_during(history, session, owner))
         .is_none_or(|(left, _)| left > until);
     open && owner_stayed && reached_stayed
+}
+
+/// Whether a replica's process ended between two places although nothing had been done to the cluster and no probe had failed.
+fn ended_by_itself(history: &History<'_>, replica: &str, from: At, until: At) -> bool {
+    let is_brought_about = history.entries().iter().take_while(|entry| entry.seq <= until.seq).any(|entry| {
+        matches!(
+            &entry.what,
+            What::Fault(_) | What::Symptom { .. } | What::Pod { change: PodChange::Terminating, .. }
+        )
+    });
+    let is_killed_by_probe = || kills(history.entries()).iter().any(|kill| kill.pod == replica);
+    let ended = history.entries().iter().any(|entry| {
+        entry.seq > from.seq
+            && entry.seq <= until.seq
+            && matches!(&entry.what, What::Pod { pod, change: PodChange::Terminated { .. } } if pod == replica)
+    });
+    ended && !is_brought_about && !is_killed_by_probe()
 }
 
 /// When and how the owner of a session went, after the session was opened.
