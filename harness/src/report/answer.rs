@@ -186,7 +186,7 @@ fn table(summary: &Summary, faults: &[Fault<'_>]) -> Vec<String> {
     }
     let mut lines = vec![String::new(), head.trim_end().to_owned()];
     for transport in transports {
-        let name = transport.map_or("none".to_owned(), |transport| transport.to_string());
+        let name = transport.map_or("(cluster)".to_owned(), |transport| transport.to_string());
         let mut line = format!("  {name:12}");
         for column in &columns {
             let is_here =

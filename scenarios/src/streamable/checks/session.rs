@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use harness::check::{Check, HUB_CONTRACT, Judgement, Level};
-use harness::transcript::history::Outcome;
+use harness::transcript::history::{History, Outcome};
 use serde_json::Value;
 
 use super::super::disconnect::{LATER, LEFT};
@@ -245,6 +245,9 @@ pub const DISCONNECT_IS_NO_CANCEL: Check = Check {
         if let Some(why) = LEFT.why_idle(history) {
             judgement.idle_because(why);
         }
+        if was_over(history, &mut judgement) {
+            return judgement;
+        }
         for (done, call) in LEFT.done(history) {
             judgement.judged();
             if done < LEFT.steps {
@@ -267,6 +270,9 @@ pub const SESSION_SURVIVES_DISCONNECT: Check = Check {
     needs: &[],
     judge: |history| {
         let mut judgement = Judgement::default();
+        if was_over(history, &mut judgement) {
+            return judgement;
+        }
         for call in history.probed_calls(LATER) {
             judgement.judged();
             if !has_result(call) {
@@ -276,3 +282,14 @@ pub const SESSION_SURVIVES_DISCONNECT: Check = Check {
         judgement
     },
 };
+
+// === helpers ===
+
+/// Whether the call had its answer before its client left, as on a machine that stands still: then nobody left it.
+fn was_over(history: &History<'_>, judgement: &mut Judgement) -> bool {
+    let is_over = history.probed_calls(LEFT.name).any(has_result);
+    if is_over {
+        judgement.idle_because("the call was answered before its client left");
+    }
+    is_over
+}
