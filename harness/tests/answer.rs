@@ -116,6 +116,26 @@ fn a_good_hub_is_told_in_a_few_lines() {
 }
 
 #[test]
+fn of_a_url_nobody_knows_enough_to_call_it_safe() {
+    let summary = Summary { reports: vec![report("session/a", None, Vec::new())], ..Summary::default() };
+    let about = About { backend: "url".to_owned(), ..about(true) };
+    let told = answer(&about, &summary).join("\n");
+    assert!(told.contains("NO FAULT through this address") && !told.contains("replica"), "{told}");
+}
+
+#[test]
+fn long_names_texts_and_remedies_are_cut() {
+    let mut long = finding("calls-answered", Verdict::Fail, None);
+    long.actual = "much text ".repeat(1000);
+    long.requirement = "a long rule ".repeat(100);
+    long.remedy = "do a lot ".repeat(500);
+    let summary = Summary { reports: vec![report("routing/a", None, vec![long])], ..Summary::default() };
+    let about = About { hub: "python server.py --flag ".repeat(50), ..about(true) };
+    let lines = answer(&about, &summary);
+    assert!(lines.len() <= 24, "{lines:?}");
+}
+
+#[test]
 fn what_could_not_be_told_is_not_safe() {
     let reports = vec![
         report("routing/a", None, Vec::new()),

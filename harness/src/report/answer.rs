@@ -26,6 +26,12 @@ const TOLD: usize = 3;
 /// How many numbers of faults stand in one place of the table.
 const NUMBERS: usize = 4;
 
+/// How many lines the name of the hub may take.
+const NAME_LINES: usize = 2;
+
+/// How many lines a step of a remedy may take.
+const STEP_LINES: usize = 3;
+
 /// How many lines the sentence of a fault may take.
 const SENTENCE_LINES: usize = 2;
 
@@ -91,7 +97,7 @@ pub fn answer(about: &About, summary: &Summary) -> Vec<String> {
     } else {
         format!(" on {}, {}", about.backend, count(about.replicas, "replica"))
     };
-    let mut lines = wrapped(&format!("{}{place}", cut(&about.hub)), "");
+    let mut lines = at_most(wrapped(&format!("{}{place}", cut(&about.hub)), ""), NAME_LINES);
     lines.push(String::new());
     lines.extend(wrapped(&headline(about, summary, &judged), "  "));
     lines.extend(table(summary, &faults));
@@ -157,7 +163,10 @@ fn headline(about: &About, summary: &Summary, judged: &[&CellReport]) -> String 
         return "NOTHING JUDGED: no cell applies".to_owned();
     }
     let but = if has(Verdict::Warn) { ", with warnings" } else { "" };
-    if about.is_whole {
+    if is_url(about) {
+        // Behind a URL the number of replicas may be unknown: "safe" would say too much.
+        format!("NO FAULT through this address{but}")
+    } else if about.is_whole {
         format!("SAFE{replicas}{but}")
     } else {
         format!("NO FAULT in the cells that were chosen{but}")
@@ -280,7 +289,8 @@ impl Fault<'_> {
         let mut word = "Fix   ";
         for step in remedy::steps(&self.shown.remedy).into_iter().map(|(_, step)| step).take(steps) {
             if !step.is_empty() {
-                lines.extend(wrapped_after(&cut(step), &format!("      {word}"), "            "));
+                let step = wrapped_after(&cut(step), &format!("      {word}"), "            ");
+                lines.extend(at_most(step, STEP_LINES));
                 word = "or    ";
             }
         }
@@ -307,7 +317,7 @@ fn is_of_survey(report: &CellReport) -> bool {
     report.cell.scenario.starts_with("survey/")
 }
 
-/// Whether nobody knows how many replicas there are but the survey, which says so above.
+/// Whether the hub is one that hubcheck did not start: how many replicas it has, the survey says above.
 fn is_url(about: &About) -> bool {
     about.backend == "url"
 }
