@@ -4,8 +4,11 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::time::sleep_until;
+
+/// How many connections wait until they are accepted.
+const BACKLOG: u32 = 1024;
 
 /// The pause after a connection that could not be accepted.
 const AGAIN: Duration = Duration::from_millis(10);
@@ -14,6 +17,22 @@ const AGAIN: Duration = Duration::from_millis(10);
 /// ends meanwhile gives one back, and asking again at once would keep a core busy.
 pub(super) async fn next(listener: &TcpListener) -> (TcpStream, SocketAddr) {
     first_ok(|| listener.accept()).await
+}
+
+/// A listener at an address that may have been used a moment ago.
+pub(super) fn listen(addr: SocketAddr) -> io::Result<TcpListener> {
+    let socket = TcpSocket::new_v4()?;
+    socket.set_reuseaddr(true)?;
+    socket.bind(addr)?;
+    socket.listen(BACKLOG)
+}
+
+/// The next connection of a listener that may not be there: then none comes.
+pub(super) async fn next_if_any(listener: Option<&TcpListener>) -> (TcpStream, SocketAddr) {
+    match listener {
+        Some(listener) => next(listener).await,
+        None => std::future::pending().await,
+    }
 }
 
 async fn first_ok<T, F: Future<Output = io::Result<T>>>(accept: impl Fn() -> F) -> T {

@@ -24,9 +24,6 @@ use crate::transcript::{Recorder, What};
 /// How many connections [`Balancer::routed`] remembers.
 const REMEMBERED: usize = 16 * 1024;
 
-/// How many connections may wait to be accepted.
-const BACKLOG: u32 = 1024;
-
 /// A pod that receives new connections.
 #[derive(Clone, Debug)]
 pub(crate) struct Endpoint {
@@ -109,7 +106,7 @@ impl Balancer {
                     let _ = SockRef::from(&*listener).shutdown(Shutdown::Both);
                 }
             } else if service.listener.is_none() {
-                match listen(self.addr) {
+                match accept::listen(self.addr) {
                     Ok(listener) => service.listener = Some(Arc::new(listener)),
                     // Refused connections would be taken for the hub's.
                     Err(error) => {
@@ -189,7 +186,7 @@ async fn serve(
             biased;
             gone = changed.changed() => if gone.is_err() { return },
             Some(_) = connections.join_next() => {}
-            (client, from) = accepted(listener.as_deref()) => {
+            (client, from) = accept::next_if_any(listener.as_deref()) => {
                 // The freshest routes: they may have changed while the connection waited.
                 let routes = changed.borrow().routes.clone();
                 stickiness.forget_gone(&routes);
@@ -202,20 +199,6 @@ async fn serve(
                 connections.spawn(connect_and_pass(client, from, endpoint.clone()));
             }
         }
-    }
-}
-
-fn listen(addr: SocketAddr) -> io::Result<TcpListener> {
-    let socket = TcpSocket::new_v4()?;
-    socket.set_reuseaddr(true)?;
-    socket.bind(addr)?;
-    socket.listen(BACKLOG)
-}
-
-async fn accepted(listener: Option<&TcpListener>) -> (TcpStream, SocketAddr) {
-    match listener {
-        Some(listener) => accept::next(listener).await,
-        None => std::future::pending().await,
     }
 }
 

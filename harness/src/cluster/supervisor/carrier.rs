@@ -24,9 +24,6 @@ use crate::cluster::passing::both_ways;
 /// Between two looks at what listens inside.
 const LOOK: Duration = Duration::from_millis(20);
 
-/// How many connections may wait to be accepted.
-const BACKLOG: u32 = 1024;
-
 /// Makes sockets of the network inside.
 #[derive(Clone)]
 struct Inside(mpsc::Sender<oneshot::Sender<io::Result<Socket>>>);
@@ -90,10 +87,10 @@ async fn serve(main: u32, door: Door, inside: Inside, listening: &Listening) {
                 if found.is_none() {
                     listener = None;
                 } else if listener.is_none() {
-                    listener = listen(door.outside).ok();
+                    listener = accept::listen(door.outside).ok();
                 }
             }
-            (client, from) = accepted(listener.as_ref()) => {
+            (client, from) = accept::next_if_any(listener.as_ref()) => {
                 connections.spawn(pass(client, from.ip(), door.outside.ip(), port, inside.clone()));
             }
             Some(_) = connections.join_next() => {}
@@ -112,20 +109,6 @@ fn has_ended(pid: u32) -> bool {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
     // The state follows the name, which is in parentheses and may hold any character.
     matches!(stat.rsplit_once(") ").and_then(|(_, rest)| rest.chars().next()), Some('Z' | 'X') | None)
-}
-
-fn listen(addr: SocketAddr) -> io::Result<TcpListener> {
-    let socket = TcpSocket::new_v4()?;
-    socket.set_reuseaddr(true)?;
-    socket.bind(addr)?;
-    socket.listen(BACKLOG)
-}
-
-async fn accepted(listener: Option<&TcpListener>) -> (TcpStream, SocketAddr) {
-    match listener {
-        Some(listener) => accept::next(listener).await,
-        None => std::future::pending().await,
-    }
 }
 
 /// Passes one connection on. A server that listens at 127.0.0.1 only is reached, too, as it is without a network of its own.
