@@ -4,6 +4,7 @@ pub(super) mod deployed;
 pub(crate) mod error;
 mod experiment;
 mod listening;
+mod local_hub;
 mod look;
 mod measure;
 mod observed;
@@ -34,9 +35,9 @@ use crate::cluster::backend::{Address, Cluster};
 use crate::cluster::isolation;
 use crate::cluster::kind::KindError;
 use crate::cluster::kubernetes::Observer;
-use crate::cluster::local::{Launch, Local, Spec};
+use crate::cluster::local::{Local, Spec};
 use crate::cluster::manifest::{Manifests, Pace};
-use crate::plan::{Affinity, Cell, Deployed, Need, Offers, Tool, Transport};
+use crate::plan::{Affinity, Cell, Need, Offers, Tool, Transport};
 use crate::timeouts::{self, SETTLE_REAL, Timeouts};
 use crate::transcript::measured::Measured;
 use crate::transcript::{FORMAT, Header, Path, Recorder, Secret};
@@ -44,6 +45,7 @@ use crate::wire::{Dialect, Target};
 
 pub use crate::cluster::kubernetes::{Observed, Somewhere};
 pub use error::RigError;
+pub use local_hub::LocalHub;
 pub(super) use secrets::secret_env;
 pub use surveyed::Surveyed;
 pub use url::RunningHub;
@@ -61,25 +63,6 @@ pub enum Hub {
     Kube(Box<KubeHub>),
     /// A hub that is already running.
     Url(Box<RunningHub>),
-}
-
-/// A hub whose replicas we run as processes.
-pub struct LocalHub {
-    /// What the user calls it.
-    name: String,
-    manifests: Manifests,
-    launches: Vec<(String, Launch)>,
-    env: Vec<(String, String)>,
-    supervisor: PathBuf,
-    /// Whether the readiness probe asks the hub itself. Ours for an unknown one only sees that its port accepts, which
-    /// a hanging process does too.
-    asks: bool,
-    /// Whether it is the reference hub.
-    is_reference: bool,
-    /// What the user's manifests deploy; then what is not simulated is worth a note, too.
-    deployed: Option<Deployed>,
-    /// The port at which the hub listens whatever it is asked to, when the survey found that.
-    fixed_port: Option<u16>,
 }
 
 /// Everything a run has to work with.
@@ -123,107 +106,6 @@ enum Place {
     Kind(Box<KindHub>),
     Kube(Box<KubeHub>),
     Url { address: Address, secrets: Vec<Secret> },
-}
-
-// === impl LocalHub ===
-
-impl LocalHub {
-    /// A hub from what the user gave: manifests or ours, a command or the reference hub.
-    ///
-    /// # Errors
-    ///
-    /// When the manifests of `kind/` cannot be read, which would be a bug.
-    pub fn new(
-        manifests: Option<Manifests>,
-        command: Option<Launch>,
-        launches: Vec<(String, Launch)>,
-        ready_path: Option<String>,
-        env: Vec<(String, String)>,
-        supervisor: PathBuf,
-    ) -> Result<Self, RigError> {
-        let deployed = manifests.as_ref().map(deployed::of_manifests);
-        let theirs = deployed.is_some();
-        let mut manifests = match manifests {
-            Some(manifests) => manifests,
-            None => Manifests::embedded()?,
-        };
-        let mut launches = launches;
-        let mut name = "the reference hub".to_owned();
-        if let Some(command) = command {
-            name = shell_words::join(&command.argv);
-            if !theirs {
-                manifests.for_a_plain_command();
-            }
-            // A given command runs whatever the image of the hub's container is.
-            launches.insert(0, (manifests.image().unwrap_or_default().to_owned(), command));
-        } else if theirs {
-            name = manifests.image().unwrap_or("the manifests' hub").to_owned();
-        }
-        let image = manifests.image().unwrap_or_default().to_owned();
-        if theirs && launches.iter().any(|(known, _)| *known == image) {
-            manifests.stand_in();
-        }
-        if ready_path.is_some() || !manifests.has_readiness_probe() {
-            manifests.set_ready_path(ready_path.as_deref());
-        }
-        let asks = manifests.readiness_asks();
-        let is_reference = false;
-        Ok(Self {
-            name,
-            manifests,
-            launches,
-            env,
-            supervisor,
-            asks,
-            is_reference,
-            deployed,
-            fixed_port: None,
-        })
-    }
-
-    /// The reference hub with these extra environment variables, run by this supervisor.
-    ///
-    /// # Errors
-    ///
-    /// When the manifests of `kind/` cannot be read, which would be a bug.
-    pub fn reference(
-        binary: &std::path::Path,
-        env: Vec<(String, String)>,
-        supervisor: PathBuf,
-    ) -> Result<Self, RigError> {
-        let mut hub = Self::new(None, None, Vec::new(), None, env, supervisor)?;
-        hub.add_reference(REFERENCE_IMAGE.to_owned(), binary);
-        Ok(hub)
-    }
-
-    /// Adds the reference hub where the manifests name its image and nothing else says what to run.
-    ///
-    /// # Errors
-    ///
-    /// What building it says, or [`RigError::NoCommand`] as `E` for an image that nobody knows.
-    pub fn with_reference<E>(
-        mut self,
-        build: impl FnOnce() -> Result<PathBuf, E>,
-        unknown: impl FnOnce(RigError) -> E,
-    ) -> Result<Self, E> {
-        let image = self.manifests.image().unwrap_or_default().to_owned();
-        if self.launches.iter().any(|(known, _)| *known == image) {
-            return Ok(self);
-        }
-        if image == REFERENCE_IMAGE {
-            self.add_reference(image, &build()?);
-            return Ok(self);
-        }
-        if self.manifests.has_command() {
-            return Ok(self);
-        }
-        Err(unknown(RigError::NoCommand { image }))
-    }
-
-    fn add_reference(&mut self, image: String, binary: &std::path::Path) {
-        self.launches.push((image, reference_launch(binary)));
-        self.is_reference = true;
-    }
 }
 
 // === impl Rig ===
@@ -497,8 +379,4 @@ impl Rig {
 /// Where cluster and wire meet: an address of the one is a target of the other.
 pub(super) fn target(path: Path, address: Address) -> Target {
     Target { path, addr: address.addr, authority: address.authority, tls: address.tls }
-}
-
-fn reference_launch(binary: &std::path::Path) -> Launch {
-    Launch { argv: vec![binary.display().to_string()], cwd: None }
 }

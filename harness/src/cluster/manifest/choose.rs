@@ -8,6 +8,7 @@ use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
 use super::ManifestError;
 use super::document::shown;
+use super::service::braced;
 
 /// What the user says of the hub among many objects.
 #[derive(Clone, Debug, Default)]
@@ -247,11 +248,6 @@ fn names(port: &ServicePort) -> impl Iterator<Item = String> {
 /// Whether it leads to something else than MCP.
 fn is_beside(port: &ServicePort) -> bool {
     names(port).any(|name| BESIDE.iter().any(|word| name.contains(word)))
-}
-
-fn braced(labels: &BTreeMap<String, String>) -> String {
-    let pairs: Vec<String> = labels.iter().map(|(key, value)| format!("{key}: {value}")).collect();
-    format!("{{{}}}", shown(&pairs.join(", ")))
 }
 
 fn many(flag: &'static str, what: &'static str, told: impl Iterator<Item = String>) -> ManifestError {

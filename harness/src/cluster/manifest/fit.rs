@@ -125,11 +125,8 @@ pub(super) fn references(document: &Document<'_>) -> Vec<Reference> {
             let container = container.to_string();
             for (idx, variable) in value["env"].as_array().into_iter().flatten().enumerate() {
                 let (idx, from) = (idx.to_string(), &variable["valueFrom"]);
-                let path =
-                    |key: &'static str| [list, &container, "env", &idx, "valueFrom", key].map(str::to_owned);
                 for (kind, key) in [("Secret", "secretKeyRef"), ("ConfigMap", "configMapKeyRef")] {
-                    let path = path(key);
-                    let path: Vec<&str> = path.iter().map(String::as_str).collect();
+                    let path = [list, &container, "env", &idx, "valueFrom", key];
                     note(kind, &from[key], "name", &path, false);
                 }
             }
@@ -155,17 +152,15 @@ pub(super) fn references(document: &Document<'_>) -> Vec<Reference> {
 ///
 /// What does not fit: namespaces that differ, or a Secret or ConfigMap that is in no file.
 pub(super) fn together(manifests: &Manifests, references: &[Reference]) -> Result<(), ManifestError> {
-    let of = |namespace: &Option<String>| namespace.clone();
-    let (ours, services) =
-        (of(&manifests.deployment.metadata.namespace), of(&manifests.service.metadata.namespace));
-    if let (Some(ours), Some(services)) = (&ours, &services)
-        && ours != services
+    let (deployment, service) = (&manifests.deployment.metadata, &manifests.service.metadata);
+    if let (Some(of_deployment), Some(of_service)) = (&deployment.namespace, &service.namespace)
+        && of_deployment != of_service
     {
         return Err(ManifestError::NamespacesDiffer {
-            service: shown(manifests.service.metadata.name.as_deref().unwrap_or_default()),
-            of_service: shown(services),
-            deployment: shown(manifests.deployment.metadata.name.as_deref().unwrap_or_default()),
-            of_deployment: shown(ours),
+            service: shown(service.name.as_deref().unwrap_or_default()),
+            of_service: shown(of_service),
+            deployment: shown(deployment.name.as_deref().unwrap_or_default()),
+            of_deployment: shown(of_deployment),
         });
     }
     let missing = manifests.missing(references);

@@ -7,6 +7,7 @@ use k8s_openapi::api::core::v1::{Container, Probe};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
 use super::Manifests;
+use super::document::shown;
 
 /// Why a Service leads to no pod.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -158,9 +159,10 @@ impl fmt::Display for ServiceFault {
 
 // === helpers ===
 
-fn braced(labels: &BTreeMap<String, String>) -> String {
+/// Labels as YAML writes them on one line.
+pub(super) fn braced(labels: &BTreeMap<String, String>) -> String {
     let pairs: Vec<String> = labels.iter().map(|(key, value)| format!("{key}: {value}")).collect();
-    format!("{{{}}}", pairs.join(", "))
+    format!("{{{}}}", shown(&pairs.join(", ")))
 }
 
 #[cfg(test)]
