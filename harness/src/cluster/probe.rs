@@ -92,7 +92,7 @@ impl Target {
         let failures_needed = at_least_one(probe.failure_threshold, 3);
         let successes_needed = at_least_one(probe.success_threshold, 1);
         let grace = probe.termination_grace_period_seconds.and_then(|s| u64::try_from(s).ok());
-        let began = Instant::now().max(self.started + seconds(probe.initial_delay_seconds, 0));
+        let began = first_asked(Instant::now(), self.started, seconds(probe.initial_delay_seconds, 0));
         let mut eager = (purpose != Purpose::Liveness).then_some(EAGER.min(period));
         let mut next = if eager.is_some() { began } else { began + period };
         let (mut successes, mut failures) = (0, 0);
@@ -219,6 +219,12 @@ impl Target {
     }
 }
 
+/// When a probe that may be asked from now on is asked first: its initial delay counts from the container's start, also where a
+/// startup probe came before (<https://kubernetes.io/docs/concepts/workloads/pods/probes/>).
+fn first_asked(now: Instant, started: Instant, delay: Duration) -> Instant {
+    now.max(started + delay)
+}
+
 /// The port at which a replica with this own port serves what the container calls so.
 pub(crate) fn real_port(container: &Container, port: &IntOrString, own: u16) -> Option<u16> {
     let first = container.ports.as_ref().and_then(|ports| ports.first());
@@ -283,5 +289,20 @@ impl fmt::Display for Purpose {
             Purpose::Readiness => "Readiness",
             Purpose::Liveness => "Liveness",
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_initial_delay_counts_from_the_start_of_the_container() {
+        let started = Instant::now();
+        let after = |seconds| started + Duration::from_secs(seconds);
+        let first = |now, delay| first_asked(after(now), started, Duration::from_secs(delay));
+        assert_eq!(first(0, 10), after(10));
+        assert_eq!(first(14, 10), after(14), "the startup probe has taken longer than the delay");
+        assert_eq!(first(4, 10), after(10));
     }
 }

@@ -105,6 +105,18 @@ fn a_script_in_the_manifests_gives_way_to_the_command_line() {
 }
 
 #[test]
+fn a_probe_of_a_port_that_the_command_line_does_not_serve_is_left_out() {
+    let text = ours();
+    let (before, liveness) = text.split_once("livenessProbe:").expect("a liveness probe");
+    let text = format!("{before}livenessProbe:{}", liveness.replacen("port: 8000", "port: 8081", 1));
+    assert_ne!(text, ours());
+    let told = given(&text, &[]);
+    assert!(told.starts_with("exit code: 0"), "{told}");
+    let line = "the liveness probe asks port 8081, where nothing listens on `local`: it is left out";
+    assert_eq!(told.matches(line).count(), 1, "{told}");
+}
+
+#[test]
 fn flags_that_choose_among_manifests_need_some() {
     let told = soon(&["run", "--image-command", "a=b"]);
     assert!(

@@ -52,12 +52,10 @@ pub(super) fn is_writable(evidence: &Path) -> Result<(), CommandError> {
 /// Notes the transcripts that a run could not write: its disk is full, or the folder went away.
 pub(super) fn miss_transcripts(summary: &Summary, evidence: &Path, errors: &WriteErrors) {
     let of_a_cell = summary.reports.iter().filter(|report| !report.cell.scenario.starts_with("survey/"));
+    // What was not driven took no time, and has no transcript.
     let lost = of_a_cell.filter(|report| !report.took.is_zero() && report.transcript.is_none()).count();
     if lost > 0 {
-        errors.add(
-            evidence,
-            &std::io::Error::other(format!("{} of this run are lost", count(lost, "transcript"))),
-        );
+        errors.add(evidence, &std::io::Error::other(format!("the run lost {}", count(lost, "transcript"))));
     }
 }
 
@@ -87,7 +85,12 @@ fn sink(report: &str, errors: &WriteErrors) -> Result<Box<dyn Sink + Send>, Comm
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
+    use crate::check::Verdict;
+    use crate::plan::Cell;
+    use crate::run::CellReport;
 
     #[test]
     fn a_lost_report_hides_no_verdict_and_is_no_success() {
@@ -102,5 +105,31 @@ mod tests {
         assert_eq!(code(exit::DOES_NOT_CONFORM), exit::DOES_NOT_CONFORM);
         assert_eq!(code(exit::INTERRUPTED), exit::INTERRUPTED);
         assert_eq!(code_with(exit::INCONCLUSIVE, &WriteErrors::default()), exit::INCONCLUSIVE);
+    }
+
+    #[test]
+    fn a_transcript_that_is_missing_is_lost_only_of_a_cell_that_was_driven() {
+        let lost = |scenario, took_s, transcript: Option<&str>| {
+            let report = CellReport {
+                cell: Cell { scenario, affinity: None, transport: None },
+                verdict: Verdict::Inconclusive,
+                findings: Vec::new(),
+                lacks: None,
+                what_if: None,
+                not_judged: Vec::new(),
+                took: Duration::from_secs(took_s),
+                notes: Vec::new(),
+                transcript: transcript.map(Into::into),
+                evidence: None,
+            };
+            let errors = WriteErrors::default();
+            let summary = Summary { reports: vec![report], ..Summary::default() };
+            miss_transcripts(&summary, Path::new("evidence"), &errors);
+            errors.take()
+        };
+        assert_eq!(lost("routing/x", 1, None), ["writing `evidence`: the run lost 1 transcript"]);
+        assert_eq!(lost("routing/x", 1, Some("x.jsonl")), [""; 0]);
+        assert_eq!(lost("routing/x", 0, None), [""; 0], "it was decided without being driven");
+        assert_eq!(lost("survey/ready", 1, None), [""; 0]);
     }
 }
