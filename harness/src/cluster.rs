@@ -26,7 +26,7 @@ pub mod manifest;
 mod memory;
 mod passing;
 mod probe;
-mod process;
+pub(crate) mod process;
 mod reach;
 pub mod supervisor;
 

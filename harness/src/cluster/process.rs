@@ -10,6 +10,7 @@ use std::time::Duration;
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 
 use super::supervisor::{Exit, News, Order, Place};
 
@@ -193,6 +194,39 @@ pub(crate) async fn run(launching: &Launching) -> Result<(Exit, String), String>
         output.push(text);
     }
     end.map(|exit| (exit, output.join("\n")))
+}
+
+/// What a command prints until it ends, until a line of it is enough, or until its time is over; nothing of it is left then.
+pub(crate) async fn printed(
+    launching: &Launching,
+    limit: Duration,
+    is_enough: impl Fn(&str) -> bool + Send + 'static,
+) -> String {
+    let (line, mut lines) = tokio::sync::mpsc::unbounded_channel();
+    let Ok(mut process) = Process::start(launching, move |text| drop(line.send(text))) else {
+        return String::new();
+    };
+    let mut output = Vec::new();
+    let until_enough = async {
+        while let Some(text) = lines.recv().await {
+            let is_last = is_enough(&text);
+            output.push(text);
+            if is_last {
+                return;
+            }
+        }
+    };
+    let until_ended = async { while let Some(News::Started { .. }) = process.news().await {} };
+    tokio::select! {
+        () = until_enough => {}
+        () = until_ended => {}
+        () = tokio::time::sleep_until(Instant::now() + limit) => {}
+    }
+    process.finish().await;
+    while let Ok(text) = lines.try_recv() {
+        output.push(text);
+    }
+    output.join("\n")
 }
 
 /// Makes an order for a command without a limit.

@@ -1,8 +1,10 @@
 //! What a run has to work with: the hub, where its replicas run, and what both offer.
 
+mod command_line;
 pub(super) mod deployed;
 pub(crate) mod error;
 mod experiment;
+mod flags;
 mod listening;
 mod local_hub;
 mod look;

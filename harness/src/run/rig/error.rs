@@ -73,6 +73,16 @@ pub enum RigError {
         /// The one port at which it listens, when there is one.
         fixed_port: Option<u16>,
     },
+    /// The command line is a server for one client, over its standard input and output.
+    #[error(
+        "`{command}` speaks MCP over its standard input and output, and does not listen at HOST and PORT"
+    )]
+    SpeaksStdio {
+        /// The command line.
+        command: String,
+        /// Flags with which it did not listen either.
+        tried: Option<String>,
+    },
     /// The hub ends by itself, again and again.
     #[error("the hub ends as soon as it is started: {0}")]
     KeepsEnding(String),
@@ -115,6 +125,7 @@ impl RigError {
             | RigError::UnknownHost { .. }
             | RigError::Manifests(_)
             | RigError::ListensElsewhere { .. }
+            | RigError::SpeaksStdio { .. }
             | RigError::Observed(_)
             | RigError::Unreachable(_) => Blame::Input,
             RigError::KeepsEnding(said) if said.contains(SERVICE_LINK) => Blame::Hub,
@@ -157,6 +168,16 @@ impl RigError {
                  and `{port}` in its command line; a hub with a fixed port runs with `--backend kind`"
                     .to_owned(),
             ),
+            RigError::SpeaksStdio { command, tried } => {
+                let tried = match tried {
+                    Some(flags) => format!("`{flags}` were tried, too"),
+                    None => "its `--help` lists no flag for that".to_owned(),
+                };
+                Some(format!(
+                    "start it with the flag that makes it an HTTP server ({tried}), or put a bridge in front: `--command \
+                     'mcp-proxy --host {{host}} --port {{port}} -- {command}'` (PyPI: mcp-proxy)"
+                ))
+            }
             RigError::NotReady(unmet) if unmet.last_seen.contains(SERVICE_LINK) => Some(service_link_hint()),
             RigError::NotReady(_) => Some(
                 "the hub must listen on HOST and PORT (or `{host}` and `{port}` of its command line); `--ready-path` and \

@@ -34,7 +34,8 @@ impl Rig {
         self.start_observing().await?;
         // A probe that the hub fails would end it before it is looked at.
         self.pace.without = vec![ProbeKind::Startup, ProbeKind::Liveness];
-        let mut looked = self.looked_at(wanted, by_name, &recorder).await;
+        let looked = self.looked_at(wanted, by_name, &recorder).await;
+        let mut looked = self.with_flags(looked, wanted, by_name, &recorder).await;
         if let Err(RigError::ListensElsewhere { fixed_port, .. }) = &looked
             && self.give_networks(*fixed_port)
         {
@@ -88,7 +89,7 @@ impl Rig {
         Some(self.evidence.join(format!("{SURVEY}.jsonl"))).filter(|file| file.is_file())
     }
 
-    async fn looked_at(
+    pub(super) async fn looked_at(
         &mut self,
         wanted: &[Transport],
         by_name: bool,
