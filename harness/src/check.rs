@@ -10,6 +10,7 @@ mod lack;
 pub mod limit;
 pub mod remedy;
 pub mod schema;
+mod sdk;
 mod unsure;
 
 use std::collections::BTreeSet;
@@ -213,7 +214,10 @@ pub fn judge(transcript: &Transcript, checks: &[&Check], offers: &Offers, strict
     for finding in
         findings.iter_mut().filter(|finding| matches!(finding.verdict, Verdict::Fail | Verdict::Warn))
     {
-        finding.cause = cause::of(&history, finding);
+        if let Some((cause, remedy)) = cause::of(&history, finding) {
+            finding.cause = Some(cause);
+            finding.remedy = remedy;
+        }
     }
     let in_place = remedy::in_place(&transcript.header);
     for finding in &mut findings {

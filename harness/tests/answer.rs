@@ -86,7 +86,7 @@ fn one_cause_behind_many_checks_is_told_once() {
           Fix   Service: `spec.sessionAffinity: ClientIP`
           or    Deployment: `spec.replicas: 1`
 
-      [2] warning origin-validated: 404 Could not find [31msession ; the session ..
+      [2] warning session/c: every request gets its answer
 
       1 passed, 1 warned, 2 failed (6.0 s)
       again: hubcheck run --command 'python server.py' routing/a@off-sse
@@ -100,17 +100,28 @@ fn a_good_hub_is_told_in_a_few_lines() {
         what_if,
         ..report("routing/a", Some(Affinity::Off), vec![finding("calls-answered", Verdict::Fail, None)])
     };
-    let reports = vec![off, report("routing/a", Some(Affinity::ClientIp), Vec::new())];
+    let expires = CellReport {
+        cell: Cell {
+            scenario: "routing/b",
+            affinity: Some(Affinity::ClientIp),
+            transport: off.cell.transport,
+        },
+        what_if: Some(WhatIf::Path),
+        ..off.clone()
+    };
+    let reports = vec![off, expires, report("routing/a", Some(Affinity::ClientIp), Vec::new())];
     assert_snapshot!(told(true, reports.clone()), @"
     python server.py on local, 2 replicas
 
       SAFE with 2 replicas
 
       transport    (affinity off)        affinity client-ip
-      sse          fail                  pass
-      (in parentheses: not deployed, a what if)
+      sse          (fail)                pass
+      not deployed, when the affinity expires, or a client comes by another node: 1
+      of 1 cell fail
+      not deployed, with affinity `off`: 1 of 1 cell fail
 
-      1 passed, 1 what if (6.0 s)
+      1 passed, 2 what if (6.0 s)
     ");
     assert!(told(false, reports).contains("NO FAULT in the cells that were chosen"));
 }

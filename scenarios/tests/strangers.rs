@@ -16,6 +16,7 @@ fn row() -> Row {
         run: "--command server".to_owned(),
         exit: 1,
         found: vec!["single-headers".to_owned()],
+        causes: Some(["one-cause".to_owned()].into()),
         findings: Some(1),
         says: vec!["Mcp-Session-Id".to_owned()],
         never: vec!["ClientIP".to_owned(), "calls-answered".to_owned()],
@@ -25,7 +26,9 @@ fn row() -> Row {
 
 fn ran() -> Ran {
     let found = vec!["single-headers".to_owned()];
-    Ran { code: Some(1), took: Duration::from_secs(5), found, said: "mcp-session-id comes twice".to_owned() }
+    let causes = ["one-cause".to_owned()].into();
+    let said = "mcp-session-id comes twice".to_owned();
+    Ran { code: Some(1), took: Duration::from_secs(5), found, causes, said }
 }
 
 #[test]
@@ -39,6 +42,8 @@ fn a_row_is_right_when_code_checks_words_and_time_are() {
     assert_eq!(wrong(Ran { took: Duration::from_secs(61), ..ran() }), 1);
     assert_eq!(wrong(Ran { found: vec!["calls-answered".to_owned()], ..ran() }), 2);
     assert_eq!(wrong(Ran { found: vec!["single-headers".to_owned(); 2], ..ran() }), 1);
+    assert_eq!(wrong(Ran { causes: ["one-cause".to_owned(), "another".to_owned()].into(), ..ran() }), 1);
+    assert_eq!(wrong(Ran { causes: Default::default(), ..ran() }), 1);
 }
 
 #[test]
@@ -46,8 +51,8 @@ fn only_cells_that_count_have_findings_and_a_run_without_report_has_none() {
     let mut report = tempfile::NamedTempFile::new().expect("a temporary file");
     let cells = r#"{"cells": [{"findings": [{"check": "a"}]}, {"what_if": "2 replicas", "findings": [{"check": "b"}]}]}"#;
     report.write_all(cells.as_bytes()).expect("it can be written");
-    assert_eq!(found(report.path()), Ok(vec!["a".to_owned()]));
-    assert_eq!(found(std::path::Path::new("no-such-report.json")), Ok(Vec::new()));
+    assert_eq!(found(report.path(), "check"), Ok(vec!["a".to_owned()]));
+    assert_eq!(found(std::path::Path::new("no-such-report.json"), "check"), Ok(Vec::new()));
 }
 
 #[test]

@@ -40,7 +40,13 @@ pub(super) fn not_brought_about(history: &History<'_>) -> Option<String> {
         What::NotBroughtAbout { reason } => Some(reason.clone()),
         _ => None,
     });
-    said.or_else(|| history.refusals().first().map(|refusal| format!("no session: {}", refusal.why)))
+    let without_session = || {
+        history.entries().iter().find_map(|entry| match &entry.what {
+            What::NoSession { why, .. } => Some(format!("no session: {why}")),
+            _ => None,
+        })
+    };
+    said.or_else(without_session)
 }
 
 /// Why a cell without findings does not pass: nothing was judged, or clients were refused, so that what was judged is not what the

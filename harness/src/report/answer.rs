@@ -8,7 +8,7 @@ use std::io::Write;
 use super::words::count;
 use super::{About, RunEvent, Sink, Summary};
 use crate::check::{Cause, Finding, Verdict, remedy};
-use crate::plan::{Affinity, Transport};
+use crate::plan::{Affinity, Transport, WhatIf};
 use crate::run::CellReport;
 
 /// How wide the answer may be, in columns.
@@ -37,6 +37,9 @@ const SENTENCE_LINES: usize = 2;
 
 /// How many lines the evidence of a fault may take.
 const EVIDENCE_LINES: usize = 3;
+
+/// How many lines something may take that is not deployed.
+const WHAT_IF_LINES: usize = 2;
 
 /// How many steps of a remedy are told.
 const STEPS: usize = 3;
@@ -200,15 +203,42 @@ fn table(summary: &Summary, faults: &[Fault<'_>]) -> Vec<String> {
         for column in &columns {
             let is_here =
                 |report: &&&CellReport| report.cell.transport == transport && report.cell.affinity == *column;
-            line +=
-                &format!(" {:21}", place(&cells.iter().filter(is_here).copied().collect::<Vec<_>>(), faults));
+            let here: Vec<&CellReport> = cells.iter().filter(is_here).copied().collect();
+            let (what_if, deployed): (Vec<_>, Vec<_>) =
+                here.iter().partition(|report| report.what_if.is_some());
+            let is_what_if = deployed.is_empty() && !what_if.is_empty();
+            let shown = place(if is_what_if { &what_if } else { &deployed }, faults);
+            line += &format!(" {:21}", if is_what_if { format!("({shown})") } else { shown });
         }
         lines.push(line.trim_end().to_owned());
     }
-    if summary.reports.iter().any(|report| report.what_if.is_some()) {
-        lines.push("  (in parentheses: not deployed, a what if)".to_owned());
-    }
+    lines.extend(what_ifs(&cells));
     lines
+}
+
+/// A line for each thing that is not deployed: what would come of it.
+fn what_ifs(cells: &[&CellReport]) -> Vec<String> {
+    let mut of_each: BTreeMap<String, (usize, usize)> = BTreeMap::new();
+    for report in cells {
+        let Some(what_if) = report.what_if else { continue };
+        let thought = match what_if {
+            WhatIf::Affinity { here, .. } => format!("with affinity `{here}`"),
+            WhatIf::Replicas { here, .. } => format!("with {}", count(here, "replica")),
+            WhatIf::Path => "when the affinity expires, or a client comes by another node".to_owned(),
+        };
+        let (failing, all) = of_each.entry(thought).or_default();
+        *failing += usize::from(report.verdict == Verdict::Fail);
+        *all += 1;
+    }
+    let lines = of_each.into_iter().flat_map(|(thought, (failing, all))| {
+        let comes = if failing == 0 {
+            format!("no fault in {}", count(all, "cell"))
+        } else {
+            format!("{failing} of {} fail", count(all, "cell"))
+        };
+        at_most(wrapped(&format!("not deployed, {thought}: {comes}"), "  "), WHAT_IF_LINES)
+    });
+    lines.collect()
 }
 
 /// The worst verdict of these cells, and the numbers of the faults in them.
@@ -305,7 +335,7 @@ impl Fault<'_> {
             Verdict::Inconclusive => "not decided",
             Verdict::NotApplicable | Verdict::Pass | Verdict::Warn => "warning",
         };
-        let line = format!("  [{number}] {word} {}: {} ({cell})", self.shown.check, cut(&self.shown.actual));
+        let line = format!("  [{number}] {word} {cell}: {}", cut(&self.shown.requirement));
         let mut lines = at_most(wrapped(&line, ""), 1);
         lines.pop().unwrap_or_default()
     }

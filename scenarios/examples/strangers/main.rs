@@ -101,7 +101,7 @@ impl Bench {
         let logs = cache.join("strangers");
         std::fs::create_dir_all(&logs)?;
         let is_named = |word: &str| rows.iter().any(|row| row.lines().any(|line| line.contains(word)));
-        for (word, packages) in [("{python}", &PYPI), ("{npm}", &NPM)] {
+        for (word, packages) in [("{python}", &PYPI), ("{npm}", &NPM), ("{typescript}", &NPM)] {
             if is_named(word) {
                 packages.install(&cache)?;
             }
@@ -110,12 +110,20 @@ impl Bench {
         if is_named("{orders}") {
             std::fs::write(&orders, any_port(&std::fs::read_to_string(cases.join("orders/server.py"))?))?;
         }
+        // Beside the packages that it imports.
+        let typescript = cache.join(NPM.name).join("hub.mjs");
+        if is_named("{typescript}") {
+            for (from, to) in [("ts1/hub.mjs", "hub.mjs"), ("tools.mjs", "tools.mjs")] {
+                std::fs::copy(peer::folder().join(from), cache.join(NPM.name).join(to))?;
+            }
+        }
         let python = cache.join(PYPI.name).join("bin/python");
         let npm = cache.join(NPM.name).join("node_modules");
         let words = [
             ("{python}", &python),
             ("{npm}", &npm),
             ("{orders}", &orders),
+            ("{typescript}", &typescript),
             ("{cases}", &cases.to_owned()),
             ("{peers}", &peer::folder()),
         ];
@@ -149,8 +157,9 @@ impl Bench {
             .context("hubcheck starts")?;
         std::fs::write(self.logs.join(format!("{stem}.log")), &output.stderr)?;
         let said = without(&String::from_utf8_lossy(&output.stderr), &self.cases);
-        let found = row::found(&report).map_err(anyhow::Error::msg)?;
-        Ok(Ran { code: output.status.code(), took: began.elapsed(), found, said })
+        let found = row::found(&report, "check").map_err(anyhow::Error::msg)?;
+        let causes = row::found(&report, "cause").map_err(anyhow::Error::msg)?.into_iter().collect();
+        Ok(Ran { code: output.status.code(), took: began.elapsed(), found, causes, said })
     }
 
     /// A command line with the folders of this machine.

@@ -33,6 +33,9 @@ pub(crate) struct Row {
     /// Checks that must be found to be breached.
     #[serde(default)]
     pub(crate) found: Vec<String>,
+    /// The causes that findings name, when it is known which they are: these and no others.
+    #[serde(default)]
+    pub(crate) causes: Option<BTreeSet<String>>,
     /// How many findings there are, where that matters.
     #[serde(default)]
     pub(crate) findings: Option<usize>,
@@ -55,6 +58,8 @@ pub(crate) struct Ran {
     pub(crate) took: Duration,
     /// The check of each finding, in cells that count.
     pub(crate) found: Vec<String>,
+    /// The causes of them.
+    pub(crate) causes: BTreeSet<String>,
     /// What hubcheck printed.
     pub(crate) said: String,
 }
@@ -77,6 +82,9 @@ impl Row {
         let says = |words: &str| said.contains(&words.to_lowercase());
         if let Some(right) = self.findings.filter(|right| *right != ran.found.len()) {
             wrong.push(format!("{} findings, right is {right}: {:?}", ran.found.len(), ran.found));
+        }
+        if let Some(right) = self.causes.as_ref().filter(|right| **right != ran.causes) {
+            wrong.push(format!("the causes are {:?}, right is {right:?}", ran.causes));
         }
         let missing = self.found.iter().filter(|check| !ran.found.contains(*check));
         wrong.extend(missing.map(|check| format!("check `{check}` found nothing; found: {:?}", ran.found)));
@@ -109,15 +117,15 @@ pub(crate) fn read() -> Result<Vec<Row>, String> {
     }
 }
 
-/// The check of each finding in a JSON report, in cells that count; none when the run ended before it had a report.
+/// What a JSON report says under this name in each finding, in cells that count; nothing when the run ended before it had a report.
 ///
 /// # Errors
 ///
 /// When the report is no JSON.
-pub(crate) fn found(report: &Path) -> Result<Vec<String>, String> {
+pub(crate) fn found(report: &Path, name: &str) -> Result<Vec<String>, String> {
     let Ok(text) = std::fs::read_to_string(report) else { return Ok(Vec::new()) };
     let document: Value = serde_json::from_str(&text).map_err(|error| format!("the report: {error}"))?;
     let cells = document["cells"].as_array().into_iter().flatten().filter(|cell| cell["what_if"].is_null());
     let findings = cells.flat_map(|cell| cell["findings"].as_array().into_iter().flatten());
-    Ok(findings.filter_map(|finding| finding["check"].as_str().map(str::to_owned)).collect())
+    Ok(findings.filter_map(|finding| finding[name].as_str().map(str::to_owned)).collect())
 }

@@ -1,5 +1,6 @@
 // A hub as the examples of npm `@modelcontextprotocol/sdk` 1 write one: both transports with sessions, on one port.
 //   HOST=127.0.0.1 PORT=8000 node hub.mjs
+// With SESSIONS=none its Streamable HTTP has no sessions: the remedy for replicas that do not know each other's.
 
 import { randomUUID } from 'node:crypto';
 import { createMcpExpressApp } from '@modelcontextprotocol/sdk/server/express.js';
@@ -30,6 +31,16 @@ app.post('/messages', async (req, res) => {
   if (!(transport instanceof SSEServerTransport)) return res.status(404).send('Could not find session');
   await transport.handlePostMessage(req, res, req.body);
 });
+
+if (process.env.SESSIONS === 'none') {
+  app.post('/mcp', async (req, res) => {
+    const transport = new StreamableHTTPServerTransport({ sessionIdGenerator: undefined });
+    res.on('close', () => transport.close());
+    await newServer().connect(transport);
+    await transport.handleRequest(req, res, req.body);
+  });
+  app.all('/mcp', (_req, res) => res.status(405).set('Allow', 'POST').end());
+}
 
 app.all('/mcp', async (req, res) => {
   const id = req.headers['mcp-session-id'];
