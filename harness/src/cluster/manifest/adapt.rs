@@ -124,18 +124,17 @@ impl Manifests {
         if is_script {
             container.args = None;
             self.remarks.push(
-                "the command line given runs in place of the container's `command`, and its script of `args` is not run".to_owned(),
+                "your command line replaces the container's `command`; the shell script in `args` does not run".to_owned(),
             );
         } else if command.len() > 1 {
             let dropped = command.len() - 1;
             self.remarks.push(format!(
-                "the command line given runs in place of the container's `command`, whose {dropped} {} it does not get: repeat \
-                 there what the hub needs",
+                "your command line replaces the container's `command`, and {dropped} {} of that with it: add those that the hub needs",
                 if dropped == 1 { "argument" } else { "arguments" }
             ));
         }
         if !is_script && self.first_container().is_some_and(|container| container.args.is_some()) {
-            self.remarks.push("the container's `args` follow the command line given".to_owned());
+            self.remarks.push("the container's `args` are added to your command line".to_owned());
         }
     }
 

@@ -1,6 +1,7 @@
 //! Tools of a hub that is not ours, tried once each before a scenario relies on them: what a tool does cannot be read off its name
 //! and its arguments.
 
+use futures_util::future::join_all;
 use serde_json::json;
 
 use super::tools::Tools;
@@ -9,6 +10,9 @@ use crate::wire::{Client, Outcome, Target};
 
 /// How often an answer is waited for: behind a URL a session may be lost between replicas.
 const TRIES: usize = 5;
+
+/// How many calls a replica has from the sessions of one scenario at once.
+const AT_ONCE: usize = 10;
 
 /// A text that no tool says by itself.
 const SENT: &str = "hubcheck 4711 echo";
@@ -28,6 +32,24 @@ pub(super) async fn rehearse(
     let Some(replica) = replica else { return };
     if let Some(said) = said(tools, Tool::Whoami, client, transport, target).await {
         tools.heard_whoami(&replica, &said);
+    }
+}
+
+/// Sends as many calls at once as scenarios do: how long the slowest takes is what limits follow from, since a hub that serves one after
+/// another is legal.
+pub(super) async fn at_once(tools: &Tools, client: &Client, transport: Transport, target: &Target) {
+    if tools.name(Tool::Echo).is_none() {
+        return;
+    }
+    for _ in 0..TRIES {
+        let Ok(session) = client.open(transport, target).await else { continue };
+        let call = tools.call(Tool::Echo, &json!({ "text": SENT }));
+        let calls = (0..AT_ONCE).map(|_| session.request(target, "tools/call", call.clone()));
+        let answered = join_all(calls).await;
+        session.end(target).await;
+        if answered.iter().all(|outcome| matches!(outcome, Outcome::Result(_) | Outcome::Error { .. })) {
+            return;
+        }
     }
 }
 

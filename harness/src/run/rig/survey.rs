@@ -150,14 +150,9 @@ impl Rig {
         let spoken = looks.iter().find(|look| look.is_spoken()).map(Look::transport);
         if let Some(transport) = spoken.filter(|_| !is_ours) {
             let replica = cluster.replicas().into_iter().next().map(|replica| replica.name);
-            rehearsal::rehearse(
-                &mut tools,
-                &self.survey_client(transport, None, recorder),
-                transport,
-                &target,
-                replica,
-            )
-            .await;
+            let client = self.survey_client(transport, None, recorder);
+            rehearsal::rehearse(&mut tools, &client, transport, &target, replica).await;
+            rehearsal::at_once(&tools, &client, transport, &target).await;
         }
         let is_decided = looks.iter().all(Look::is_spoken);
         // Then what was heard, or not, was not the hub.
