@@ -20,6 +20,19 @@ pub(super) struct Document<'a> {
     within: Vec<String>,
 }
 
+/// What an API server writes into an object, and refuses, or takes for another object, when it is given back.
+const SERVERS_OWN: &[&str] = &[
+    "uid",
+    "resourceVersion",
+    "generation",
+    "creationTimestamp",
+    "deletionTimestamp",
+    "deletionGracePeriodSeconds",
+    "managedFields",
+    "ownerReferences",
+    "selfLink",
+];
+
 /// The objects of a file, those of a List one by one. Documents that say nothing are left out.
 pub(super) fn documents<'a>(file: &'a str, text: &'a str) -> Result<Vec<Document<'a>>, ManifestError> {
     let mut found = Vec::new();
@@ -41,7 +54,7 @@ impl<'a> Document<'a> {
     fn expand(self, found: &mut Vec<Document<'a>>) {
         let is_list = self.kind().ends_with("List") && self.value.get("items").is_some_and(Value::is_array);
         if !is_list {
-            found.push(self);
+            found.push(self.without_servers_own());
             return;
         }
         let items = self.value["items"].as_array().cloned().unwrap_or_default();
@@ -49,6 +62,17 @@ impl<'a> Document<'a> {
             let within = [&self.within[..], &["items".to_owned(), idx.to_string()]].concat();
             Document { value, within, ..self.clone() }.expand(found);
         }
+    }
+
+    /// Without what `kubectl get -o yaml` prints beside what somebody wrote.
+    fn without_servers_own(mut self) -> Self {
+        if let Some(object) = self.value.as_object_mut() {
+            object.remove("status");
+        }
+        if let Some(metadata) = self.value.get_mut("metadata").and_then(Value::as_object_mut) {
+            metadata.retain(|field, _| !SERVERS_OWN.contains(&field.as_str()));
+        }
+        self
     }
 
     /// Its `kind`; empty when there is none.
@@ -318,6 +342,18 @@ mod tests {
     use k8s_openapi::api::core::v1::Service;
 
     use super::*;
+
+    #[test]
+    fn what_an_api_server_wrote_is_left_out() {
+        let text = "apiVersion: v1\nkind: List\nitems:\n- kind: Service\n  metadata: {name: hub, uid: 1-2, resourceVersion: '5', labels: {a: b}}\n  \
+                    status: {loadBalancer: {}}\n";
+        let found = documents("list.yaml", text).unwrap();
+        assert_eq!(
+            found[0].value,
+            serde_json::json!({ "kind": "Service", "metadata": { "name": "hub", "labels": { "a": "b" } } })
+        );
+        assert_eq!(documents("a.yaml", "just words").unwrap().len(), 1, "what is no object stays what it is");
+    }
 
     #[test]
     fn a_field_is_found_on_its_line_in_every_style() {

@@ -22,6 +22,9 @@ const SERVICE: Rule = Rule {
     level: Level::Contract,
 };
 
+/// What stands before a pod's output, where backends tell what they saw of it.
+const LAST_OUTPUT: &str = "last output";
+
 /// What a kubelet says of a probe that was answered with another status than 2xx or 3xx.
 const REFUSED: &str = "HTTP probe failed with statuscode: ";
 
@@ -70,11 +73,24 @@ pub(super) fn obstacle(
         rule: &READY,
         kind: Kind::Lasting,
         expected: "a process that goes on".to_owned(),
-        seen: format!("the hub ends as soon as it is started: {said}"),
+        seen: format!("the hub ends as soon as it is started: {}", output_first(said)),
         remedy: remedy.unwrap_or_default(),
         at: None,
         has_begun: false,
     })
+}
+
+/// What was last seen of a pod, with what its process said first: that is where the reason stands.
+fn output_first(seen: &str) -> String {
+    match seen.split_once(LAST_OUTPUT) {
+        Some((state, output)) => {
+            let state = state.trim_end_matches([',', ';', ' ']);
+            // Of a pod on a cluster its name comes between.
+            let said = output.split_once(": ").map_or(output, |(_, said)| said);
+            format!("it said \"{}\" ({state})", said.trim())
+        }
+        None => seen.to_owned(),
+    }
 }
 
 /// A probe that the hub answered with a status that is none of a healthy hub.
@@ -156,6 +172,19 @@ mod tests {
             limit: Duration::from_secs(60),
             last_seen: last_seen.to_owned(),
         })
+    }
+
+    #[test]
+    fn what_the_process_said_comes_before_the_state_of_its_pod() {
+        let local = "hub-a Running, not ready, 2 restarts, last ended: Error, exit code 2, last output: KEY is missing: give one";
+        let told = "it said \"KEY is missing: give one\" (hub-a Running, not ready, 2 restarts, last ended: Error, exit code 2)";
+        assert_eq!(output_first(local), told);
+        let cluster = "hub-a Running, not ready; endpoints: ; last output of hub-a: no module named hub";
+        assert_eq!(
+            output_first(cluster),
+            "it said \"no module named hub\" (hub-a Running, not ready; endpoints:)"
+        );
+        assert_eq!(output_first("hub-a Pending"), "hub-a Pending");
     }
 
     #[test]
