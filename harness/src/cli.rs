@@ -19,6 +19,7 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand};
 
 use crate::check::{Check, Strictness, Unchecked};
+use crate::cluster::manifest::CompanionKind;
 use crate::cluster::supervisor;
 use crate::plan::{Affinity, Transport};
 use crate::report::console::Console;
@@ -164,6 +165,9 @@ pub(crate) struct RunArgs {
     /// The hub's image, for the backends whose replicas are pods
     #[arg(long, help_heading = "Where")]
     pub(crate) image: Option<String>,
+    /// A folder with a Dockerfile: the image that `docker build` (or podman) makes of it is the hub's, on `kind`
+    #[arg(long, value_name = "DIR", conflicts_with = "image", help_heading = "Where")]
+    pub(crate) build: Option<PathBuf>,
     /// The pods behind `--url`, which are read and never changed: `deployment/NAME`, `statefulset/NAME`, `service/NAME` or a label
     /// selector. Tells which replicas answer where their answers do not, and which restart meanwhile
     #[arg(long, value_name = "WHAT", requires = "url", help_heading = "Where")]
@@ -181,6 +185,17 @@ pub(crate) struct RunArgs {
     /// there is Linux and none is given
     #[arg(long, value_name = "IMAGE", help_heading = "Where")]
     pub(crate) relay_image: Option<String>,
+    /// What of the manifests is applied beside the hub on `kube` (repeatable, or separated by commas), in each cell's own namespace: on
+    /// `kind` everything is
+    #[arg(
+        long,
+        value_enum,
+        value_name = "KIND",
+        value_delimiter = ',',
+        ignore_case = true,
+        help_heading = "Where"
+    )]
+    pub(crate) apply: Vec<CompanionKind>,
     /// How many replicas a cell begins with [default: those of the manifests, at most 3; without manifests 2]; with `--url`, how many
     /// must be seen behind it [default: as many as answer]
     #[arg(long, help_heading = "Where")]
@@ -275,6 +290,11 @@ pub(crate) struct HubArgs {
     /// What to run for an image of the manifests, `IMAGE=COMMAND`
     #[arg(long, value_name = "IMAGE=COMMAND", help_heading = "The hub")]
     pub(crate) image_command: Vec<String>,
+    /// What the hub needs beside it on `local` (repeatable), by the name of its Service: a command line, which is started for each cell
+    /// (`redis='redis-server --port {port}'`), or an address (`redis=127.0.0.1:6379`). Where the hub's environment names that host, it gets
+    /// the companion's address
+    #[arg(long, value_name = "NAME=COMMAND|HOST:PORT", help_heading = "The hub")]
+    pub(crate) companion: Vec<String>,
     /// An environment variable for every replica (repeatable). Its value is shown nowhere when a word of the name ends with
     /// KEY, TOKEN, SECRET, PASSWORD, PASSWD, PASSPHRASE or CREDENTIAL, or the name with _PASS, _PWD, _DSN, _AUTH, _PAT or
     /// _CONNECTION_STRING (but not one that ends with _NAME, _FILE, _PATH, _DIR, _URL, _URI, _HEADER, _PREFIX, _TYPE or

@@ -1,10 +1,12 @@
 //! The command `run`: from the command line to a rig, a plan, and a summary.
 
+mod build;
 mod deployed;
 mod ending;
 mod manifests;
 mod observe;
 mod origin;
+mod pods;
 mod reports;
 mod rerun;
 
@@ -12,22 +14,19 @@ use std::panic::{AssertUnwindSafe, resume_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use clap::ValueEnum;
 use futures_util::FutureExt;
 
 use self::ending::CleanedUp;
+use self::pods::{kind_hub, kube_hub};
 use super::bad_input::CommandError;
 use super::interrupt::Interrupts;
 use super::{BackendArg, Expected, HubArgs, RunArgs, exit, strictness};
 use crate::check::Verdict;
-use crate::cluster::kubernetes::Context;
 use crate::cluster::local::Launch;
-use crate::cluster::manifest::Manifests;
 use crate::plan::{self, Planned, Selection, Tool, Transport};
 use crate::report::console::Console;
 use crate::report::{About, RunEvent, Sink, Summary};
-use crate::run::kind_hub::{Hurry, Keep, KindHub};
-use crate::run::kube_hub::{KubeGiven, KubeHub};
+use crate::run::kind_hub::Hurry;
 use crate::run::rig::error::Blame;
 use crate::run::rig::{Hub, LocalHub, Rig, RigError, RunningHub, Surveyed};
 use crate::run::{CellReport, Scenario, reference, run_cells};
@@ -292,10 +291,25 @@ fn flags_fit(args: &RunArgs) -> Result<(), CommandError> {
             args.image.is_some() && !pods,
             "`--backend kind` or `--backend kube`; on `local` give `--command`",
         ),
+        (
+            "--apply",
+            !args.apply.is_empty() && (args.backend != BackendArg::Kube || args.url.is_some()),
+            "`--backend kube`; on `kind` everything of the manifests that belongs to a namespace is applied",
+        ),
         ("--keep", args.keep && !is_kind, "`--backend kind`"),
+        (
+            "--build",
+            args.build.is_some() && !is_kind,
+            "`--backend kind`; for another cluster push the image, and name it by `--image`",
+        ),
         ("--context", context.is_some() && !is_kube, "`--backend kube` or `--observe`"),
         ("--kubeconfig", args.kubeconfig.is_some() && !is_kube, "`--backend kube` or `--observe`"),
         ("--relay-image", args.relay_image.is_some() && !pods, "`--backend kind` or `--backend kube`"),
+        (
+            "--companion",
+            !args.hub.companion.is_empty() && (args.backend != BackendArg::Local || args.url.is_some()),
+            "`--backend local`; on a cluster companions are those of the manifests",
+        ),
         ("--env", !args.hub.env.is_empty() && args.url.is_some(), "a hub that hubcheck starts"),
         ("--ready-path", args.hub.ready_path.is_some() && args.url.is_some(), "a hub that hubcheck starts"),
     ];
@@ -340,51 +354,6 @@ fn paths(args: &RunArgs, running: Option<&RunningHub>) -> (String, String) {
     }
 }
 
-fn kind_hub(args: &RunArgs, run_name: &str) -> Result<KindHub, CommandError> {
-    let (manifests, ready_path, env) = of_pods(args)?;
-    let keep = if args.keep { Keep::Cluster } else { Keep::Found };
-    let hub =
-        KindHub::new(manifests, args.image.clone(), ready_path.as_deref(), env, run_name.to_owned(), keep);
-    Ok(hub.map_err(rig_error)?.on(&args.place.cluster).relayed_by(args.relay_image.clone()))
-}
-
-fn kube_hub(args: &RunArgs, run_name: &str) -> Result<KubeHub, CommandError> {
-    let (manifests, ready_path, env) = of_pods(args)?;
-    let Some(name) = args.context.clone() else {
-        return Err(CommandError::usage("`--backend kube` runs only on a cluster that is named").hint(
-            "give `--context NAME`, one of `kubectl config get-contexts`: the current one is not taken for granted",
-        ));
-    };
-    let given = KubeGiven {
-        context: Context { kubeconfig: args.kubeconfig.clone(), name },
-        manifests,
-        image: args.image.clone(),
-        relay_image: args.relay_image.clone(),
-        ready_path,
-        env,
-    };
-    KubeHub::new(given, run_name.to_owned()).map_err(rig_error)
-}
-
-type OfPods = (Option<Manifests>, Option<String>, Vec<(String, String)>);
-
-/// The manifests, the ready path and the environment of a hub whose replicas are pods.
-fn of_pods(args: &RunArgs) -> Result<OfPods, CommandError> {
-    if args.hub.command.is_some() || !args.hub.image_command.is_empty() {
-        let backend =
-            args.backend.to_possible_value().map_or(String::new(), |value| value.get_name().to_owned());
-        return Err(CommandError::usage(format!("`--backend {backend}` runs images, not command lines"))
-            .hint(format!("give `--image IMAGE`, or leave out `--backend {backend}`")));
-    }
-    let manifests = manifests::manifests(&args.hub, args.image.as_deref())?;
-    if let Some(manifests) = &manifests {
-        manifests.mounts_are_there().map_err(|error| manifests::of_manifests(&error))?;
-    }
-    let ready_path = args.hub.ready_path.as_deref().map(|path| path_arg("--ready-path", path)).transpose()?;
-    let env = args.hub.env.iter().map(|given| name_value("--env", given)).collect::<Result<Vec<_>, _>>()?;
-    Ok((manifests, ready_path, env))
-}
-
 pub(super) fn local_hub(args: &HubArgs) -> Result<LocalHub, CommandError> {
     if !cfg!(target_os = "linux") {
         let error = "the embedded cluster runs replicas as Linux processes, and this is not Linux";
@@ -402,7 +371,9 @@ pub(super) fn local_hub(args: &HubArgs) -> Result<LocalHub, CommandError> {
     let env = args.env.iter().map(|given| name_value("--env", given)).collect::<Result<Vec<_>, _>>()?;
     let supervisor = std::env::current_exe()
         .map_err(|error| CommandError::inconclusive(format!("finding this executable: {error}")))?;
+    let companions = manifests::companions(&args.companion)?;
     let hub = LocalHub::new(manifests, command, launches, ready_path, env, supervisor).map_err(rig_error)?;
+    let hub = hub.beside(companions);
     hub.with_reference(
         || {
             reference::build(reference::Messages::Shown)
@@ -465,7 +436,8 @@ fn default_jobs(args: &RunArgs) -> usize {
     let is_ours = args.hub.command.is_none()
         && args.hub.has_no_manifests()
         && args.url.is_none()
-        && args.image.is_none();
+        && args.image.is_none()
+        && args.build.is_none();
     let cores = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
     match (is_ours, args.backend) {
         (true, BackendArg::Kind) => (cores * JOBS_ON_NODES).min(JOBS_REFERENCE),

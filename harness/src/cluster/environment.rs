@@ -79,9 +79,7 @@ pub(crate) fn environment(
     links: &[(String, String)],
     given: &[(String, String)],
 ) -> Result<Vec<(String, String)>, ConfigError> {
-    let harness = std::env::vars_os()
-        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
-    let mut made: BTreeMap<String, String> = harness.filter(|(name, _)| is_passed_on(name)).collect();
+    let mut made: BTreeMap<String, String> = harness_environment().into_iter().collect();
     // Known before `env`, so that `$(HOST)` and `$(PORT)` can be used there.
     let address = [("HOST".to_owned(), pod.host.clone()), ("PORT".to_owned(), pod.port.to_string())];
     let mut expandable: BTreeMap<String, String> = links.iter().chain(&address).cloned().collect();
@@ -102,6 +100,13 @@ pub(crate) fn environment(
     made.extend(address);
     made.extend(given.iter().cloned());
     Ok(made.into_iter().collect())
+}
+
+/// The variables of the harness that a process gets.
+pub(crate) fn harness_environment() -> Vec<(String, String)> {
+    let harness = std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
+    harness.filter(|(name, _)| is_passed_on(name)).collect()
 }
 
 /// Replaces `$(NAME)` by the variable's value; `$$` stands for `$`, and unknown names stay as they are.

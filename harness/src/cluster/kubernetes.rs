@@ -25,12 +25,15 @@ use crate::source::Source;
 use crate::timeouts::RULES_FOLLOW;
 use crate::transcript::{Fault, Recorder, Symptom, Told, What};
 
+mod beside;
 mod context;
 mod described;
 mod doors;
 mod drain;
 mod endpoints;
 mod forward;
+#[cfg(test)]
+mod honoured;
 mod images;
 mod logs;
 mod objects;
@@ -123,6 +126,16 @@ pub enum UpError {
         namespace: String,
         /// What the API said instead, if anything.
         heard: String,
+    },
+    /// What the hub needs beside it does not come up.
+    #[error("{name}, which the manifests have beside the hub, is not ready{why}")]
+    Companion {
+        /// Its kind and name.
+        name: String,
+        /// What its pods say, and after how long.
+        why: String,
+        /// Whether it does not help to wait longer.
+        is_hopeless: bool,
     },
     /// The Service got no node port.
     #[error("service {0} has no node port")]

@@ -14,6 +14,10 @@ use socket2::{Domain, Socket, Type};
 const BALANCER: u8 = 1;
 /// Where probes come from, in the range.
 const PROBER: u8 = 2;
+/// The first address of a companion, in the range.
+const FIRST_COMPANION: u8 = 3;
+/// How many addresses companions have.
+const COMPANIONS: u8 = 7;
 /// The first address of a replica, in the range.
 const FIRST_REPLICA: u8 = 10;
 /// How many addresses replicas have.
@@ -46,6 +50,7 @@ pub(crate) struct Lease {
     first_port: u16,
     next_port: u16,
     next_address: u8,
+    companions: u8,
     _range: UdpSocket,
     _block: UdpSocket,
 }
@@ -69,6 +74,9 @@ pub enum LeaseError {
     /// No port of the block is free.
     #[error("every port from {0} on is taken by something else")]
     Port(u16),
+    /// There are more companions than addresses.
+    #[error("a cell has addresses for {COMPANIONS} companions")]
+    Companions,
     /// There are more wire clients than addresses.
     #[error("a cell has source addresses for {most} wire clients, and this is client number {}", number + 1)]
     Clients {
@@ -98,6 +106,7 @@ impl Lease {
             first_port,
             next_port: first_port + 1,
             next_address: FIRST_REPLICA,
+            companions: 0,
             _range: holder,
             _block: block,
         })
@@ -115,6 +124,16 @@ impl Lease {
         let next = (self.next_address - FIRST_REPLICA + 1) % REPLICAS;
         self.next_address = FIRST_REPLICA + next;
         Ok(SocketAddr::new(host, port))
+    }
+
+    /// An address for a new companion.
+    pub(crate) fn companion(&mut self) -> Result<SocketAddr, LeaseError> {
+        if self.companions == COMPANIONS {
+            return Err(LeaseError::Companions);
+        }
+        let host = self.range.host(FIRST_COMPANION + self.companions);
+        self.companions += 1;
+        Ok(SocketAddr::new(host, self.free_port()?))
     }
 
     /// The range.

@@ -7,6 +7,7 @@ use std::net::SocketAddr;
 
 use k8s_openapi::api::core::v1::{Service, ServicePort};
 
+use super::companions::Resolver;
 use super::manifest::Manifests;
 
 /// The Service of the Kubernetes API, which every pod is told of.
@@ -15,13 +16,17 @@ const API: &str = "kubernetes";
 /// The port of the Kubernetes API's Service.
 const API_PORT: u16 = 443;
 
-/// The variables for a container of these manifests whose Service is reached at `service`.
+/// The variables for a container of these manifests whose Service is reached at `service`, and of companions' Services.
 ///
 /// Names have the ports of the manifests; values have the address at which the Service is really reached, so that a hub
 /// that uses them finds its Service. The address of the Kubernetes API is one that refuses: there is no API.
 ///
 /// A plain command gets none: the Service is ours then, and its name says nothing about the cluster that the hub is for.
-pub(crate) fn service_links(manifests: &Manifests, service: SocketAddr) -> Vec<(String, String)> {
+pub(crate) fn service_links(
+    manifests: &Manifests,
+    service: SocketAddr,
+    companions: &Resolver,
+) -> Vec<(String, String)> {
     if manifests.is_for_a_plain_command() {
         return Vec::new();
     }
@@ -31,6 +36,9 @@ pub(crate) fn service_links(manifests: &Manifests, service: SocketAddr) -> Vec<(
         ServicePort { name: Some("https".to_owned()), port: API_PORT.into(), ..ServicePort::default() };
     add(&mut links, API, std::slice::from_ref(&api_port), api);
     let name = manifests.service.metadata.name.as_deref().unwrap_or_default();
+    if has_links(manifests) {
+        links.extend(companions.links());
+    }
     if has_links(manifests) && has_address(&manifests.service) {
         let ports = manifests.service.spec.as_ref().and_then(|spec| spec.ports.as_deref());
         add(&mut links, name, ports.unwrap_or_default(), service);
@@ -51,7 +59,7 @@ fn has_address(service: &Service) -> bool {
 }
 
 /// The variables of one Service.
-fn add(links: &mut Vec<(String, String)>, name: &str, ports: &[ServicePort], at: SocketAddr) {
+pub(super) fn add(links: &mut Vec<(String, String)>, name: &str, ports: &[ServicePort], at: SocketAddr) {
     let Some(first) = ports.first() else { return };
     let name = variable(name);
     let host = at.ip().to_string();
@@ -93,7 +101,7 @@ mod tests {
     use super::*;
 
     fn links(manifests: &Manifests) -> Vec<String> {
-        let made = service_links(manifests, "127.9.0.1:4000".parse().unwrap());
+        let made = service_links(manifests, "127.9.0.1:4000".parse().unwrap(), &Resolver::default());
         made.into_iter().map(|(name, value)| format!("{name}={value}")).collect()
     }
 

@@ -16,6 +16,7 @@ use self::output::Outputs;
 use self::request::Request;
 use self::view::View;
 use super::balancer::Balancer;
+use super::companions::{CompanionError, Companions, GivenCompanion};
 use super::inside::{self, Listening};
 use super::isolation;
 use super::lease::{Clients, Lease, LeaseError};
@@ -63,6 +64,8 @@ pub struct Spec {
     pub fixed_port: Option<u16>,
     /// Where the Service is reached, in place of an address of the cluster's own.
     pub listen: Option<SocketAddr>,
+    /// What comes up before the replicas.
+    pub companions: Vec<GivenCompanion>,
 }
 
 /// A command that stands for an image: its entrypoint, and the `command` that the manifests' files have.
@@ -107,6 +110,7 @@ pub struct Local {
     controller: JoinHandle<()>,
     outputs: Arc<Outputs>,
     fixed_port: Option<u16>,
+    companions: Companions,
 }
 
 /// Why there is no cluster.
@@ -124,6 +128,9 @@ pub enum UpError {
     /// No addresses or ports.
     #[error(transparent)]
     Lease(#[from] LeaseError),
+    /// What the hub needs beside it is not there.
+    #[error(transparent)]
+    Companion(#[from] CompanionError),
     /// The balancer cannot listen.
     #[error("the balancer cannot listen at {addr}: {error}")]
     Balancer {
@@ -149,6 +156,7 @@ impl Spec {
             namespaces: Namespaces::default(),
             fixed_port: None,
             listen: None,
+            companions: Vec::new(),
         }
     }
 }
@@ -198,6 +206,15 @@ impl Local {
         let balancer =
             Balancer::start(addr, recorder.clone()).map_err(|error| UpError::Balancer { addr, error })?;
         let balancer = Arc::new(balancer);
+        let companions = Companions::up(
+            &spec.companions,
+            &spec.manifests,
+            &spec.env,
+            &spec.supervisor,
+            &mut lease,
+            &recorder,
+        )
+        .await?;
         let (requests, asked) = unbounded_channel();
         let (publish, view) = watch::channel(Arc::default());
         let outputs = Arc::<Outputs>::default();
@@ -208,10 +225,10 @@ impl Local {
             Arc::clone(&balancer),
             Arc::clone(&outputs),
             publish,
-            place,
+            (place, companions.resolver()),
         );
         let controller = tokio::spawn(controller.run(asked));
-        Ok(Self { requests, view, balancer, clients, recorder, controller, outputs, fixed_port })
+        Ok(Self { requests, view, balancer, clients, recorder, controller, outputs, fixed_port, companions })
     }
 
     /// Where the Service is reached.
@@ -369,9 +386,11 @@ impl Local {
     }
 
     /// Ends every process, and returns when they are gone.
-    pub async fn down(self) {
+    pub async fn down(mut self) {
         let ended = self.ask(|done| Request::Down { done });
         let _ = tokio::time::timeout(DOWN, ended).await;
+        let companions = std::mem::take(&mut self.companions);
+        let _ = tokio::time::timeout(DOWN, companions.down()).await;
     }
 
     async fn signal(&self, replica: &str, signal: Signal, fault: Fault) -> Result<(), FaultError> {

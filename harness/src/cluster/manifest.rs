@@ -10,6 +10,7 @@ use super::environment::secret_values;
 
 mod adapt;
 mod choose;
+mod companion;
 mod difference;
 mod document;
 mod edit;
@@ -32,6 +33,8 @@ use fit::Reference;
 use found::Found;
 
 pub use choose::Choice;
+pub use companion::{Beside, COMPANION, Companion, CompanionKind};
+pub(crate) use companion::{Names, ServicePorts};
 pub use edit::KEEPS_OFF;
 pub use error::ManifestError;
 pub use pace::{Asked, PROBE_PATIENCE, Pace, ProbeKind};
@@ -52,6 +55,10 @@ pub struct Manifests {
     pub config_maps: Vec<ConfigMap>,
     /// `kind/name` of everything else.
     pub others: Vec<String>,
+    /// The same as objects.
+    companions: Vec<Companion>,
+    /// Those that come up before the hub, as they are applied.
+    beside: Vec<Companion>,
     /// What the container's `command` was in the files: it belongs to the image.
     pub(crate) command_in_files: Option<Vec<String>>,
     /// Whether they are ours and serve a command line, with which no manifests were given.
@@ -155,7 +162,7 @@ impl Manifests {
     }
 
     /// What is to be masked in a transcript: every value of every Secret, and what is a secret though it stands in clear, in
-    /// a container's `env` or in a ConfigMap.
+    /// a container's `env` or in a ConfigMap; of companions, too.
     pub fn secret_values(&self) -> Vec<crate::transcript::Secret> {
         use crate::transcript::Secret;
         let values = self.secrets.iter().flat_map(secret_values);
@@ -166,8 +173,10 @@ impl Manifests {
         let variables = containers.flat_map(|container| container.env.iter().flatten());
         let variables = variables.filter_map(|variable| Some((&variable.name, variable.value.as_ref()?)));
         let settings = self.config_maps.iter().flat_map(|map| map.data.iter().flatten());
+        let beside = self.companions.iter().flat_map(Companion::variables);
+        let clear = variables.chain(settings).map(|(name, value)| (name.as_str(), value.as_str()));
         declared
-            .chain(variables.chain(settings).flat_map(|(name, value)| Secret::of_variable(name, value)))
+            .chain(clear.chain(beside).flat_map(|(name, value)| Secret::of_variable(name, value)))
             .collect()
     }
 
@@ -176,14 +185,21 @@ impl Manifests {
         self.deployment.metadata.namespace.clone().unwrap_or_else(|| "default".to_owned())
     }
 
-    /// Every field of the manifests that the local backend does not honour, once each, as
+    /// Every field of the manifests that the local backend does not honour, and every object but workloads, once each, as
     /// `deployment mcp-hub: spec.template.spec.securityContext`.
     pub fn not_simulated(&self) -> Vec<String> {
         let mut fields = unused::of_deployment(&serde_json::to_value(&self.deployment).unwrap_or_default());
         fields.extend(unused::of_service(&serde_json::to_value(&self.service).unwrap_or_default()));
         fields.extend(self.unknown.iter().cloned());
-        fields.extend(self.others.iter().cloned());
+        let workloads = self.workloads_beside().map(Companion::label).collect::<Vec<_>>();
+        fields.extend(self.others.iter().filter(|other| !workloads.contains(other)).cloned());
         fields
+    }
+
+    /// Remarks that companions are not started on `local` of which none of these names is one, and how they would be.
+    pub fn remark_on_companions(&mut self, given: &[&str]) {
+        let not_started = self.not_started(given);
+        self.remarks.extend(not_started);
     }
 
     /// What was read otherwise than it stands there, or left out: a line each.

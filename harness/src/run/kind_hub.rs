@@ -10,7 +10,7 @@ use super::kube_hub::is_ours;
 use super::rig::{REFERENCE_IMAGE, RigError, deployed, secret_env};
 use crate::cluster::kind::{Binaries, CLUSTER, Goes, Image, Kind, KindError, RunLock};
 use crate::cluster::kubernetes::{Kubernetes, Site, UpError};
-use crate::cluster::manifest::Manifests;
+use crate::cluster::manifest::{Beside, Manifests};
 use crate::plan::Deployed;
 use crate::transcript::{Recorder, Secret};
 
@@ -75,6 +75,8 @@ pub type Say<'s> = &'s (dyn Fn(&str) + Send + Sync);
 struct Up {
     site: Arc<Site>,
     image: Image,
+    /// The images beside the hub's that were loaded into the nodes, and their names there.
+    loaded: Vec<(String, String)>,
 }
 
 // === impl KindHub ===
@@ -95,7 +97,8 @@ impl KindHub {
     ) -> Result<Self, RigError> {
         let deployed = manifests.as_ref().map(deployed::of_manifests);
         let theirs = deployed.is_some();
-        let (manifests, asks) = for_pods(manifests, ready_path, &env)?;
+        let (mut manifests, asks) = for_pods(manifests, ready_path, &env)?;
+        manifests.bring_up_beside(Beside::Everything);
         let own = manifests.image().unwrap_or_default().to_owned();
         // Only the reference hub's image is ours to build.
         let image = image.or_else(|| (own != REFERENCE_IMAGE).then_some(own));
@@ -162,6 +165,8 @@ impl KindHub {
         let up = self.up(&|line| tracing::info!("{line}")).await?;
         let mut manifests = self.manifests.clone();
         manifests.set_image(&up.image.reference);
+        let own = (up.image.reference.clone(), up.image.reference.clone());
+        manifests.are_loaded(&[&[own], up.loaded.as_slice()].concat());
         fit(&mut manifests);
         recorder.mask_also(manifests.secret_values());
         Kubernetes::up(Arc::clone(&up.site), manifests, recorder).await
@@ -275,7 +280,22 @@ impl KindHub {
                     kind.open_relays(&relays);
                 }
                 let since = Instant::now();
+                let image = kind.loadable(&image).await?;
                 let loaded = kind.load(&image).await?;
+                let mut known = Vec::new();
+                for reference in self.manifests.images_beside() {
+                    let image = Image { reference: reference.clone() };
+                    let into_nodes = async {
+                        let image = kind.loadable(&image).await?;
+                        kind.load(&image).await.map(|_| image.reference)
+                    };
+                    match into_nodes.await {
+                        Ok(name) => known.push((reference, name)),
+                        // The nodes pull it; should they not, the pod that has it is named.
+                        Err(KindError::NoImage(_)) => {}
+                        Err(error) => return Err(error.into()),
+                    }
+                }
                 // Only now: the image may be of a name that another run left.
                 kind.reap().await?;
                 self.took("load", since);
@@ -283,7 +303,7 @@ impl KindHub {
                 let site = Arc::new(Site::of_kind(Arc::clone(&kind), self.run.clone()).await?);
                 site.reap(RunLock::is_held).await;
                 say(&format!("ready for cells after {}", after()));
-                Ok(Up { site, image })
+                Ok(Up { site, image, loaded: known })
             })
             .await
     }

@@ -8,7 +8,7 @@ use super::kind_hub::{Hurry, for_pods};
 use super::rig::{RigError, deployed, secret_env};
 use crate::cluster::kind::RunLock;
 use crate::cluster::kubernetes::{Context, Kubernetes, Site, UpError};
-use crate::cluster::manifest::Manifests;
+use crate::cluster::manifest::{Beside, CompanionKind, Manifests};
 use crate::plan::Deployed;
 use crate::transcript::{Recorder, Secret};
 
@@ -27,6 +27,8 @@ pub struct KubeGiven {
     pub ready_path: Option<String>,
     /// Environment variables for every replica.
     pub env: Vec<(String, String)>,
+    /// What of the manifests is applied beside the hub.
+    pub apply: Vec<CompanionKind>,
 }
 
 /// A hub on a cluster of a named context.
@@ -62,10 +64,11 @@ impl KubeHub {
     /// [`RigError::NoRelayImage`] when the image is not known to have a relay; when the manifests of `kind/` cannot be
     /// read, which would be a bug.
     pub fn new(given: KubeGiven, run: String) -> Result<Self, RigError> {
-        let KubeGiven { context, manifests, image, relay_image, ready_path, env } = given;
+        let KubeGiven { context, manifests, image, relay_image, ready_path, env, apply } = given;
         let deployed = manifests.as_ref().map(deployed::of_manifests);
         let theirs = deployed.is_some();
         let (mut manifests, asks) = for_pods(manifests, ready_path.as_deref(), &env)?;
+        manifests.bring_up_beside(Beside::Only(&apply));
         if let Some(image) = &image {
             manifests.set_image(image);
         }

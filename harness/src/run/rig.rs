@@ -312,13 +312,7 @@ impl Rig {
         notes.extend(self.measured_line());
         let local = match &self.place {
             Place::Local(local) => local,
-            Place::Kind(_) | Place::Kube(_) => {
-                let others = self.manifests().map(|manifests| manifests.others.join(", "));
-                let others = others.filter(|others| !others.is_empty());
-                notes.extend(others.map(|others| format!("of the manifests, not applied: {others}")));
-                return notes;
-            }
-            Place::Url { .. } => return notes,
+            Place::Kind(_) | Place::Kube(_) | Place::Url { .. } => return notes,
         };
         if let Err(why) = isolation::tried(&local.supervisor) {
             notes.push(format!(
@@ -329,9 +323,10 @@ impl Rig {
         if let Some(port) = local.fixed_port {
             notes.push(format!(
                 "the hub listens at port {port} whatever PORT says: each replica has a network of its own, from which it reaches no \
-                 other machine and no other replica (`--backend kind` has no such limit)"
+                 other machine, no other replica and no companion (`--backend kind` has no such limit)"
             ));
         }
+        notes.extend(local.companions_noted());
         let ignored = local.manifests.not_simulated();
         if local.deployed.is_some() && !ignored.is_empty() {
             notes.push(format!("not simulated on local: {}", ignored.join(", ")));
@@ -371,6 +366,7 @@ impl Rig {
             launches: local.launches.clone(),
             env: local.env.clone(),
             fixed_port: local.fixed_port,
+            companions: local.companions.clone(),
             ..Spec::new(manifests, local.supervisor.clone())
         }
     }

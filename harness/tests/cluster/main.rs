@@ -2,6 +2,7 @@
 
 #![cfg(target_os = "linux")]
 
+mod companions;
 mod deployment;
 mod network;
 mod pods;

@@ -366,14 +366,14 @@ fn place(path: &str) -> Place {
     Place { collection, name: part(kind + 1), subresource: part(kind + 2) }
 }
 
-/// The selectors that the harness uses: one name, one label, or that there is no such label.
+/// The selectors that the harness uses: one name, labels with their values, and labels that are not there.
 fn is_selected(object: &Value, asked: &Asked) -> bool {
     let metadata = &object["metadata"];
     let is_named = |selector: &String| selector.strip_prefix("metadata.name=") == metadata["name"].as_str();
-    let is_labelled = |selector: &String| match selector.split_once('=') {
+    let is_labelled = |selector: &str| match selector.split_once('=') {
         Some((label, value)) => metadata["labels"][label] == value,
         None => metadata["labels"].get(selector.trim_start_matches('!')).is_none(),
     };
     asked.query.get("fieldSelector").is_none_or(is_named)
-        && asked.query.get("labelSelector").is_none_or(is_labelled)
+        && asked.query.get("labelSelector").is_none_or(|all| all.split(',').all(is_labelled))
 }

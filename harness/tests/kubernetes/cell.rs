@@ -34,11 +34,16 @@ pub(crate) async fn up(age: Age) -> Cell {
 
 /// A cell on a server that was told before how to answer.
 pub(crate) async fn up_on(api: Arc<Api>) -> Result<Cell, UpError> {
+    up_with(api, Manifests::embedded().unwrap()).await
+}
+
+/// The same with these manifests.
+pub(crate) async fn up_with(api: Arc<Api>, manifests: Manifests) -> Result<Cell, UpError> {
     let folder = tempfile::tempdir().unwrap();
     let recorder = Recorder::new([]);
     let site = Arc::new(site(&api, folder.path(), USER).await?);
     site.open_relays("hub:1").await?;
-    let cell = Kubernetes::up(site, Manifests::embedded().unwrap(), recorder.clone()).await?;
+    let cell = Kubernetes::up(site, manifests, recorder.clone()).await?;
     Ok(Cell { api, cell, recorder, _folder: folder })
 }
 

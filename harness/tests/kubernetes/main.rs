@@ -6,6 +6,7 @@
 mod ages;
 mod api;
 mod cell;
+mod companions;
 mod endpoints;
 mod evictions;
 mod forwarded;

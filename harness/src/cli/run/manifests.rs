@@ -3,6 +3,7 @@
 use super::super::HubArgs;
 use super::super::bad_input::CommandError;
 use super::name_value;
+use crate::cluster::companions::{GivenCompanion, Runs};
 use crate::cluster::manifest::{Choice, ManifestError, Manifests};
 
 /// The hub's manifests, when there are any. `image` is that of `--image`.
@@ -23,6 +24,19 @@ pub(super) fn manifests(args: &HubArgs, image: Option<&str>) -> Result<Option<Ma
 /// An error of manifests for the user.
 pub(super) fn of_manifests(error: &ManifestError) -> CommandError {
     CommandError { hint: error.hint(), ..CommandError::usage(error.to_string()) }
+}
+
+/// The companions of `--companion`.
+pub(super) fn companions(given: &[String]) -> Result<Vec<GivenCompanion>, CommandError> {
+    let parsed = given.iter().map(|given| {
+        let (name, what) = name_value("--companion", given)?;
+        let runs = Runs::parse(&what).map_err(|why| {
+            CommandError::usage(format!("`--companion {name}=..`: {why}"))
+                .hint("give a command line, such as `redis='redis-server --port {port}'`, or an address")
+        })?;
+        Ok(GivenCompanion { name, runs })
+    });
+    parsed.collect()
 }
 
 fn choice(args: &HubArgs, image: Option<&str>) -> Result<Choice, CommandError> {

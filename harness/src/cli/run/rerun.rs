@@ -28,11 +28,13 @@ fn words(args: &RunArgs) -> Vec<String> {
         keep,
         place,
         image,
+        build,
         observe,
         namespace,
         context,
         kubeconfig,
         relay_image,
+        apply,
         replicas,
         jobs,
         hub,
@@ -63,12 +65,16 @@ fn words(args: &RunArgs) -> Vec<String> {
     let is_named = is_on(BackendArg::Kind) && place.cluster != CLUSTER;
     words.value("--cluster", is_named.then_some(place.cluster.as_str()));
     words.value("--image", image.as_deref());
+    words.value("--build", build.as_deref().map(|path| path.to_string_lossy()).as_deref());
     words.value("--observe", observe.as_deref());
     words.value("--namespace", namespace.as_deref());
     let is_of_cluster = is_on(BackendArg::Kube) || observe.is_some();
     words.value("--context", context.as_deref().filter(|_| is_of_cluster));
     words.value("--kubeconfig", kubeconfig.as_deref().map(|path| path.to_string_lossy()).as_deref());
     words.value("--relay-image", relay_image.as_deref());
+    let apply = apply.iter().filter_map(ValueEnum::to_possible_value);
+    let apply: Vec<String> = apply.map(|kind| kind.get_name().to_owned()).collect();
+    words.values("--apply", &apply);
     words.value("--replicas", replicas.map(|number| number.to_string()).as_deref());
     words.value("--jobs", jobs.map(|number| number.to_string()).as_deref());
     words.hub(hub);
@@ -133,6 +139,7 @@ impl Words {
             service,
             container,
             image_command,
+            companion,
             env,
             ready_path,
             ready_timeout,
@@ -147,6 +154,7 @@ impl Words {
         self.value("--service", service.as_deref());
         self.value("--container", container.as_deref());
         self.values("--image-command", image_command);
+        self.values("--companion", companion);
         for given in env {
             match given.split_once('=') {
                 Some((name, value)) if is_secret_variable(name, value) => {

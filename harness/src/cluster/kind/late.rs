@@ -11,6 +11,10 @@ use bollard::query_parameters::{
 use super::image::LATE;
 use super::state::{Matter, Turn};
 use super::{Image, Kind, KindError, load};
+use crate::cluster::image_name::ImageName;
+
+/// So much of a digest tells images apart: more than cells have digits.
+const DIGITS: usize = 12;
 
 // === impl Kind ===
 
@@ -21,10 +25,29 @@ impl Kind {
     ///
     /// [`KindError`] when Docker does not have the image.
     pub(crate) async fn late_image(&self, of: &str, cell: usize) -> Result<Image, KindError> {
-        let tag = format!("{}{cell}", of_run(self.lock.run()));
+        self.tagged(of, &format!("{}{cell}", of_run(self.lock.run()))).await
+    }
+
+    /// The image under a name that nodes can be given it by: one with a digest gets a name of this run, since the digest is that of a
+    /// registry, which no archive has.
+    ///
+    /// # Errors
+    ///
+    /// [`KindError::NoImage`] when Docker does not have the image.
+    pub async fn loadable(&self, image: &Image) -> Result<Image, KindError> {
+        let Some(digest) = ImageName::of(&image.reference).digest() else { return Ok(image.clone()) };
+        if self.docker.inspect_image(&image.reference).await.is_err() {
+            return Err(KindError::NoImage(image.reference.clone()));
+        }
+        let digest: String = digest.rsplit(':').next().unwrap_or_default().chars().take(DIGITS).collect();
+        let tag = format!("{}{digest}", of_run(self.lock.run()));
+        self.tagged(&image.reference, &tag).await
+    }
+
+    async fn tagged(&self, of: &str, tag: &str) -> Result<Image, KindError> {
         let image = Image { reference: format!("{LATE}:{tag}") };
         self.lock.uses(&image.reference).await?;
-        let options = TagImageOptionsBuilder::new().repo(LATE).tag(&tag).build();
+        let options = TagImageOptionsBuilder::new().repo(LATE).tag(tag).build();
         let tagged = self.docker.tag_image(of, Some(options)).await;
         tagged.map_err(KindError::docker(format!("giving image {of} one more name")))?;
         Ok(image)

@@ -16,6 +16,7 @@ use super::archive::Without;
 use super::image::{LATE, NAME};
 use super::node::{Node, Running};
 use super::{Image, KindError};
+use crate::cluster::image_name::ImageName;
 
 /// How many chunks may wait for a node that is slower than Docker or than the others: some tens of MB.
 const AHEAD: usize = 256;
@@ -50,14 +51,21 @@ pub(super) async fn into_nodes(
     nodes: &[Arc<Node>],
     image: &Image,
 ) -> Result<(Loaded, Vec<Looked>), KindError> {
-    let inspected = docker.inspect_image(&image.reference).await.map_err(|error| match error {
-        bollard::errors::Error::DockerResponseServerError { status_code: 404, .. } => {
-            KindError::NoImage(image.reference.clone())
-        }
-        error => KindError::docker(format!("inspecting image {}", image.reference))(error),
-    })?;
-    let id = inspected.id.unwrap_or_default();
     let name = full_name(&image.reference);
+    let inspected = match docker.inspect_image(&image.reference).await {
+        Ok(inspected) => inspected,
+        Err(bollard::errors::Error::DockerResponseServerError { status_code: 404, .. }) => {
+            let looked = look(nodes).await?;
+            // Nodes may have pulled it, or somebody else loaded it.
+            let has = |looked: &Looked| digest(&looked.images, &name).is_some();
+            if looked.iter().all(has) {
+                return Ok((Loaded { into: 0, of: nodes.len() }, looked));
+            }
+            return Err(KindError::NoImage(image.reference.clone()));
+        }
+        Err(error) => return Err(KindError::docker(format!("inspecting image {}", image.reference))(error)),
+    };
+    let id = inspected.id.unwrap_or_default();
     let looked = look(nodes).await?;
     let lacks = |looked: &&Looked| !is_listed(&looked.images, &name, &id);
     let lacking: Vec<&Arc<Node>> = looked.iter().filter(lacks).map(|looked| &looked.node).collect();
@@ -194,18 +202,7 @@ impl Node {
 
 /// The name that containerd knows an image by.
 fn full_name(reference: &str) -> String {
-    let (first, rest) =
-        reference.split_once('/').map_or((reference, None), |(first, rest)| (first, Some(rest)));
-    let tagged = if reference.rsplit('/').next().is_some_and(|last| last.contains(':')) {
-        reference.to_owned()
-    } else {
-        format!("{reference}:latest")
-    };
-    match rest {
-        None => format!("docker.io/library/{tagged}"),
-        Some(_) if first.contains(['.', ':']) || first == "localhost" => tagged,
-        Some(_) => format!("docker.io/{tagged}"),
-    }
+    ImageName::of(reference).full()
 }
 
 /// The names of our own images in a listing.
@@ -219,33 +216,22 @@ fn ours(listed: &str) -> impl Iterator<Item = &str> {
 
 /// Whether the listing has both the name and the id that the runtime made of the same content.
 fn is_listed(listed: &str, name: &str, id: &str) -> bool {
-    let digest = |reference: &str| {
-        listed.lines().find_map(|line| {
-            let mut words = line.split_whitespace();
-            (words.next() == Some(reference)).then(|| words.find(|word| word.starts_with("sha256:")))?
-        })
-    };
     // Docker's newer image store calls an image by the digest that the node lists, its older one by the id.
-    let named = digest(name);
-    named.is_some() && (named == Some(id) || named == digest(id))
+    let named = digest(listed, name);
+    named.is_some() && (named == Some(id) || named == digest(listed, id))
+}
+
+/// The digest of what has this name in a listing.
+fn digest<'l>(listed: &'l str, reference: &str) -> Option<&'l str> {
+    listed.lines().find_map(|line| {
+        let mut words = line.split_whitespace();
+        (words.next() == Some(reference)).then(|| words.find(|word| word.starts_with("sha256:")))?
+    })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn names_are_as_containerd_has_them() {
-        for (given, full) in [
-            ("hub:1", "docker.io/library/hub:1"),
-            ("hub", "docker.io/library/hub:latest"),
-            ("me/hub:1", "docker.io/me/hub:1"),
-            ("ghcr.io/me/hub:1", "ghcr.io/me/hub:1"),
-            ("localhost:5000/hub", "localhost:5000/hub:latest"),
-        ] {
-            assert_eq!(full_name(given), full);
-        }
-    }
 
     #[test]
     fn only_our_own_images_are_ours_to_remove() {

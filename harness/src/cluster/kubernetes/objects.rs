@@ -16,8 +16,8 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::watching::unheard;
-use super::{ACCOUNT, MANAGER, UpError, deployment_name, service_name};
-use crate::cluster::manifest::Manifests;
+use super::{ACCOUNT, MANAGER, UpError, beside, deployment_name, service_name};
+use crate::cluster::manifest::{Manifests, Names};
 
 /// The protocol of a port that names none.
 const TCP: &str = "TCP";
@@ -29,6 +29,7 @@ pub(super) struct Objects {
     exposed: Exposed,
     deployment: String,
     service: String,
+    names: Names,
 }
 
 /// Where a Service is reached.
@@ -56,7 +57,7 @@ impl Objects {
     pub(super) fn new(client: Client, namespace: String, exposed: Exposed, manifests: &Manifests) -> Self {
         let deployment = deployment_name(&manifests.deployment);
         let service = service_name(&manifests.service);
-        Self { client, namespace, exposed, deployment, service }
+        Self { client, namespace, exposed, deployment, service, names: manifests.names() }
     }
 
     pub(super) fn api<K>(&self) -> Api<K>
@@ -65,6 +66,19 @@ impl Objects {
         K::DynamicType: Default,
     {
         Api::namespaced(self.client.clone(), &self.namespace)
+    }
+
+    pub(super) fn namespace(&self) -> &str {
+        &self.namespace
+    }
+
+    pub(super) fn client(&self) -> &Client {
+        &self.client
+    }
+
+    /// What other objects call those of the cell.
+    pub(super) fn names(&self) -> &Names {
+        &self.names
     }
 
     /// `namespace/service`, as kube-proxy calls it.
@@ -105,14 +119,18 @@ impl Objects {
         before: Option<&Manifests>,
     ) -> Result<Served, UpError> {
         for secret in &manifests.secrets {
-            self.put(encoded(secret.clone())).await?;
+            let placed = |text: &str| self.names.placed(text, &self.namespace);
+            self.put(encoded(secret.clone(), placed)).await?;
         }
         for config_map in &manifests.config_maps {
             self.put(config_map.clone()).await?;
         }
-        if let Some(before) = before {
-            self.remove(&before.secrets, &manifests.secrets).await?;
-            self.remove(&before.config_maps, &manifests.config_maps).await?;
+        match before {
+            Some(before) => {
+                self.remove(&before.secrets, &manifests.secrets).await?;
+                self.remove(&before.config_maps, &manifests.config_maps).await?;
+            }
+            None => beside::up(self, manifests.beside()).await?,
         }
         let service = self.put(reachable(manifests.service.clone(), self.exposed)).await?;
         self.put(keyed(manifests.deployment.clone())).await?;
@@ -136,14 +154,26 @@ impl Objects {
         K::DynamicType: Default,
     {
         let meta: &mut ObjectMeta = object.meta_mut();
-        meta.namespace = Some(self.namespace.clone());
         let name = meta.name.clone().unwrap_or_default();
+        // The rest is what another cluster wrote, for which this one would refuse or remove the object.
+        *meta = ObjectMeta {
+            name: meta.name.take(),
+            namespace: Some(self.namespace.clone()),
+            labels: meta.labels.take(),
+            annotations: meta.annotations.take(),
+            ..ObjectMeta::default()
+        };
+        let doing = || format!("applying {} {name}", K::kind(&K::DynamicType::default()).to_lowercase());
         let params = PatchParams::apply(MANAGER).force();
+        let text = serde_json::to_string(&object).unwrap_or_default();
+        let placed = self.names.placed(&text, &self.namespace);
+        if placed != text
+            && let Ok(placed) = serde_json::from_str(&placed)
+        {
+            object = placed;
+        }
         let applied = self.api::<K>().patch(&name, &params, &Patch::Apply(&object)).await;
-        applied.map_err(UpError::api(format!(
-            "applying {} {name}",
-            K::kind(&K::DynamicType::default()).to_lowercase()
-        )))
+        applied.map_err(UpError::api(doing()))
     }
 
     async fn remove<K>(&self, before: &[K], now: &[K]) -> Result<(), UpError>
@@ -163,16 +193,21 @@ impl Objects {
 
 // === helpers ===
 
-/// `stringData` as `data`: only then does server-side apply see that a key was removed.
-fn encoded(mut secret: Secret) -> Secret {
+/// `stringData` as `data`: only then does server-side apply see that a key was removed. Names of Services are placed.
+fn encoded(mut secret: Secret, placed: impl Fn(&str) -> String) -> Secret {
     let plain = secret.string_data.take().unwrap_or_default();
     let data = secret.data.get_or_insert_default();
     data.extend(plain.into_iter().map(|(key, value)| (key, ByteString(value.into_bytes()))));
+    for value in data.values_mut() {
+        if let Ok(text) = str::from_utf8(&value.0) {
+            *value = ByteString(placed(text).into_bytes());
+        }
+    }
     secret
 }
 
 /// The Service with an address or node port of its own, whatever the manifests say: two namespaces cannot have the same.
-fn reachable(mut service: Service, exposed: Exposed) -> Service {
+pub(super) fn reachable(mut service: Service, exposed: Exposed) -> Service {
     let spec = service.spec.get_or_insert_default();
     let kind = match exposed {
         Exposed::AtNodes => "NodePort",
@@ -205,7 +240,7 @@ fn served(service: &Service) -> Served {
 }
 
 /// The Deployment with the protocols of its ports, which are keys: before 1.21 server-side apply demands them.
-fn keyed(mut deployment: Deployment) -> Deployment {
+pub(super) fn keyed(mut deployment: Deployment) -> Deployment {
     let pod = deployment.spec.as_mut().and_then(|spec| spec.template.spec.as_mut());
     let containers = pod.into_iter().flat_map(|pod| &mut pod.containers);
     for port in containers.flat_map(|container| container.ports.iter_mut().flatten()) {
@@ -221,7 +256,7 @@ mod tests {
     #[test]
     fn plain_secret_data_is_encoded() {
         let manifests = Manifests::embedded().unwrap();
-        let secret = encoded(manifests.secrets[0].clone());
+        let secret = encoded(manifests.secrets[0].clone(), str::to_owned);
         assert_eq!(secret.string_data, None);
         assert!(secret.data.unwrap().contains_key("SESSION_KEY"));
     }

@@ -25,7 +25,7 @@ use super::objects::Objects;
 use super::seen::{Seen, container};
 use super::site::Site;
 use super::view::{PodView, Rollout, View};
-use crate::cluster::manifest::KEEPS_OFF;
+use crate::cluster::manifest::{COMPANION, KEEPS_OFF, Names};
 use crate::transcript::{PodChange, Recorder, What};
 
 /// The port of a container that names none.
@@ -60,6 +60,8 @@ struct Watching {
     told: BTreeMap<String, (String, i32)>,
     /// What the Service's objects say of its pods.
     ready: Ready,
+    /// Which objects are not of the hub.
+    names: Names,
     view: watch::Sender<Arc<View>>,
 }
 
@@ -73,7 +75,7 @@ pub(super) fn start(
     let everything = watcher::Config::default;
     let service = objects.service_name();
     let mut streams: Vec<BoxStream<'static, News>> = vec![
-        news(objects.api::<Pod>(), everything().labels(&format!("!{KEEPS_OFF}")), News::Pod),
+        news(objects.api::<Pod>(), everything().labels(&format!("!{KEEPS_OFF},!{COMPANION}")), News::Pod),
         news(objects.api::<Told>(), everything(), News::Told),
         news(
             objects.api::<Deployment>(),
@@ -99,6 +101,7 @@ pub(super) fn start(
         listed: None,
         told: BTreeMap::new(),
         ready: Ready::default(),
+        names: objects.names().clone(),
         view,
     };
     (seen, tokio::spawn(watching.run(select_all(streams))))
@@ -122,6 +125,9 @@ pub(super) async fn last_events(objects: &Objects, recorder: &Recorder) {
         .collect();
     for event in events {
         let (object, reason, message) = words(&event);
+        if objects.names().is_of_companion(&object) {
+            continue;
+        }
         if !known.contains(&(object.as_str(), reason.as_str(), recorder.mask(&message).as_str())) {
             recorder.record(What::Event { object, reason, message });
         }
@@ -263,6 +269,9 @@ impl Watching {
     fn told(&mut self, event: &Told) {
         let name = event.metadata.name.clone().unwrap_or_default();
         let (object, reason, message) = words(event);
+        if self.names.is_of_companion(&object) {
+            return;
+        }
         if reason == KILLING
             && let Some(name) = object.strip_prefix("Pod/")
             && let Some(pod) = self.known.pods.iter_mut().find(|pod| pod.name == name)

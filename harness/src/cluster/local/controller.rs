@@ -21,6 +21,7 @@ use super::routing::{affinity, target_port};
 use super::view::{PodView, Status, View};
 use super::{Enforcement, Spec};
 use crate::cluster::balancer::{Balancer, Endpoint, Routes};
+use crate::cluster::companions::Resolver;
 use crate::cluster::environment::{Configs, PodFields};
 use crate::cluster::lease::{Lease, random};
 use crate::cluster::links::service_links;
@@ -50,6 +51,8 @@ pub(crate) struct Controller {
     next_uid: u32,
     /// The namespaces of each container.
     place: Place,
+    /// Where the companions are.
+    resolver: Arc<Resolver>,
     /// Set when the cluster goes down: what happens then is not part of the cell.
     is_ending: bool,
 }
@@ -88,7 +91,7 @@ impl Controller {
         balancer: Arc<Balancer>,
         outputs: Arc<Outputs>,
         view: watch::Sender<Arc<View>>,
-        place: Place,
+        (place, resolver): (Place, Arc<Resolver>),
     ) -> Self {
         let configs = watch::Sender::new(configs(&spec));
         let (news, heard) = unbounded_channel();
@@ -108,6 +111,7 @@ impl Controller {
             heard,
             next_uid: 0,
             place,
+            resolver,
             is_ending: false,
         }
     }
@@ -276,7 +280,8 @@ impl Controller {
             backoff: self.spec.backoff,
             reach,
             prober: self.lease.range().prober(),
-            links: service_links(&self.spec.manifests, self.balancer.addr()),
+            links: service_links(&self.spec.manifests, self.balancer.addr(), &self.resolver),
+            resolver: Arc::clone(&self.resolver),
             given_env: self.spec.env.clone(),
             configs: self.configs.subscribe(),
             output,

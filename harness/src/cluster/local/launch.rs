@@ -7,6 +7,7 @@ use k8s_openapi::api::core::v1::{Container, PodTemplateSpec};
 
 use super::Launch;
 use crate::cluster::Unrunnable;
+use crate::cluster::image_name;
 use crate::cluster::manifest::Manifests;
 
 /// Whether the first container can be run here.
@@ -26,7 +27,8 @@ pub(crate) fn command(
 ) -> Result<(Vec<String>, Option<PathBuf>), Unrunnable> {
     let image = container.image.clone().unwrap_or_default();
     let own = container.command.clone().filter(|command| !command.is_empty());
-    let launch = launches.iter().find(|(name, _)| *name == image).map(|(_, launch)| launch);
+    let launch =
+        launches.iter().find(|(name, _)| image_name::is_same(name, &image)).map(|(_, launch)| launch);
     let is_from_files = container.command == manifests.command_in_files;
     match (launch, own) {
         (Some(launch), Some(own)) if !is_from_files => Ok((own, launch.cwd.clone())),

@@ -14,6 +14,7 @@ use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::backoff::{Backoff, Restarts};
 use super::output::Output;
+use crate::cluster::companions::Resolver;
 use crate::cluster::environment::{Configs, PodFields, environment, expand};
 use crate::cluster::inside;
 use crate::cluster::probe::{Answer, Purpose, Target};
@@ -89,6 +90,8 @@ pub(crate) struct Pod {
     pub(crate) prober: std::net::IpAddr,
     /// The variables that tell of Services.
     pub(crate) links: Vec<(String, String)>,
+    /// Where the companions are that the environment names.
+    pub(crate) resolver: Arc<Resolver>,
     pub(crate) given_env: Vec<(String, String)>,
     pub(crate) configs: watch::Receiver<Configs>,
     pub(crate) output: Arc<Output>,
@@ -149,7 +152,7 @@ impl Pod {
             let configs = self.configs.borrow_and_update().clone();
             let error =
                 match environment(&self.container, &self.fields, &configs, &self.links, &self.given_env) {
-                    Ok(env) => return Some(env),
+                    Ok(env) => return Some(self.resolver.environment(env)),
                     Err(error) => error,
                 };
             if told.as_ref() != Some(&error) {
@@ -295,7 +298,8 @@ impl Pod {
         let port = self.fields.port.to_string();
         let argv =
             self.argv.iter().map(|word| word.replace("{host}", &self.fields.host).replace("{port}", &port));
-        let args = self.container.args.iter().flatten().map(|arg| expand(arg, &variables));
+        let args =
+            self.container.args.iter().flatten().map(|arg| self.resolver.text(&expand(arg, &variables)));
         let order = Order {
             limit: self.memory,
             cgroup: self.cgroup.as_ref().map(|name| format!("{name}-{restarts}")),

@@ -7,8 +7,10 @@ use k8s_openapi::api::core::v1::{Container, PodSpec, Service, ServicePort};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
 use super::ManifestError;
+use super::companion::Companion;
 use super::document::shown;
 use super::service::braced;
+use crate::cluster::image_name;
 
 /// What the user says of the hub among many objects.
 #[derive(Clone, Debug, Default)]
@@ -30,6 +32,8 @@ pub(super) struct Workload {
     pub(super) deployment: Deployment,
     /// `file:line`.
     pub(super) place: String,
+    /// As it stands there.
+    pub(super) whole: Companion,
 }
 
 /// A Service.
@@ -37,6 +41,8 @@ pub(super) struct Serving {
     pub(super) service: Service,
     /// `file:line`.
     pub(super) place: String,
+    /// As it stands there.
+    pub(super) whole: Companion,
 }
 
 /// Words in the names of ports that lead to something else than MCP.
@@ -108,7 +114,10 @@ pub(super) fn service(
 
 impl Choice {
     fn runs(&self, container: &Container) -> bool {
-        container.image.as_ref().is_some_and(|image| self.images.contains(image))
+        container
+            .image
+            .as_ref()
+            .is_some_and(|image| self.images.iter().any(|given| image_name::is_same(given, image)))
     }
 }
 

@@ -90,11 +90,6 @@ impl<'a> Document<'a> {
         self.value["metadata"]["name"].as_str().unwrap_or_default()
     }
 
-    /// `kind/name`, in lower case.
-    pub(super) fn label(&self) -> String {
-        format!("{}/{}", self.kind().to_lowercase(), self.name())
-    }
-
     /// `file:line` of its beginning.
     pub(super) fn place(&self) -> String {
         format!("{}:{}", self.file, self.line(&[]))

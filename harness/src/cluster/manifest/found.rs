@@ -7,6 +7,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::choose::{self, Choice, Serving, Workload};
+use super::companion::Companion;
 use super::document::{Document, shown};
 use super::fit::{self, Reference};
 use super::{ManifestError, Manifests, stateful};
@@ -22,7 +23,8 @@ pub(super) struct Found {
     scaled: Vec<(String, i32)>,
     secrets: Vec<Secret>,
     config_maps: Vec<ConfigMap>,
-    others: Vec<String>,
+    /// What can be no part of the hub.
+    others: Vec<Companion>,
     unknown: Vec<String>,
     /// Kind, name and namespace of every object, and where it stands.
     places: Vec<(String, String)>,
@@ -49,7 +51,7 @@ impl Found {
             ("v1", "Service") => {
                 let service: Service = self.typed(document)?;
                 fit::service(document)?;
-                self.services.push(Serving { service, place: document.place() });
+                self.services.push(Serving { service, place: document.place(), whole: companion(document) });
             }
             ("v1", "Secret") => self.secrets.push(document.read()?),
             ("v1", "ConfigMap") => self.config_maps.push(document.read()?),
@@ -64,9 +66,9 @@ impl Found {
                 let target = spec["scaleTargetRef"]["name"].as_str().unwrap_or_default().to_owned();
                 let least = spec["minReplicas"].as_i64().and_then(|least| i32::try_from(least).ok());
                 self.scaled.push((target, least.unwrap_or(1)));
-                self.others.push(shown(&document.label()));
+                self.others.push(companion(document));
             }
-            _ => self.others.push(shown(&document.label())),
+            _ => self.others.push(companion(document)),
         }
         self.once(document)
     }
@@ -91,7 +93,7 @@ impl Found {
         fit::workload(document)?;
         let place = document.place();
         self.references.push((place.clone(), fit::references(document)));
-        self.workloads.push(Workload { kind, deployment, place });
+        self.workloads.push(Workload { kind, deployment, place, whole: companion(document) });
         Ok(())
     }
 
@@ -136,12 +138,10 @@ impl Found {
                 "the HorizontalPodAutoscaler leaves at least {least}: that is the number of replicas"
             ));
         }
-        let companions =
-            self.workloads.iter().map(|other| format!("{}/{}", other.kind.to_lowercase(), other.name()));
-        let services = self.services.iter().filter_map(|other| other.service.metadata.name.as_deref());
-        let mut others: Vec<String> = companions.map(|label| shown(&label)).collect();
-        others.extend(services.map(|name| shown(&format!("service/{name}"))));
-        others.append(&mut self.others);
+        let mut companions: Vec<Companion> = self.workloads.into_iter().map(|other| other.whole).collect();
+        companions.extend(self.services.into_iter().map(|other| other.whole));
+        companions.append(&mut self.others);
+        let others = companions.iter().map(Companion::label).collect();
         let named = self.references.into_iter().find(|(place, _)| *place == hub.place);
         let references = named.map(|(_, references)| references).unwrap_or_default();
         let container =
@@ -153,6 +153,8 @@ impl Found {
             secrets: self.secrets,
             config_maps: self.config_maps,
             others,
+            companions,
+            beside: Vec::new(),
             command_in_files,
             is_for_a_plain_command: false,
             unknown: self.unknown,
@@ -178,13 +180,26 @@ impl Found {
         };
         let instead = match self.others.as_slice() {
             [] => String::new(),
-            others => format!("; there is {}", others.join(", ")),
+            others => {
+                let labels: Vec<String> = others.iter().map(Companion::label).collect();
+                format!("; there is {}", labels.join(", "))
+            }
         };
         ManifestError::Missing { kind, sources, instead }
     }
 }
 
 // === helpers ===
+
+/// The object as it stands in its file.
+fn companion(document: &Document<'_>) -> Companion {
+    Companion {
+        version: document.version().to_owned(),
+        kind: document.kind().to_owned(),
+        name: document.name().to_owned(),
+        object: document.value.clone(),
+    }
+}
 
 /// Fields that were written and that the type does not have: mostly spelling mistakes.
 fn unknown_fields(kind: &str, name: &str, written: &Value, typed: &Value) -> Vec<String> {

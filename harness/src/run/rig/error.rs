@@ -137,9 +137,11 @@ impl RigError {
             }
             RigError::NotReady(_) => Blame::Input,
             RigError::SpeaksNothing { .. } => Blame::Hub,
-            RigError::Kubernetes(kubernetes::UpError::Relay { .. }) => Blame::Input,
+            RigError::Kubernetes(
+                kubernetes::UpError::Relay { .. } | kubernetes::UpError::Companion { is_hopeless: true, .. },
+            ) => Blame::Input,
             RigError::Kubernetes(_) | RigError::NoWay(_) => Blame::Unknown,
-            RigError::Up(UpError::NotLinux | UpError::Manifests(_)) => Blame::Input,
+            RigError::Up(UpError::NotLinux | UpError::Manifests(_) | UpError::Companion(_)) => Blame::Input,
             RigError::Up(_) => Blame::Unknown,
         }
     }
@@ -201,7 +203,17 @@ impl RigError {
             RigError::UnknownHost { .. } => Some(
                 "check the name; one that only the cluster knows needs `kubectl port-forward`, or a run from a pod".to_owned(),
             ),
+            RigError::Kubernetes(kubernetes::UpError::Companion { is_hopeless: true, .. }) => Some(
+                "on `kind` an image that this machine's Docker has is loaded into the nodes (`docker pull`, `docker build`); others must be \
+                 for everybody to pull"
+                    .to_owned(),
+            ),
             RigError::Kubernetes(kubernetes::UpError::Kind(error)) => kind_hint(error),
+            RigError::Up(UpError::Companion(_)) => Some(
+                "try it by itself: a command must listen at HOST and PORT (or `{host}` and `{port}` of its command line), an address must \
+                 accept connections"
+                    .to_owned(),
+            ),
             RigError::Up(_) | RigError::Kubernetes(_) | RigError::Manifests(_) | RigError::NoWay(_) => None,
         }
     }

@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 
 use super::{REFERENCE_IMAGE, RigError, deployed};
+use crate::cluster::companions::{GivenCompanion, Runs};
+use crate::cluster::image_name;
 use crate::cluster::local::Launch;
 use crate::cluster::manifest::Manifests;
 use crate::plan::Deployed;
@@ -24,6 +26,8 @@ pub struct LocalHub {
     pub(super) deployed: Option<Deployed>,
     /// The port at which the hub listens whatever it is asked to, when the survey found that.
     pub(super) fixed_port: Option<u16>,
+    /// What is started for each cell before the hub.
+    pub(super) companions: Vec<GivenCompanion>,
 }
 
 // === impl LocalHub ===
@@ -61,7 +65,7 @@ impl LocalHub {
             name = manifests.image().unwrap_or("the manifests' hub").to_owned();
         }
         let image = manifests.image().unwrap_or_default().to_owned();
-        if theirs && launches.iter().any(|(known, _)| *known == image) {
+        if theirs && launches.iter().any(|(known, _)| image_name::is_same(known, &image)) {
             manifests.stand_in();
         }
         if ready_path.is_some() || !manifests.has_readiness_probe() {
@@ -79,6 +83,7 @@ impl LocalHub {
             is_reference,
             deployed,
             fixed_port: None,
+            companions: Vec::new(),
         })
     }
 
@@ -97,6 +102,26 @@ impl LocalHub {
         Ok(hub)
     }
 
+    /// The same with what it needs beside it.
+    #[must_use]
+    pub fn beside(mut self, companions: Vec<GivenCompanion>) -> Self {
+        if self.deployed.is_some() {
+            let names: Vec<&str> = companions.iter().map(|companion| companion.name.as_str()).collect();
+            self.manifests.remark_on_companions(&names);
+        }
+        Self { companions, ..self }
+    }
+
+    /// Which companions there are; nothing without any.
+    pub(super) fn companions_noted(&self) -> Option<String> {
+        let noted = self.companions.iter().map(|companion| match &companion.runs {
+            Runs::Command(_) => format!("{}: `{}`, started for each cell", companion.name, companion.runs),
+            Runs::At { .. } => format!("{}: {}", companion.name, companion.runs),
+        });
+        let noted: Vec<String> = noted.collect();
+        (!noted.is_empty()).then(|| format!("companions: {}", noted.join("; ")))
+    }
+
     /// Adds the reference hub where the manifests name its image and nothing else says what to run.
     ///
     /// # Errors
@@ -108,7 +133,7 @@ impl LocalHub {
         unknown: impl FnOnce(RigError) -> E,
     ) -> Result<Self, E> {
         let image = self.manifests.image().unwrap_or_default().to_owned();
-        if self.launches.iter().any(|(known, _)| *known == image) {
+        if self.launches.iter().any(|(known, _)| image_name::is_same(known, &image)) {
             return Ok(self);
         }
         if image == REFERENCE_IMAGE {

@@ -89,6 +89,7 @@ mod tests {
             relay_image: None,
             ready_path: None,
             env: env.clone(),
+            apply: Vec::new(),
         };
         let run = || "run".to_owned();
         let kind = KindHub::new(None, None, None, env.clone(), run(), Keep::Found).expect("a hub");
