@@ -49,7 +49,7 @@ fn what_belongs_to_a_namespace_comes_up_on_a_cluster_that_is_ours() {
              own); job/migrate, cronjob/clean (jobs are not run); ingress/edge (hubcheck's clients enter by the Service); \
              horizontalpodautoscaler/cache (scenarios set the number of replicas); networkpolicy/cache (it could shut out hubcheck's \
              clients); clusterrole/view (it belongs to no namespace); redis/main (a custom resource, whose operator is not here)",
-            "the hub: `priorityClassName`, `nodeSelector` is left out on KIND's nodes",
+            "the hub: left out on KIND's nodes: `priorityClassName`, `nodeSelector`",
             "persistentvolumeclaim/data: `storageClassName: fast` is replaced by KIND's own",
             "persistentvolumeclaim/data: its volume is `ReadWriteOnce`: on KIND all pods that mount it run on one node",
             "deployment/cache: `serviceAccountName` is left out, since the ServiceAccount elsewhere is not applied",
@@ -127,6 +127,31 @@ fn an_image_that_was_loaded_is_not_asked_of_a_registry() {
     assert_eq!(cache["spec"]["template"]["spec"]["containers"][0]["imagePullPolicy"], "IfNotPresent");
     let db = applied(&manifests, "statefulset/db");
     assert_eq!(db["spec"]["template"]["spec"]["containers"][0].get("imagePullPolicy"), None);
+}
+
+#[test]
+fn secrets_for_registries_are_kept_without_the_account_and_named_where_no_file_has_them() {
+    let account =
+        "imagePullSecrets: [{name: registry}, {name: cache}]\nkind: ServiceAccount\nmetadata: {name: hub";
+    let text = GATEWAY.replacen("kind: ServiceAccount\nmetadata: {name: hub", account, 1);
+    let choice = harness::cluster::manifest::Choice {
+        deployment: Some("hub".to_owned()),
+        ..harness::cluster::manifest::Choice::default()
+    };
+    let mut manifests = Manifests::parse_for(&[("all.yaml", &text)], &choice).expect("they are right");
+    manifests.bring_up_beside(Beside::Only(&[]));
+    let pod = manifests.deployment.spec.clone().unwrap().template.spec.unwrap();
+    let names: Vec<String> = pod.image_pull_secrets.unwrap().into_iter().map(|named| named.name).collect();
+    assert_eq!(names, ["registry", "cache"]);
+    let line =
+        "the hub: the Secret registry of `imagePullSecrets` is in no file: images are pulled without it";
+    assert_eq!(
+        manifests.remarks().iter().filter(|remark| *remark == line).count(),
+        1,
+        "{:?}",
+        manifests.remarks()
+    );
+    assert!(!manifests.remarks().iter().any(|remark| remark.contains("the Secret cache of")));
 }
 
 #[test]

@@ -200,6 +200,10 @@ impl Manifests {
     pub fn remark_on_companions(&mut self, given: &[&str]) {
         let not_started = self.not_started(given);
         self.remarks.extend(not_started);
+        // A companion that is started stands for its Services.
+        let services = given.iter().flat_map(|name| self.services_of(name));
+        let stand_for: Vec<String> = services.map(|service| format!("service/{}", service.name)).collect();
+        self.others.retain(|other| !stand_for.contains(other));
     }
 
     /// What was read otherwise than it stands there, or left out: a line each.

@@ -43,6 +43,49 @@ fn a_stateful_set_beside_a_companion_runs_from_standard_input() {
     assert!(told.contains("deployment/cache"), "the companion is named: {told}");
 }
 
+/// A cache and its Service.
+const CACHE: &str = "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: cache}\nspec:\n  selector: {matchLabels: {app: cache}}\n  template:\n    \
+                     metadata: {labels: {app: cache}}\n    spec: {containers: [{name: redis, image: 'redis:7'}]}\n---\napiVersion: v1\nkind: \
+                     Service\nmetadata: {name: cache-svc}\nspec: {selector: {app: cache}, ports: [{port: 6379}]}\n";
+
+#[test]
+fn a_companion_is_started_by_a_flag_and_named_without_it() {
+    let text = format!("{}\n---\n{CACHE}", ours());
+    let more = ["--deployment", "mcp-hub"];
+    let without = given(&text, &more);
+    assert!(without.starts_with("exit code: 0"), "{without}");
+    let named = "not started on local: deployment/cache (`--companion cache-svc=COMMAND` or `--companion cache-svc=HOST:PORT`)";
+    assert_eq!(without.matches(named).count(), 1, "{without}");
+    let server = "cache-svc=python3 -m http.server {port} --bind {host}";
+    let with = given(&text, &[&more[..], &["--companion", server]].concat());
+    assert!(with.starts_with("exit code: 0"), "{with}");
+    let started =
+        "companions: cache-svc: `python3 -m http.server {port} --bind {host}`, started for each cell";
+    assert!(with.contains(started) && !with.contains("not started on local"), "{with}");
+    assert!(!with.contains("service/cache-svc"), "the companion stands for it: {with}");
+    let broken =
+        given(&text, &[&more[..], &["--companion", "cache=sh -c 'echo no disk >&2; exit 3'"]].concat());
+    assert!(broken.starts_with("exit code: 2"), "{broken}");
+    assert!(broken.contains("the companion `cache` ended with exit code 3: no disk"), "{broken}");
+}
+
+#[test]
+fn what_a_backend_does_not_take_is_refused_with_what_it_is_for() {
+    for (args, expected) in [
+        (&["--backend", "kind", "--companion", "a=b"][..], "it is for `--backend local`"),
+        (&["--apply", "deployment"], "it is for `--backend kube`"),
+        (&["--build", "."], "it is for `--backend kind`"),
+        (&["--companion", "a="], "`--companion a=..`: it is empty"),
+        (
+            &["--backend", "kube", "--context", "x", "--apply", "job"],
+            "invalid value 'job' for '--apply <KIND>'",
+        ),
+    ] {
+        let told = soon(&[&["run"], args].concat());
+        assert!(told.starts_with("exit code: 2") && told.contains(expected), "{told}");
+    }
+}
+
 #[test]
 fn two_that_could_be_the_hub_are_both_named() {
     let other = ours().split("\n---\n").next().expect("the Deployment").replace("mcp-hub", "other");

@@ -260,6 +260,14 @@ mod tests {
             assert_eq!(of(&line[4..]), line);
         }
         assert_eq!(of("--context dev --cluster x"), "run", "they are there for other runs");
+        assert_eq!(
+            of("--backend kube --context dev --apply pvc,SA"),
+            "run --backend kube --context dev --apply persistentvolumeclaim --apply serviceaccount"
+        );
+        assert_eq!(
+            of("--companion 'redis=redis-server --port {port}'"),
+            "run --companion redis='redis-server --port {port}'"
+        );
     }
 
     #[test]

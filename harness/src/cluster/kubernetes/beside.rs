@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use futures_util::StreamExt;
-use futures_util::future::join_all;
+use futures_util::future::try_join_all;
 use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
 use kube::api::{Api, ListParams, Patch, PatchParams};
 use kube::core::{ApiResource, DynamicObject, GroupVersionKind};
@@ -41,7 +41,7 @@ pub(super) async fn up(objects: &Objects, companions: &[Companion]) -> Result<()
     }
     let available =
         workloads.iter().map(|(api, companion, applied)| available(objects, api, companion, applied));
-    join_all(available).await.into_iter().collect()
+    try_join_all(available).await.map(drop)
 }
 
 fn api(objects: &Objects, kind: CompanionKind) -> Api<DynamicObject> {

@@ -227,7 +227,7 @@ impl Manifests {
             }
         }
         applied.sort_by_key(|(kind, _)| *kind);
-        let has = Has::of(&applied, rule);
+        let has = Has::of(&applied, &self.companions, rule);
         let mut remarks = Vec::new();
         if !applied.is_empty() {
             let secrets = self.secrets.iter().map(|secret| ("secret", &secret.metadata.name));

@@ -1,6 +1,6 @@
 //! The pods of a hub and of its companions, fitted to a namespace that has only what hubcheck applies.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value, json};
 
@@ -14,6 +14,8 @@ pub const COMPANION: &str = "hubcheck/companion";
 pub(super) struct Has {
     accounts: BTreeSet<String>,
     claims: BTreeSet<String>,
+    /// The Secrets for registries of accounts in the files, applied or not.
+    pull_secrets: BTreeMap<String, Value>,
     /// Whether the cluster is ours, which has nothing that was not made for it.
     pub(super) is_ours: bool,
 }
@@ -21,7 +23,13 @@ pub(super) struct Has {
 // === impl Has ===
 
 impl Has {
-    pub(super) fn of(applied: &[(CompanionKind, &Companion)], rule: Beside<'_>) -> Self {
+    /// What is applied, of all that is in the files.
+    pub(super) fn of(applied: &[(CompanionKind, &Companion)], all: &[Companion], rule: Beside<'_>) -> Self {
+        let is_account = |found: &&Companion| CompanionKind::of(found) == Some(CompanionKind::ServiceAccount);
+        let pull_secrets = all.iter().filter(is_account).filter_map(|account| {
+            let secrets = account.object.get("imagePullSecrets").filter(|secrets| secrets.is_array())?;
+            Some((account.name.clone(), secrets.clone()))
+        });
         let names = |wanted: CompanionKind| {
             let named = applied.iter().filter(|(kind, _)| *kind == wanted);
             named.map(|(_, companion)| companion.name.clone()).collect()
@@ -29,6 +37,7 @@ impl Has {
         Self {
             accounts: names(CompanionKind::ServiceAccount),
             claims: names(CompanionKind::PersistentVolumeClaim),
+            pull_secrets: pull_secrets.collect(),
             is_ours: matches!(rule, Beside::Everything),
         }
     }
@@ -43,6 +52,10 @@ pub(super) fn fit(pod: &mut Value, has: &Has) -> Vec<String> {
     if let Some(account) = account.filter(|name| !has.accounts.contains(name)) {
         fields.remove("serviceAccountName");
         fields.remove("serviceAccount");
+        // A pod has those of its account if it has none of its own.
+        if let Some(secrets) = has.pull_secrets.get(&account) {
+            fields.entry("imagePullSecrets").or_insert_with(|| secrets.clone());
+        }
         changed.push(format!(
             "`serviceAccountName` is left out, since the ServiceAccount {} is not applied",
             shown(&account)
@@ -98,7 +111,7 @@ fn fit_to_nodes(fields: &mut serde_json::Map<String, Value>, changed: &mut Vec<S
     }
     if !left_out.is_empty() {
         let left_out: Vec<String> = left_out.iter().map(|field| format!("`{field}`")).collect();
-        changed.push(format!("{} is left out on KIND's nodes", left_out.join(", ")));
+        changed.push(format!("left out on KIND's nodes: {}", left_out.join(", ")));
     }
 }
 
