@@ -154,16 +154,8 @@ impl Companion {
         CompanionKind::of(self)
     }
 
-    fn is_owned(&self) -> bool {
-        let owners = self.object.pointer("/metadata/ownerReferences").and_then(Value::as_array);
-        owners.is_some_and(|owners| !owners.is_empty())
-    }
-
     /// Why it never comes up, whatever the cluster is.
     fn never(&self) -> Option<&'static str> {
-        if self.is_owned() {
-            return Some("another object makes it");
-        }
         if CompanionKind::of(self).is_some() {
             return None;
         }
