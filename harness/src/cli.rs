@@ -4,6 +4,7 @@ pub mod bad_input;
 mod catalogue;
 mod expected;
 mod explain;
+mod given;
 mod help;
 mod interrupt;
 mod kind;
@@ -21,7 +22,7 @@ use clap::{Args, Parser, Subcommand};
 use crate::check::{Check, Strictness, Unchecked};
 use crate::cluster::manifest::CompanionKind;
 use crate::cluster::supervisor;
-use crate::plan::{Affinity, Transport};
+use crate::plan::{Affinity, Outline, Transport};
 use crate::report::console::Console;
 use crate::run::Scenario;
 
@@ -146,8 +147,21 @@ struct ListArgs {
 /// What to run, on which hub, where.
 #[derive(Debug, Args)]
 pub(crate) struct RunArgs {
-    /// Families, scenarios or cells (`routing`, `owner-killed`, `routing/owner-killed@off-sse`); all when there is none
+    /// The hub: a URL, or manifests (a file, a folder, `-`); and which cells to run: families, scenarios or cells (`routing`,
+    /// `owner-killed`, `routing/owner-killed@off-sse`), all when there is none. A word with a slash, or that ends with .yaml, .yml or
+    /// .json, is a path, unless it names cells
+    #[arg(value_name = "HUB|CELLS")]
     pub(crate) filters: Vec<String>,
+    /// Set where the command line names no subcommand
+    #[arg(long, hide = true)]
+    pub(crate) without_subcommand: bool,
+    /// Only the quick profile: the cells that decide whether several replicas are safe, and that need no long wait. `hubcheck HUB`
+    /// without `run` does that by itself
+    #[arg(long, conflicts_with = "full", help_heading = "What")]
+    pub(crate) quick: bool,
+    /// Every cell, where `hubcheck HUB` without `run` would run the quick profile
+    #[arg(long, help_heading = "What")]
+    pub(crate) full: bool,
 
     /// Where the replicas run
     #[arg(long, value_enum, default_value_t = BackendArg::Local, env = "HUBCHECK_BACKEND", help_heading = "Where")]
@@ -207,7 +221,8 @@ pub(crate) struct RunArgs {
     #[command(flatten)]
     pub(crate) hub: HubArgs,
 
-    /// Only this transport (repeatable); the hub must speak it
+    /// Only this transport (repeatable); the hub must speak it. `http` is another name of `streamable`; the revision of 2026-07-28 is
+    /// `stateless`
     #[arg(long, value_enum, value_delimiter = ',', help_heading = "What")]
     pub(crate) transport: Vec<Transport>,
     /// Only this affinity (repeatable), whatever the manifests say [default: every one; with manifests, others than the Service's are
@@ -245,6 +260,15 @@ pub(crate) struct RunArgs {
     #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=3600), help_heading = "What")]
     pub(crate) idle: Option<u64>,
 
+    /// Print only the answer
+    #[arg(short, long, conflicts_with = "verbose", help_heading = "Reports")]
+    pub(crate) quiet: bool,
+    /// Print every cell, its findings and its remedies
+    #[arg(short, long, help_heading = "Reports")]
+    pub(crate) verbose: bool,
+    /// Print also the cells that are not applicable, and why
+    #[arg(long, value_enum, value_name = "WHAT", value_delimiter = ',', help_heading = "Reports")]
+    pub(crate) show: Vec<Show>,
     /// Write a report, `json=FILE` or `junit=FILE` (repeatable)
     #[arg(long, value_name = "FORMAT=FILE", help_heading = "Reports")]
     pub(crate) report: Vec<String>,
@@ -308,6 +332,9 @@ pub(crate) struct HubArgs {
     /// How many seconds the replicas have to become ready
     #[arg(long, value_name = "SECONDS", default_value_t = READY_TIMEOUT, help_heading = "The hub")]
     pub(crate) ready_timeout: u64,
+    /// The hub's command line, as `--command` takes it
+    #[arg(last = true, value_name = "COMMAND")]
+    pub(crate) words: Vec<String>,
 }
 
 impl HubArgs {
@@ -340,6 +367,13 @@ pub(crate) struct ServeArgs {
     pub(crate) mcp_path: String,
 }
 
+/// What is printed beside the failing cells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Show {
+    /// Cells that are not applicable
+    Na,
+}
+
 /// The backends that can be named.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum BackendArg {
@@ -359,15 +393,22 @@ pub struct Rules {
     pub checks: &'static [&'static Check],
 }
 
-/// Runs `hubcheck` with this catalogue, and with what its checks leave out. The rules are for `hubcheck check` alone.
-pub fn main(catalog: &'static [&'static Scenario], unchecked: &[Unchecked], rules: &[Rules]) -> ExitCode {
+/// Runs `hubcheck` with this catalogue, with the names of the quick profile's cells, and with what its checks leave out. The rules are
+/// for `hubcheck check` alone.
+pub fn main(
+    catalog: &'static [&'static Scenario],
+    quick: &[&str],
+    unchecked: &[Unchecked],
+    rules: &[Rules],
+) -> ExitCode {
     // The supervisor must stay small and synchronous: it is told apart before anything else is set up.
     let mut args = std::env::args_os().skip(1);
     if args.next().is_some_and(|command| command == "supervise") {
         return supervisor::main(args);
     }
     let console = Console::stderr();
-    let cli = match Cli::try_parse() {
+    let outlines: Vec<Outline> = catalog.iter().map(|scenario| scenario.outline).collect();
+    let cli = match Cli::try_parse_from(given::command_line(&outlines, std::env::args_os())) {
         Ok(cli) => cli,
         Err(error) => {
             // Help and version go to standard output and are no error.
@@ -377,7 +418,7 @@ pub fn main(catalog: &'static [&'static Scenario], unchecked: &[Unchecked], rule
         }
     };
     let done = warnings::show(console.clone())
-        .and_then(|()| execute(cli.command, catalog, unchecked, rules, &console));
+        .and_then(|()| execute(cli.command, catalog, quick, unchecked, rules, &console));
     match done {
         Ok(code) => ExitCode::from(code),
         Err(error) => {
@@ -390,13 +431,20 @@ pub fn main(catalog: &'static [&'static Scenario], unchecked: &[Unchecked], rule
 fn execute(
     command: Command,
     catalog: &'static [&'static Scenario],
+    quick: &[&str],
     unchecked: &[Unchecked],
     rules: &[Rules],
     console: &Console,
 ) -> Result<u8, CommandError> {
     match command {
-        Command::Run(args) => run::run(catalog, &args, console),
-        Command::Serve(args) => serve::serve(&args),
+        Command::Run(args) => {
+            let outlines: Vec<Outline> = catalog.iter().map(|scenario| scenario.outline).collect();
+            run::run(catalog, quick, &args.sorted(&outlines)?, console)
+        }
+        Command::Serve(mut args) => {
+            args.hub.take_words()?;
+            serve::serve(&args)
+        }
         Command::Up(args) => kind::up(&args),
         Command::Down(place) => kind::down(&place),
         Command::List(args) if args.markdown => catalogue::markdown(catalog, unchecked),

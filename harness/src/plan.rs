@@ -5,6 +5,7 @@
 
 pub mod deployed;
 mod names;
+mod selection;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -12,6 +13,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 pub use deployed::{Deployed, WhatIf};
+pub use selection::{Selection, UnknownFilter};
 
 /// One of the three transport eras of the Model Context Protocol.
 #[derive(
@@ -21,7 +23,9 @@ pub use deployed::{Deployed, WhatIf};
 pub enum Transport {
     /// HTTP+SSE, revision 2024-11-05: a stream per session, messages posted beside it.
     Sse,
-    /// Streamable HTTP with `Mcp-Session-Id`, revisions 2025-03-26 to 2025-11-25.
+    /// Streamable HTTP with `Mcp-Session-Id`, revisions 2025-03-26 to 2025-11-25. What SDKs call `http` begins a session where the hub
+    /// has them.
+    #[value(aliases = ["http", "streamable-http"])]
     Streamable,
     /// Revision 2026-07-28: no sessions, every request stands alone.
     Stateless,
@@ -169,17 +173,6 @@ pub struct Offers {
     pub barred: BTreeMap<Transport, Need>,
 }
 
-/// What the user wants to run. Empty fields select everything.
-#[derive(Clone, Debug, Default)]
-pub struct Selection {
-    /// Families, scenario ids, scenario names, or whole cell ids.
-    pub filters: Vec<String>,
-    /// Only cells of these affinities, and those that do not vary with it.
-    pub affinities: Vec<Affinity>,
-    /// Only cells of these transports, and those that do not vary with it.
-    pub transports: Vec<Transport>,
-}
-
 /// One scenario in one affinity over one transport.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Cell {
@@ -202,16 +195,6 @@ pub struct Planned {
     pub what_if: Option<WhatIf>,
 }
 
-/// A filter that names nothing.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("no scenario or cell is called `{filter}`{}", nearest.as_ref().map(|near| format!("; the nearest is `{near}`")).unwrap_or_default())]
-pub struct UnknownFilter {
-    /// What the user wrote.
-    pub filter: String,
-    /// The nearest thing that exists, when one is near.
-    pub nearest: Option<String>,
-}
-
 /// Lays out every selected cell, in catalogue order, and decides which of them apply.
 ///
 /// # Errors
@@ -224,11 +207,7 @@ pub fn plan(
 ) -> Result<Vec<Planned>, UnknownFilter> {
     let all: Vec<(&Outline, Cell)> =
         outlines.iter().flat_map(|outline| cells(outline).map(move |cell| (outline, cell))).collect();
-    for filter in &selection.filters {
-        if !all.iter().any(|(_, cell)| cell.is_named(filter)) {
-            return Err(UnknownFilter { filter: filter.clone(), nearest: nearest(filter, &all) });
-        }
-    }
+    selection.names_cells(all.iter().map(|(_, cell)| cell))?;
     let mut planned: Vec<Planned> = Vec::new();
     for (outline, mut cell) in all.into_iter().filter(|(_, cell)| selection.admits(cell)) {
         if !offers.meets(Need::Affinity) {
@@ -241,17 +220,6 @@ pub fn plan(
         }
     }
     Ok(planned)
-}
-
-// === impl Selection ===
-
-impl Selection {
-    fn admits(&self, cell: &Cell) -> bool {
-        let named = self.filters.is_empty() || self.filters.iter().any(|filter| cell.is_named(filter));
-        let affinity = admits_axis(&self.affinities, cell.affinity);
-        let transport = admits_axis(&self.transports, cell.transport);
-        named && affinity && transport
-    }
 }
 
 // === impl Offers ===
@@ -332,10 +300,6 @@ fn axis<T: Copy>(values: &[T]) -> Vec<Option<T>> {
     if values.is_empty() { vec![None] } else { values.iter().copied().map(Some).collect() }
 }
 
-fn admits_axis<T: PartialEq>(wanted: &[T], value: Option<T>) -> bool {
-    wanted.is_empty() || value.is_none_or(|value| wanted.contains(&value))
-}
-
 fn first_lack(outline: &Outline, cell: &Cell, offers: &Offers) -> Option<Need> {
     let speaks = cell.transport.map(Need::Speaks);
     let own = outline.needs.iter().copied().filter(|need| concerns(*need, cell));
@@ -373,16 +337,6 @@ fn concerns(need: Need, cell: &Cell) -> bool {
         Need::GetAnswered => cell.transport == Some(Transport::Streamable),
         _ => true,
     }
-}
-
-fn nearest(filter: &str, all: &[(&Outline, Cell)]) -> Option<String> {
-    let names = all.iter().flat_map(|(_, cell)| {
-        [cell.to_string(), cell.scenario.to_owned(), cell.name().to_owned(), cell.family().to_owned()]
-    });
-    let (score, name) = names
-        .map(|name| (strsim::jaro_winkler(filter, &name), name))
-        .max_by(|(left, _), (right, _)| left.total_cmp(right))?;
-    (score > 0.6).then_some(name)
 }
 
 #[cfg(test)]
@@ -480,18 +434,5 @@ mod tests {
         let as_it_is = offers(2, &[Need::Tool(Tool::Echo)]);
         assert_eq!(planned(&["routes"], &as_it_is), ["routing/routes@sse", "routing/routes@stateless"]);
         assert_eq!(planned(&["routing/routes@sse"], &as_it_is), ["routing/routes@sse"], "its rerun line");
-    }
-
-    #[test]
-    fn a_filter_that_names_nothing_names_the_nearest() {
-        let unknown = |filter: &str| {
-            let selection = Selection { filters: vec![filter.to_owned()], ..Selection::default() };
-            plan(&[ROUTES, STARTS], &selection, &Offers::every_cell()).unwrap_err().to_string()
-        };
-        assert_eq!(
-            unknown("routing/rotes"),
-            "no scenario or cell is called `routing/rotes`; the nearest is `routing/routes`"
-        );
-        assert_eq!(unknown("%%%"), "no scenario or cell is called `%%%`");
     }
 }

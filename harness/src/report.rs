@@ -43,7 +43,7 @@ pub enum RunEvent<'r> {
 }
 
 /// What a run is about.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct About {
     /// Where the replicas run.
     pub backend: String,
@@ -57,8 +57,12 @@ pub struct About {
     pub notes: Vec<String>,
     /// What a rerun line begins with.
     pub rerun: String,
-    /// Whether every cell of the catalogue was selected.
+    /// Whether every cell of the catalogue was selected, or every cell of the quick profile.
     pub is_whole: bool,
+    /// The line that runs every cell, of a run of the quick profile.
+    pub everything: Option<String>,
+    /// Where a hub was found that is known by its address alone: `/mcp (streamable), /sse (sse)`.
+    pub found: Option<String>,
 }
 
 /// What a run came to.
@@ -145,7 +149,7 @@ impl Sink for Silence {
 mod tests {
     use super::json::Json;
     use super::junit::JUnit;
-    use super::terminal::Terminal;
+    use super::terminal::{Telling, Terminal};
     use super::*;
     use crate::check::Verdict;
     use crate::plan::{Affinity, Transport, WhatIf};
@@ -189,13 +193,17 @@ mod tests {
             notes: Vec::new(),
             rerun: "hubcheck run".to_owned(),
             is_whole: true,
+            ..About::default()
         };
         let planned = [Planned { cell, lacks: None, what_if }];
         let summary = Summary { reports: vec![report.clone()], ..Summary::default() };
         let folder = tempfile::tempdir().unwrap();
         let (json, junit, kept) = (folder.path().join("json"), folder.path().join("junit"), Kept::default());
         let sinks: Vec<Box<dyn Sink + Send>> = vec![
-            Box::new(Terminal::on(Box::new(kept.clone()))),
+            Box::new(Terminal::on(
+                Box::new(kept.clone()),
+                Telling { everything: true, ..Telling::default() },
+            )),
             Box::new(Json::new(json.clone(), WriteErrors::default())),
             Box::new(JUnit::new(junit.clone(), WriteErrors::default())),
         ];

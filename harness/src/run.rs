@@ -7,6 +7,8 @@ mod limit;
 mod pressure;
 pub mod reference;
 pub mod rig;
+mod scenario;
+mod shared;
 pub mod stage;
 
 use std::collections::VecDeque;
@@ -16,128 +18,25 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures_util::FutureExt;
-use futures_util::future::BoxFuture;
+use futures_util::future::join_all;
 use tokio::task::JoinSet;
 
 use self::limit::Limit;
 use crate::check::{self, Check, Finding, Lack, NotJudged, Verdict};
 use crate::cluster::Page;
-use crate::cluster::manifest::Manifests;
-use crate::plan::{Cell, Need, Outline, Planned, WhatIf};
+use crate::plan::{Cell, Need, Planned, WhatIf};
 use crate::report::{RunEvent, Sink};
 use crate::transcript::notes::notes;
 use crate::transcript::{End, Entry, PodChange, Recorder, Transcript, What};
 
 use rig::surveyed::SURVEY;
+use shared::Seat;
 
 pub use rig::Rig;
 use rig::RigError;
+pub use scenario::{Begins, Guide, Probes, Scenario, Setup, Told};
+pub use shared::Shared;
 pub use stage::Stage;
-
-/// Something a hub must survive: how to bring it about, and which checks judge what was seen.
-///
-/// A scenario is a value. It drives and never asserts.
-pub struct Scenario {
-    /// Its id, axes and needs.
-    pub outline: Outline,
-    /// One line: what must hold.
-    pub title: &'static str,
-    /// Why anyone should care: what users see when it does not hold.
-    pub why: &'static str,
-    /// The specification's places it rests on, or [`check::HUB_CONTRACT`].
-    pub spec: &'static [&'static str],
-    /// The manifest line, or the change of the hub, that mends a failure.
-    pub remedy: &'static str,
-    /// The operators' issue that it brings about, where it does.
-    pub guide: Option<Guide>,
-    /// How its cluster differs from the ordinary one.
-    pub setup: Setup,
-    /// What judges its transcript, beside the ambient checks.
-    pub checks: &'static [&'static Check],
-    /// Brings it about. An error means that the harness could not go on, not that the hub is broken.
-    pub drive: for<'s> fn(&'s Stage) -> BoxFuture<'s, anyhow::Result<()>>,
-}
-
-/// An issue of the troubleshooting guide that operators work by; its remedy is the scenario's.
-#[derive(Clone, Copy, Debug)]
-pub struct Guide {
-    /// Its number and title there.
-    pub issue: &'static str,
-    /// What an operator sees first.
-    pub symptom: &'static str,
-    /// Why it is so.
-    pub cause: &'static str,
-}
-
-/// How a scenario's cluster differs from the ordinary one.
-#[derive(Clone, Copy, Debug)]
-pub struct Setup {
-    /// `sessionAffinityConfig.clientIP.timeoutSeconds`; `None` for what is deployed, else Kubernetes' default.
-    pub affinity_timeout_s: Option<u32>,
-    /// How many replicas it begins with; `None` for as many as the run has. A hub that is running already has what it has.
-    pub replicas: Option<usize>,
-    /// What is edited before the cluster comes up, after the number of replicas and the affinity were set.
-    pub edit: fn(&mut Manifests),
-    /// What the reference hub is told. Of any other hub the user tells what it was told.
-    pub reference: Told,
-    /// What is waited for before the scenario is driven.
-    pub begins: Begins,
-    /// How the manifests' probes are asked.
-    pub probes: Probes,
-}
-
-/// How a cell asks the probes of the manifests.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Probes {
-    /// More often than deployed, so that the cell takes seconds.
-    Quickened,
-    /// As deployed: the scenario is about them.
-    AsDeployed,
-}
-
-/// What a hub is told about who may call it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Told {
-    /// The bearer token that it asks for.
-    pub token: Option<&'static str>,
-    /// The origin of the pages that may call it from a browser.
-    pub origin: Option<&'static str>,
-}
-
-/// What a scenario begins with.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Begins {
-    /// Every replica is ready.
-    AllReady,
-    /// Nothing is waited for: the scenario is about replicas that are not ready.
-    Unready,
-}
-
-impl Setup {
-    /// What is deployed, with nothing edited.
-    pub const ORDINARY: Setup = Setup {
-        affinity_timeout_s: None,
-        replicas: None,
-        edit: |_| {},
-        reference: Told { token: None, origin: None },
-        begins: Begins::AllReady,
-        probes: Probes::Quickened,
-    };
-
-    /// One replica, for rules about a single one: it is up in less time than several.
-    pub const ONE_REPLICA: Setup = Setup { replicas: Some(1), ..Setup::ORDINARY };
-
-    /// Makes the edits; those of the reference hub only where it is the one that runs.
-    fn apply(&self, manifests: &mut Manifests, is_reference: bool) {
-        (self.edit)(manifests);
-        let Told { token, origin } = self.reference;
-        for (name, value) in [("TOKEN", token), ("ALLOW_ORIGIN", origin)] {
-            if let Some(value) = value.filter(|_| is_reference) {
-                manifests.set_env(name, value);
-            }
-        }
-    }
-}
 
 /// What a cell came to.
 #[derive(Clone, Debug)]
@@ -179,7 +78,20 @@ pub async fn run_cells(
     rig: &Arc<Rig>,
     catalog: &'static [&'static Scenario],
     planned: &[Planned],
+    jobs: usize,
+    sink: &mut dyn Sink,
+    reports: &mut Vec<CellReport>,
+) {
+    run_cells_on(rig, catalog, planned, jobs, Vec::new(), sink, reports).await;
+}
+
+/// The same for cells of which some have a place at replicas that are up; those end with the last cell.
+pub async fn run_cells_on(
+    rig: &Arc<Rig>,
+    catalog: &'static [&'static Scenario],
+    planned: &[Planned],
     mut jobs: usize,
+    prepared: Vec<Arc<Shared>>,
     sink: &mut dyn Sink,
     reports: &mut Vec<CellReport>,
 ) {
@@ -211,8 +123,8 @@ pub async fn run_cells(
             && let Some((cell, begun)) = waiting.pop_front()
         {
             sink.event(&RunEvent::CellStarted(cell));
-            let rig = Arc::clone(rig);
-            running.spawn(async move { (attempt(&rig, catalog, cell).await, begun) });
+            let (rig, shared) = (Arc::clone(rig), Shared::of(&prepared, cell));
+            running.spawn(async move { (attempt(&rig, catalog, cell, shared).await, begun) });
         }
         let Some(finished) = running.join_next().await else { break };
         match finished {
@@ -241,11 +153,12 @@ pub async fn run_cells(
             Err(error) => std::panic::resume_unwind(error.into_panic()),
         }
     }
+    join_all(prepared.into_iter().map(Shared::down)).await;
 }
 
 /// Runs one cell on a cluster of its own, judges it, and writes its transcript.
 pub async fn run_cell(rig: &Arc<Rig>, catalog: &[&Scenario], cell: Cell) -> (CellReport, Transcript) {
-    let Attempt { report, transcript, .. } = attempt(rig, catalog, cell).await;
+    let Attempt { report, transcript, .. } = attempt(rig, catalog, cell, None).await;
     (report, transcript)
 }
 
@@ -263,16 +176,20 @@ fn is_long(catalog: &[&Scenario], cell: Cell) -> bool {
     scenario.is_some_and(|scenario| scenario.setup.probes == Probes::AsDeployed)
 }
 
-async fn attempt(rig: &Arc<Rig>, catalog: &[&Scenario], cell: Cell) -> Attempt {
-    let began = Instant::now();
+async fn attempt(rig: &Arc<Rig>, catalog: &[&Scenario], cell: Cell, shared: Option<Arc<Shared>>) -> Attempt {
     let recorder = Recorder::new(rig.secrets());
+    let seat = match shared {
+        Some(shared) => shared.seat(&recorder).await,
+        None => None,
+    };
+    let began = Instant::now();
     let scenario = catalog.iter().copied().find(|scenario| scenario.outline.id == cell.scenario);
     let machine = pressure::Watch::start(recorder.clone());
     let observed = rig.observed_pods().await;
     let mut is_held_up = false;
     // Boxed: the futures of a cell on Kubernetes are larger than the stack of a thread allows in a debug build.
     let live = match scenario {
-        Some(scenario) => Box::pin(drive(rig, scenario, cell, &recorder, &mut is_held_up)).await,
+        Some(scenario) => Box::pin(drive(rig, scenario, cell, &recorder, seat, &mut is_held_up)).await,
         None => {
             recorder.record(What::Broken { reason: format!("no scenario is called `{}`", cell.scenario) });
             Vec::new()
@@ -383,12 +300,19 @@ async fn drive(
     scenario: &Scenario,
     cell: Cell,
     recorder: &Recorder,
+    seat: Option<Seat>,
     is_held_up: &mut bool,
 ) -> Vec<Page> {
     let limit = rig.timeouts.cell();
-    let up =
-        within(limit, "bringing its cluster up", Box::pin(rig.cluster_up(cell, scenario, recorder))).await;
-    let cluster = match up.and_then(|up| Ok(Arc::new(up?))) {
+    let own_cluster = async {
+        let up = within(limit, "bringing its cluster up", Box::pin(rig.cluster_up(cell, scenario, recorder)));
+        up.await.and_then(|up| Ok(Arc::new(up?)))
+    };
+    let up = match &seat {
+        Some(seat) => Ok(Arc::clone(seat.cluster())),
+        None => own_cluster.await,
+    };
+    let cluster = match up {
         Ok(cluster) => cluster,
         Err(error) => {
             *is_held_up = error.downcast_ref::<RigError>().is_some_and(RigError::is_slow_cluster);
@@ -396,8 +320,11 @@ async fn drive(
             return Vec::new();
         }
     };
+    // It is kept until the end: without it nothing of the cluster is recorded.
+    let seat = seat.map(Arc::new);
     let replicas = rig.replicas_of(Some(scenario));
-    let stage = Stage::new(Arc::clone(rig), cell, scenario, Arc::clone(&cluster), recorder.clone());
+    let stage =
+        Stage::new(Arc::clone(rig), cell, scenario, Arc::clone(&cluster), recorder.clone(), seat.clone());
     let driving = async {
         stage.ready(scenario.setup.begins).await?;
         (scenario.drive)(&stage).await?;
@@ -419,7 +346,9 @@ async fn drive(
             Err(error) => tracing::warn!("the evidence of {cell}: {error:#}"),
         }
     }
-    if let Some(cluster) = Arc::into_inner(cluster)
+    // One that other cells may use goes with the last of them.
+    if seat.is_none()
+        && let Some(cluster) = Arc::into_inner(cluster)
         && let Err(error) = within(limit, "taking its cluster down", cluster.down()).await
     {
         record_broken(recorder, &error);

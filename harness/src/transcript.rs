@@ -26,7 +26,7 @@ pub use body::{BODY_KEPT, Body};
 pub use fault::Fault;
 pub use header::{Echo, Header};
 pub use jsonl::ReadError;
-pub use recorder::Recorder;
+pub use recorder::{Recorder, Tap};
 pub use secret::Secret;
 pub use symptom::{Symptom, Told};
 

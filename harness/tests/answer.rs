@@ -18,6 +18,7 @@ fn about(is_whole: bool) -> About {
         notes: Vec::new(),
         rerun: "hubcheck run --command 'python server.py'".to_owned(),
         is_whole,
+        ..About::default()
     }
 }
 
@@ -72,7 +73,7 @@ fn one_cause_behind_many_checks_is_told_once() {
         report("routing/a", Some(Affinity::ClientIp), Vec::new()),
         report("session/c", None, vec![finding("origin-validated", Verdict::Warn, None)]),
     ];
-    assert_snapshot!(told(true, reports), @"
+    assert_snapshot!(told(true, reports), @r"
     python server.py on local, 2 replicas
 
       NOT SAFE with 2 replicas
@@ -82,7 +83,7 @@ fn one_cause_behind_many_checks_is_told_once() {
 
       [1] 2 cells: Each replica keeps its sessions in its own memory; the others do
       not know them.
-          404 Could not find [31msession ; the session is on `hub-a`
+          404 Could not find \u{1b}[31msession ; the session is on `hub-a`
           Fix   Service: `spec.sessionAffinity: ClientIP`
           or    Deployment: `spec.replicas: 1`
 
@@ -127,6 +128,33 @@ fn a_good_hub_is_told_in_a_few_lines() {
 }
 
 #[test]
+fn a_quick_run_says_so_and_how_to_run_everything() {
+    let everything = Some("hubcheck run --command 'python server.py' --transport sse".to_owned());
+    let about = About { everything, ..about(true) };
+    let summary = |findings| Summary {
+        reports: vec![report("routing/a", Some(Affinity::Off), findings)],
+        took: Duration::from_secs(6),
+        ..Summary::default()
+    };
+    assert_snapshot!(answer(&about, &summary(Vec::new())).join("\n"), @"
+    python server.py on local, 2 replicas, quick profile
+
+      SAFE with 2 replicas
+
+      transport    affinity off
+      sse          pass
+
+      1 passed (6.0 s)
+      every cell: hubcheck run --command 'python server.py' --transport sse
+    ");
+    let mut command = finding("calls-answered", Verdict::Fail, None);
+    command.actual = "404\n::error title=x::y ##[error]z".to_owned();
+    let told = answer(&about, &summary(vec![command])).join("\n");
+    let is_command = |line: &str| line.trim_start().starts_with("::") || line.contains("##[");
+    assert!(told.contains("NOT SAFE") && !told.lines().any(is_command), "{told}");
+}
+
+#[test]
 fn of_a_url_nobody_knows_enough_to_call_it_safe() {
     let summary = Summary { reports: vec![report("session/a", None, Vec::new())], ..Summary::default() };
     let about = About { backend: "url".to_owned(), ..about(true) };
@@ -166,5 +194,5 @@ fn however_many_faults_there_are_they_fit_on_one_screen() {
     let checks: Vec<String> = (0..20).map(|number| format!("check-{number}")).collect();
     let reports =
         checks.iter().map(|check| report("routing/a", None, vec![finding(check, Verdict::Fail, None)]));
-    assert!(told(true, reports.collect()).contains(" more faults: see above"));
+    assert!(told(true, reports.collect()).contains(" more faults: `-v` tells all"));
 }

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 
 use harness::report::json::Json;
 use harness::report::junit::JUnit;
-use harness::report::terminal::Terminal;
+use harness::report::terminal::{Telling, Terminal};
 use harness::report::{Sink, WriteErrors};
 use insta::assert_snapshot;
 
@@ -18,7 +18,7 @@ use self::run::tell;
 #[test]
 fn the_terminal_tells_every_verdict() {
     let kept = Kept::default();
-    tell(&mut Terminal::on(Box::new(kept.clone())));
+    tell(&mut Terminal::on(Box::new(kept.clone()), Telling { everything: true, ..Telling::default() }));
     let text = String::from_utf8(kept.0.lock().expect("a writer").clone()).expect("text");
     assert_snapshot!(text, @"
        Surveying python server.py

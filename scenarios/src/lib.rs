@@ -5,6 +5,7 @@ mod by_hand;
 pub mod fuzz;
 pub mod lifecycle;
 mod probed;
+mod quick;
 pub mod routing;
 pub mod session;
 pub mod sse;
@@ -16,6 +17,7 @@ mod work;
 
 use harness::run::Scenario;
 
+pub use quick::QUICK;
 pub use unchecked::UNCHECKED;
 
 /// Every scenario, in the order of reports. Listed by hand: a test holds it against the families' own lists.

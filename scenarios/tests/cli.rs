@@ -4,6 +4,8 @@
 mod catalogue;
 #[path = "cli/deployed.rs"]
 mod deployed;
+#[path = "cli/given.rs"]
+mod given;
 #[path = "cli/idle.rs"]
 mod idle;
 #[path = "cli/manifests.rs"]

@@ -83,7 +83,7 @@ const CASES: &[Case] = &[
 
 fn main() -> ExitCode {
     if std::env::var_os(IS_DOOMED).is_some() {
-        return harness::cli::main(DOOMED, &[], &[]);
+        return harness::cli::main(DOOMED, &[], &[], &[]);
     }
     let backend = std::env::var("HUBCHECK_BACKEND").unwrap_or_default();
     if backend != "kind" {
@@ -107,7 +107,7 @@ fn main() -> ExitCode {
 
 fn interrupted_in_creation() {
     let before = Leftovers::now();
-    let mut run = hubcheck(&["run", "--backend", "kind", SHORT]);
+    let mut run = hubcheck(&["run", "-v", "--backend", "kind", SHORT]);
     run.until("creating cluster");
     let mut is_over = false;
     until("a node is there", STEP, || {
@@ -125,7 +125,7 @@ fn interrupted_in_creation() {
 
 fn interrupted_in_build() {
     let before = Leftovers::now();
-    let mut run = hubcheck(&["run", "--backend", "kind", SHORT]);
+    let mut run = hubcheck(&["run", "-v", "--backend", "kind", SHORT]);
     run.until("cluster up after");
     run.signal("INT");
     assert_eq!(run.end(), INTERRUPTED);
@@ -138,7 +138,7 @@ fn not_ours() {
     let image = lines(&["docker", "images", "--quiet"]).into_iter().next().expect("Docker has an image");
     let label = format!("io.x-k8s.kind.cluster={name}");
     let id = lines(&["docker", "create", "--label", &label, &image, "sh"]);
-    let mut run = hubcheck(&["run", "--backend", "kind", "--cluster", &name, SHORT]);
+    let mut run = hubcheck(&["run", "-v", "--backend", "kind", "--cluster", &name, SHORT]);
     let code = run.end();
     let theirs = lines(&["docker", "ps", "-aq", "--filter", &format!("label={label}")]);
     lines(&["docker", "rm", "--force", id.first().map_or("", String::as_str)]);
@@ -150,7 +150,7 @@ fn not_ours() {
 fn interrupted_in_load() {
     assert_eq!(hubcheck(&["up"]).end(), CONFORMS);
     let before = Leftovers::now();
-    let mut run = hubcheck(&["run", "--backend", "kind", "--keep", SHORT]);
+    let mut run = hubcheck(&["run", "-v", "--backend", "kind", "--keep", SHORT]);
     run.until("image built after");
     run.signal("INT");
     assert_eq!(run.end(), INTERRUPTED);
@@ -160,7 +160,7 @@ fn interrupted_in_load() {
 
 fn interrupted_in_cells() {
     let before = Leftovers::now();
-    let mut run = hubcheck(&["run", "--backend", "kind", "--keep", LONG]);
+    let mut run = hubcheck(&["run", "-v", "--backend", "kind", "--keep", LONG]);
     run.until("Starting");
     until("the cell's namespace is there", STEP, || !namespaces().is_empty());
     run.signal("INT");
@@ -189,13 +189,13 @@ fn panicking_harness() {
 
 fn killed_in_cells() {
     let before = Leftovers::now();
-    let mut run = hubcheck(&["run", "--backend", "kind", "--keep", LONG]);
+    let mut run = hubcheck(&["run", "-v", "--backend", "kind", "--keep", LONG]);
     run.until("Starting");
     until("the cell's namespace is there", STEP, || !namespaces().is_empty());
     run.signal("KILL");
     run.end();
     assert_ne!(Leftovers::now().beyond(&before), Leftovers::default(), "it could not clean up");
-    let mut next = hubcheck(&["run", "--backend", "kind", "--keep", SHORT]);
+    let mut next = hubcheck(&["run", "-v", "--backend", "kind", "--keep", SHORT]);
     assert_eq!(next.end(), CONFORMS, "{}", next.told);
     assert_eq!(Leftovers::now().beyond(&before), Leftovers::default(), "the next run cleans up after it");
     assert_eq!(namespaces(), Vec::<String>::new());
@@ -344,7 +344,14 @@ fn hubcheck(args: &[&str]) -> Running {
 /// A run of this program's own scenario.
 fn doomed(scenario: &str) -> Running {
     let this = std::env::current_exe().expect("this program has a file");
-    Running::of(Command::new(this).env(IS_DOOMED, "1").args(["run", "--backend", "kind", "--keep", scenario]))
+    Running::of(Command::new(this).env(IS_DOOMED, "1").args([
+        "run",
+        "-v",
+        "--backend",
+        "kind",
+        "--keep",
+        scenario,
+    ]))
 }
 
 /// The nodes of the cluster, running or not.

@@ -3,6 +3,8 @@
 use std::io::Write;
 use std::path::Path;
 
+use crate::report::words::inert;
+
 /// The end of a command before it could do its work.
 #[derive(Debug, thiserror::Error)]
 #[error("{message}")]
@@ -54,8 +56,10 @@ impl CommandError {
 pub fn print(error: &CommandError) {
     let mut stderr = std::io::stderr().lock();
     // Nothing sensible is left to do when standard error is closed.
-    drop(writeln!(stderr, "error: {}", error.message));
-    if let Some(hint) = &error.hint {
-        drop(writeln!(stderr, "\nhint: {hint}"));
+    let hint = error.hint.as_ref().map(|hint| format!("\nhint: {hint}"));
+    for line in
+        [Some(format!("error: {}", error.message)), hint].iter().flatten().flat_map(|text| text.split('\n'))
+    {
+        drop(writeln!(stderr, "{}", inert(line)));
     }
 }

@@ -2,6 +2,11 @@
 
 /// Below the list of commands.
 pub(super) const COMMANDS: &str = "\
+Without a command, hubcheck runs the quick profile on the hub that you name:
+  hubcheck http://localhost:3000/mcp    a hub that is running
+  hubcheck -- node server.mjs           its command: hubcheck starts the replicas
+  hubcheck k8s/                         its manifests
+
 Environment:
   HUBCHECK_LOG  What is logged, such as `harness=debug`; without it, warnings alone
   NO_COLOR      No colours
@@ -13,11 +18,15 @@ pub(super) const RUN: &str = "\
 Examples:
   hubcheck run
       the reference hub, every cell, on this machine
+  hubcheck run http://localhost:3000/mcp
+      a hub that is already running
+  hubcheck run --quick -- node server.mjs
+      the quick profile on replicas of a command
   hubcheck run --command 'python server.py --host {host} --port {port}' --transport sse
       a hub of your own
-  hubcheck run --url https://mcp.example.com/sse --header Authorization=\"Bearer $TOKEN\"
-      a hub that is already running
-  hubcheck run --backend kind --image my-hub:1 --manifests k8s/ --report junit=hubcheck.xml routing
+  hubcheck run https://mcp.example.com/sse --header Authorization=\"Bearer $TOKEN\"
+      the same with a token
+  hubcheck run k8s/ --backend kind --image my-hub:1 --report junit=hubcheck.xml routing
       the family `routing` on a KIND cluster, with a report for CI
 
 Exit codes:

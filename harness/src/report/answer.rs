@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::io::Write;
 
-use super::words::count;
+use super::words::{count, inert, one_line};
 use super::{About, RunEvent, Sink, Summary};
 use crate::check::{Cause, Finding, Verdict, remedy};
 use crate::plan::{Affinity, Transport, WhatIf};
@@ -95,28 +95,32 @@ pub fn answer(about: &About, summary: &Summary) -> Vec<String> {
     let counted = |report: &&CellReport| summary.why_expected(&report.cell.to_string()).is_none();
     let judged: Vec<&CellReport> = summary.judged().filter(counted).collect();
     let faults = faults(&judged);
-    let place = if is_url(about) {
-        String::new()
-    } else {
-        format!(" on {}, {}", about.backend, count(about.replicas, "replica"))
+    let mut place = match &about.found {
+        Some(found) => format!(", found at {found}"),
+        None if is_url(about) => String::new(),
+        None => format!(" on {}, {}", about.backend, count(about.replicas, "replica")),
     };
-    let mut lines = at_most(wrapped(&format!("{}{place}", cut(&about.hub)), ""), NAME_LINES);
+    if about.everything.is_some() {
+        place += ", quick profile";
+    }
+    let mut lines = at_most(wrapped(&format!("{}{place}", one_line(&about.hub)), ""), NAME_LINES);
     lines.push(String::new());
     lines.extend(wrapped(&headline(about, summary, &judged), "  "));
     lines.extend(table(summary, &faults));
     let broken = faults.iter().filter(|fault| fault.verdict != Verdict::Warn).count();
     let mut told = 0;
+    let height = HEIGHT - TAIL - usize::from(about.everything.is_some());
     for (number, fault) in (1..).zip(&faults).take(broken.min(TOLD)) {
         let block = fault.lines(number, broken == 1);
         // The worst is told whatever its length is.
-        if told > 0 && lines.len() + 1 + block.len() > HEIGHT - TAIL {
+        if told > 0 && lines.len() + 1 + block.len() > height {
             break;
         }
         lines.push(String::new());
         lines.extend(block);
         told += 1;
     }
-    let room = (HEIGHT - TAIL).saturating_sub(lines.len() + 1).min(TOLD);
+    let room = height.saturating_sub(lines.len() + 1).min(TOLD);
     let shown: Vec<String> =
         (1..).zip(&faults).skip(told).take(room).map(|(number, fault)| fault.line(number)).collect();
     let untold = faults.len() - told - shown.len();
@@ -125,7 +129,7 @@ pub fn answer(about: &About, summary: &Summary) -> Vec<String> {
         lines.extend(shown);
     }
     if untold > 0 {
-        lines.push(format!("  and {}: see above", count(untold, "more fault")));
+        lines.push(format!("  and {}: `-v` tells all", count(untold, "more fault")));
     }
     lines.push(String::new());
     lines.extend(wrapped(&counts(summary), "  "));
@@ -134,7 +138,8 @@ pub fn answer(about: &About, summary: &Summary) -> Vec<String> {
     {
         lines.push(format!("  again: {}", failed.rerun(&about.rerun)));
     }
-    lines
+    lines.extend(about.everything.iter().map(|line| format!("  every cell: {line}")));
+    lines.iter().map(|line| inert(line)).collect()
 }
 
 /// The verdict of the whole run, in the words of its user.
@@ -171,6 +176,8 @@ fn headline(about: &About, summary: &Summary, judged: &[&CellReport]) -> String 
         format!("NO FAULT through this address{but}")
     } else if about.is_whole {
         format!("SAFE{replicas}{but}")
+    } else if about.everything.is_some() {
+        format!("NO FAULT in those cells of the quick profile that were chosen{but}")
     } else {
         format!("NO FAULT in the cells that were chosen{but}")
     }
@@ -311,15 +318,15 @@ impl Fault<'_> {
     /// One that stands alone has more room.
     fn lines(&self, number: usize, is_alone: bool) -> Vec<String> {
         let cells = count(self.cells.len(), "cell");
-        let sentence = wrapped(&format!("[{number}] {cells}: {}", cut(&self.sentence)), "  ");
+        let sentence = wrapped(&format!("[{number}] {cells}: {}", one_line(&self.sentence)), "  ");
         let (evidence, steps) =
             if is_alone { (EVIDENCE_LINES, STEPS) } else { (EVIDENCE_LINES - 1, STEPS - 1) };
         let mut lines = at_most(sentence, SENTENCE_LINES);
-        lines.extend(at_most(wrapped(&cut(&self.shown.actual), "      "), evidence));
+        lines.extend(at_most(wrapped(&one_line(&self.shown.actual), "      "), evidence));
         let mut word = "Fix   ";
         for step in remedy::steps(&self.shown.remedy).into_iter().map(|(_, step)| step).take(steps) {
             if !step.is_empty() {
-                let step = wrapped_after(&cut(step), &format!("      {word}"), "            ");
+                let step = wrapped_after(&one_line(step), &format!("      {word}"), "            ");
                 lines.extend(at_most(step, STEP_LINES));
                 word = "or    ";
             }
@@ -327,7 +334,7 @@ impl Fault<'_> {
         lines
     }
 
-    /// On one line; all of it stands above, in the lines of the cells.
+    /// On one line; all of it is told with `-v`.
     fn line(&self, number: usize) -> String {
         let cell = self.cells.first().map_or("", |report| report.cell.scenario);
         let word = match self.verdict {
@@ -335,7 +342,7 @@ impl Fault<'_> {
             Verdict::Inconclusive => "not decided",
             Verdict::NotApplicable | Verdict::Pass | Verdict::Warn => "warning",
         };
-        let line = format!("  [{number}] {word} {cell}: {}", cut(&self.shown.requirement));
+        let line = format!("  [{number}] {word} {cell}: {}", one_line(&self.shown.requirement));
         let mut lines = at_most(wrapped(&line, ""), 1);
         lines.pop().unwrap_or_default()
     }
@@ -374,12 +381,6 @@ fn counts(summary: &Summary) -> String {
         parts.push(format!("{} as expected", summary.expected.len()));
     }
     format!("{} ({:.1} s)", parts.join(", "), summary.took.as_secs_f64())
-}
-
-/// Text of a hub on one line, without control characters.
-fn cut(text: &str) -> String {
-    let plain = text.chars().map(|character| if character.is_control() { ' ' } else { character });
-    plain.collect::<String>().split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 /// The first of these lines, with dots where others follow.

@@ -1,6 +1,6 @@
-//! The report that people read: a line per cell, and what broke, why, and what mends it.
+//! The lines of a run as it goes on: a line for each failing cell, or for every cell with what broke, why, and what mends it.
 //!
-//! On a terminal the running cells are shown below; elsewhere the lines come plain. Everything is understandable
+//! On a terminal a progress bar or the running cells are shown below; elsewhere the lines come plain. Everything is understandable
 //! without colour.
 
 use std::collections::BTreeMap;
@@ -10,7 +10,7 @@ use std::time::Duration;
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
 use super::console::Console;
-use super::words::{count, finding_lines, not_judged_line, seconds};
+use super::words::{count, finding_lines, inert, not_judged_line, one_line, seconds};
 use super::{About, RunEvent, Sink, Summary};
 use crate::check::{Finding, Lack, Verdict};
 use crate::plan::{Cell, Need, Planned};
@@ -20,9 +20,24 @@ use crate::run::kind_hub::Phase;
 /// How many findings of one cell are told in full; the others are in the transcript.
 const FINDINGS_TOLD: usize = 3;
 
+/// How much of the line of a failing cell is told, in characters, unless everything is.
+const WIDTH: usize = 110;
+
+/// How much is told while a run goes on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Telling {
+    /// Every cell, with its findings and remedies; else a line for each cell that fails or is not decided.
+    pub everything: bool,
+    /// Cells that are not applicable, too.
+    pub not_applicable: bool,
+}
+
 /// Prints to standard error, or to any writer.
 pub struct Terminal {
     out: Box<dyn Write + Send>,
+    telling: Telling,
+    /// What is left, in one line.
+    whole: Option<ProgressBar>,
     colour: bool,
     progress: Option<MultiProgress>,
     bars: BTreeMap<Cell, ProgressBar>,
@@ -36,15 +51,17 @@ pub struct Terminal {
 impl Terminal {
     /// A reporter on standard error: with progress lines on a terminal, plain otherwise; coloured unless `NO_COLOR` is
     /// set.
-    pub fn on_stderr(console: &Console) -> Self {
+    pub fn on_stderr(console: &Console, telling: Telling) -> Self {
         let progress = console.progress().cloned();
-        Self { progress, colour: console.has_colours(), ..Self::on(Box::new(console.clone())) }
+        Self { progress, colour: console.has_colours(), ..Self::on(Box::new(console.clone()), telling) }
     }
 
     /// A plain reporter on this writer.
-    pub fn on(out: Box<dyn Write + Send>) -> Self {
+    pub fn on(out: Box<dyn Write + Send>, telling: Telling) -> Self {
         Self {
             out,
+            telling,
+            whole: None,
             colour: false,
             progress: None,
             bars: BTreeMap::new(),
@@ -56,6 +73,7 @@ impl Terminal {
     }
 
     fn line(&mut self, line: &str) {
+        let line = inert(line);
         match &self.progress {
             // What cannot be written to a closed terminal is not worth ending a run for.
             Some(progress) => drop(progress.println(line)),
@@ -67,6 +85,17 @@ impl Terminal {
         self.about = Some(about.clone());
         self.total = planned.len();
         self.width = planned.iter().map(|plan| plan.cell.scenario.len()).max().unwrap_or(0);
+        if !self.telling.everything {
+            let to_run = planned.iter().filter(|plan| plan.lacks.is_none()).count();
+            self.line(&format!(
+                "     Running {} on {}, {}",
+                count(to_run, "cell"),
+                about.backend,
+                count(about.replicas, "replica")
+            ));
+            self.whole = self.progress.as_ref().and_then(|progress| bar(progress, to_run));
+            return;
+        }
         let mut scenarios: Vec<_> = planned.iter().map(|plan| plan.cell.scenario).collect();
         scenarios.dedup();
         self.line(&format!(
@@ -91,6 +120,12 @@ impl Terminal {
     }
 
     fn cell_started(&mut self, cell: Cell) {
+        if let Some(whole) = &self.whole {
+            whole.set_message(cell.scenario);
+        }
+        if !self.telling.everything {
+            return;
+        }
         let Some(progress) = &self.progress else { return };
         let bar = progress.add(ProgressBar::new_spinner());
         if let Ok(style) = ProgressStyle::with_template("     running [{elapsed:>9}] {msg}") {
@@ -106,6 +141,9 @@ impl Terminal {
             bar.finish_and_clear();
         }
         self.finished += 1;
+        if !self.telling.everything {
+            return self.shortly(report);
+        }
         if matches!(&report.lacks, Some(Lack::Need(need)) if is_told_once(need)) {
             return;
         }
@@ -116,15 +154,35 @@ impl Terminal {
         }
     }
 
-    fn cell_line(&self, report: &CellReport) -> String {
-        let (word, colour) = match report.verdict {
-            _ if report.what_if.is_some() => ("WHAT IF", "2"),
-            Verdict::Pass => ("PASS", "32"),
-            Verdict::Fail => ("FAIL", "31;1"),
-            Verdict::Warn => ("WARN", "33"),
-            Verdict::Inconclusive => ("UNSURE", "35"),
-            Verdict::NotApplicable => ("N/A", "2"),
+    /// A line where something goes wrong.
+    fn shortly(&mut self, report: &CellReport) {
+        if let Some(whole) = self.whole.as_ref().filter(|_| report.ran()) {
+            whole.inc(1);
+        }
+        let is_told = match report.verdict {
+            Verdict::Fail | Verdict::Inconclusive => report.what_if.is_none(),
+            Verdict::NotApplicable => self.telling.not_applicable,
+            Verdict::Pass | Verdict::Warn => false,
         };
+        if !is_told {
+            return;
+        }
+        let (word, colour) = word(report);
+        let worst = report.findings.iter().find(|finding| finding.verdict == report.verdict);
+        let seen = worst.map(|finding| one_line(&finding.actual));
+        let seen = seen.or_else(|| report.lacks.as_ref().map(ToString::to_string)).unwrap_or_default();
+        let line = format!("{} {seen}", report.cell);
+        // It stands whole with `-v`.
+        let line = match line.char_indices().nth(WIDTH) {
+            Some((end, _)) => format!("{}..", &line[..end]),
+            None => line,
+        };
+        let line = format!("{} {}", self.paint(&format!("{word:>12}"), colour), line.trim_end());
+        self.line(&line);
+    }
+
+    fn cell_line(&self, report: &CellReport) -> String {
+        let (word, colour) = word(report);
         let took = if report.ran() { seconds(report.took) } else { " ".repeat(9) };
         let digits = self.total.to_string().len();
         let cell = report.cell;
@@ -206,7 +264,12 @@ impl Terminal {
     }
 
     fn finished(&mut self, summary: &Summary) {
-        self.line("────────────");
+        if let Some(whole) = self.whole.take() {
+            whole.finish_and_clear();
+        }
+        if self.telling.everything {
+            self.line("────────────");
+        }
         let failed_as_expected = |cell: &String| {
             let is_cell = |report: &&CellReport| report.cell.to_string() == *cell;
             summary.reports.iter().find(is_cell).is_none_or(|report| report.verdict == Verdict::Fail)
@@ -218,6 +281,15 @@ impl Terminal {
         for cell in &summary.stale {
             self.line(&format!("       stale: {cell} is listed as an expected failure, and it did not fail"));
         }
+        if self.telling.everything {
+            self.counts(summary, failed_as_expected);
+        }
+        if let Some(reason) = &summary.interrupted {
+            self.line(&format!("warning: {reason}; {} of {} cells ran", summary.reports.len(), self.total));
+        }
+    }
+
+    fn counts(&mut self, summary: &Summary, failed_as_expected: impl Fn(&String) -> bool) {
         let of = |verdict| summary.judged().filter(|report| report.verdict == verdict).count();
         let failed = of(Verdict::Fail);
         let expected = match summary.expected.iter().filter(|(cell, _)| failed_as_expected(cell)).count() {
@@ -242,14 +314,32 @@ impl Terminal {
             let line = time_line(summary);
             self.line(&line);
         }
-        if let Some(reason) = &summary.interrupted {
-            self.line(&format!("warning: {reason}; {} of {} cells ran", summary.reports.len(), self.total));
-        }
     }
 
     fn paint(&self, text: &str, colour: &str) -> String {
         if self.colour { format!("\x1b[{colour}m{text}\x1b[0m") } else { text.to_owned() }
     }
+}
+
+/// A verdict as its line begins, and its colour.
+fn word(report: &CellReport) -> (&'static str, &'static str) {
+    match report.verdict {
+        _ if report.what_if.is_some() => ("WHAT IF", "2"),
+        Verdict::Pass => ("PASS", "32"),
+        Verdict::Fail => ("FAIL", "31;1"),
+        Verdict::Warn => ("WARN", "33"),
+        Verdict::Inconclusive => ("UNSURE", "35"),
+        Verdict::NotApplicable => ("N/A", "2"),
+    }
+}
+
+/// What is left of so many cells, and for how long.
+fn bar(progress: &MultiProgress, cells: usize) -> Option<ProgressBar> {
+    let style = ProgressStyle::with_template("  {bar:24} {pos} of {len} · {eta} left · {msg}").ok()?;
+    let bar = progress.add(ProgressBar::new(u64::try_from(cells).ok()?));
+    bar.set_style(style.progress_chars("##-"));
+    bar.enable_steady_tick(Duration::from_millis(250));
+    Some(bar)
 }
 
 /// Whether a need that is missing is told once for all cells that lack it: they stand behind one finding.

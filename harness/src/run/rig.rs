@@ -11,6 +11,7 @@ mod look;
 mod measure;
 mod observed;
 mod offers;
+mod prepared;
 mod probed;
 mod ready;
 mod rehearsal;
@@ -107,7 +108,7 @@ enum Place {
     Local(Box<LocalHub>),
     Kind(Box<KindHub>),
     Kube(Box<KubeHub>),
-    Url { address: Address, secrets: Vec<Secret> },
+    Url { address: Address, secrets: Vec<Secret>, has_path: bool },
 }
 
 // === impl Rig ===
@@ -132,7 +133,7 @@ impl Rig {
             Hub::Kube(hub) => (hub.name.clone(), Place::Kube(hub)),
             Hub::Url(hub) => {
                 let address = hub.address(timeouts.connect)?;
-                (hub.origin(), Place::Url { address, secrets: hub.secrets() })
+                (hub.origin(), Place::Url { address, secrets: hub.secrets(), has_path: hub.path().is_some() })
             }
         };
         let mut offers = Offers { replicas, has: place.offers(), ..Offers::default() };
@@ -292,6 +293,26 @@ impl Rig {
             Place::Kube(_) => "namespaces that are left go with the next run on that cluster",
             Place::Local(_) | Place::Url { .. } => "replicas end with this process",
         }
+    }
+
+    /// At which paths a hub was found that the user knows by its address alone; `None` for every other hub.
+    pub fn found_at(&self) -> Option<String> {
+        let Place::Url { has_path: false, .. } = &self.place else { return None };
+        let speaks = |transport: &Transport| self.offers.meets(Need::Speaks(*transport));
+        let named = |transports: &[Transport]| {
+            let spoken: Vec<String> =
+                transports.iter().filter(|one| speaks(one)).map(ToString::to_string).collect();
+            (!spoken.is_empty()).then(|| spoken.join(", "))
+        };
+        let paths = [
+            (&self.dialect.mcp_path, named(&[Transport::Streamable, Transport::Stateless])),
+            (&self.dialect.sse_path, named(&[Transport::Sse])),
+        ];
+        let found: Vec<String> = paths
+            .into_iter()
+            .filter_map(|(path, spoken)| Some(format!("{} ({})", path.split('?').next()?, spoken?)))
+            .collect();
+        (!found.is_empty()).then(|| found.join(", "))
     }
 
     /// What the survey saw that is worth a line.

@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use super::rig::target;
+use super::shared::Seat;
 use super::{Begins, Rig, Scenario};
 use crate::cluster::Condition;
 use crate::cluster::backend::Cluster;
@@ -45,6 +46,8 @@ pub struct Stage {
     cluster: Arc<Cluster>,
     recorder: Recorder,
     clients: AtomicUsize,
+    /// Its place at a cluster that other cells use, too.
+    seat: Option<Arc<Seat>>,
     /// What tells this cell's keys from those of every other.
     mark: String,
 }
@@ -80,11 +83,12 @@ impl Stage {
         scenario: &Scenario,
         cluster: Arc<Cluster>,
         recorder: Recorder,
+        seat: Option<Arc<Seat>>,
     ) -> Self {
         let replicas = rig.replicas_of(Some(scenario));
         let (dialect, origin) = rig.manners(&scenario.setup);
         let clients = AtomicUsize::new(0);
-        Self { rig, cell, replicas, dialect, origin, cluster, recorder, clients, mark: cell_mark() }
+        Self { rig, cell, replicas, dialect, origin, cluster, recorder, clients, seat, mark: cell_mark() }
     }
 
     /// Waits for what the scenario begins with.
@@ -184,10 +188,14 @@ impl Stage {
             self.recorder.record(What::Role { client: name.clone(), role: role.to_owned() });
         }
         // Two clients of one address would be one to the hub: the cell says so, and decides nothing.
-        let source = self.cluster.client_address(idx).await.unwrap_or_else(|error| {
+        let number = self.seat.as_ref().map_or(idx, |seat| seat.number());
+        let source = self.cluster.client_address(number).await.unwrap_or_else(|error| {
             self.recorder.record(What::Broken { reason: error.to_string() });
             None
         });
+        if let (Some(seat), Some(source)) = (&self.seat, &source) {
+            seat.own(source.ip());
+        }
         Client::new(
             name,
             source,

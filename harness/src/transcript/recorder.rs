@@ -1,5 +1,6 @@
 //! Appends entries as they happen, with secrets replaced by their names before they are kept.
 
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -17,6 +18,15 @@ pub struct Recorder {
     shared: Arc<Mutex<Recording>>,
     began: Instant,
     secrets: Arc<RwLock<Vec<Secret>>>,
+    taps: Arc<RwLock<Vec<Tap>>>,
+}
+
+/// A recorder that gets what another one records, that of a cluster which several cells use: everything, but for connections of other
+/// cells' clients.
+#[derive(Clone, Debug)]
+pub struct Tap {
+    to: Recorder,
+    addresses: Arc<Mutex<Vec<IpAddr>>>,
 }
 
 #[derive(Debug, Default)]
@@ -35,7 +45,12 @@ impl Recorder {
     /// Values that would be found everywhere are not looked for: those shorter than four bytes, `true`, `false`, `null`, and
     /// numbers of less than eight digits. Others are, also in JSON text.
     pub fn new(secrets: impl IntoIterator<Item = Secret>) -> Self {
-        let recorder = Self { shared: Arc::default(), began: Instant::now(), secrets: Arc::default() };
+        let recorder = Self {
+            shared: Arc::default(),
+            began: Instant::now(),
+            secrets: Arc::default(),
+            taps: Arc::default(),
+        };
         recorder.mask_also(secrets);
         recorder
     }
@@ -57,6 +72,9 @@ impl Recorder {
     /// Appends one entry and returns its place.
     pub fn record(&self, what: What) -> u32 {
         let what = self.masked(what);
+        for tap in self.taps.read().unwrap_or_else(PoisonError::into_inner).iter() {
+            tap.pass(&what);
+        }
         let mut recording = self.lock();
         let seq = u32::try_from(recording.entries.len()).unwrap_or(u32::MAX).saturating_add(recording.taken);
         let seq = seq.saturating_add(1);
@@ -64,6 +82,17 @@ impl Recorder {
         let at_us = u64::try_from(self.began.elapsed().as_micros()).unwrap_or(u64::MAX);
         recording.entries.push(Entry { seq, at_us, what });
         seq
+    }
+
+    /// From now on passes on what it records.
+    pub fn tap(&self, tap: Tap) {
+        self.taps.write().unwrap_or_else(PoisonError::into_inner).push(tap);
+    }
+
+    /// Passes nothing on to this recorder any more.
+    pub fn untap(&self, to: &Recorder) {
+        let mut taps = self.taps.write().unwrap_or_else(PoisonError::into_inner);
+        taps.retain(|tap| !Arc::ptr_eq(&tap.to.shared, &to.shared));
     }
 
     /// A number for the next exchange.
@@ -145,6 +174,27 @@ impl Recorder {
 
     fn lock(&self) -> MutexGuard<'_, Recording> {
         self.shared.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+// === impl Tap ===
+
+impl Tap {
+    /// A tap that fills this recorder.
+    pub fn new(to: Recorder) -> Self {
+        Self { to, addresses: Arc::default() }
+    }
+
+    /// From now on connections from this address are the cell's own.
+    pub fn own(&self, address: IpAddr) {
+        self.addresses.lock().unwrap_or_else(PoisonError::into_inner).push(address);
+    }
+
+    fn pass(&self, what: &What) {
+        let addresses = self.addresses.lock().unwrap_or_else(PoisonError::into_inner);
+        if !matches!(what, What::Routed { from, .. } if !addresses.contains(&from.ip())) {
+            self.to.record(what.clone());
+        }
     }
 }
 
@@ -239,6 +289,25 @@ mod tests {
         assert_eq!(text.matches("hush").count(), 1, "{text}");
         assert!(text.contains("key=<secret:KEY> key=<secret:LONG>"), "{text}");
         assert_eq!(text.matches("<secret:KEY>").count(), 4, "{text}");
+    }
+
+    #[test]
+    fn a_tap_gets_everything_but_connections_of_others() {
+        let (cluster, cell) = (Recorder::new([]), Recorder::new([]));
+        let routed = |last| What::Routed { from: ([127, 0, 0, last], 1).into(), replica: "a".to_owned() };
+        let log = What::Log { pod: "a".to_owned(), line: "x".to_owned() };
+        cluster.record(log.clone());
+        let tap = Tap::new(cell.clone());
+        tap.own([127, 0, 0, 7].into());
+        cluster.tap(tap);
+        for what in [routed(7), routed(8), log.clone()] {
+            cluster.record(what);
+        }
+        cluster.untap(&cell);
+        cluster.record(log.clone());
+        let told: Vec<What> = cell.entries().into_iter().map(|entry| entry.what).collect();
+        assert_eq!(told, [routed(7), log]);
+        assert_eq!(cluster.entries().len(), 5);
     }
 
     #[test]

@@ -17,6 +17,7 @@ pub(crate) fn tell(sink: &mut dyn Sink) {
         notes: vec!["not simulated on local: `hostPort`".to_owned()],
         rerun: "hubcheck run".to_owned(),
         is_whole: true,
+        ..About::default()
     };
     let reports = reports();
     let planned: Vec<Planned> = reports

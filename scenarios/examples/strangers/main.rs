@@ -144,7 +144,7 @@ impl Bench {
         let line = self.filled_in(&row.run).replace("{url}", &format!("http://127.0.0.1:{}", beside.port));
         let began = Instant::now();
         let output = Command::new(&self.hubcheck)
-            .arg("run")
+            .args(["run", "-v"])
             .args(
                 shell_words::split(&line)
                     .with_context(|| format!("the command line of row `{}`", row.name))?,

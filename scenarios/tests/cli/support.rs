@@ -20,7 +20,13 @@ pub(crate) fn told_in(folder: &Path, args: &[&str]) -> String {
     format!("exit code: {code}\n----- stdout -----\n{stdout}----- stderr -----\n{stderr}")
 }
 
+/// A run tells what it tells with `-v`, unless the test says how much.
 pub(crate) fn hubcheck(folder: &Path, args: &[&str]) -> Command {
+    let says = args.iter().any(|arg| ["-q", "-v"].contains(arg) || arg.starts_with("--show"));
+    let args = match args {
+        ["run", others @ ..] if !says => [&["run", "-v"], others].concat(),
+        _ => args.to_vec(),
+    };
     let mut command = Command::new(env!("CARGO_BIN_EXE_hubcheck"));
     command.args(args).current_dir(folder).stdin(Stdio::null());
     command.env_remove("HUBCHECK_BACKEND").env_remove("HUBCHECK_HEADER").env_remove("HUBCHECK_LOG");

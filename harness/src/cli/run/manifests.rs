@@ -2,7 +2,7 @@
 
 use super::super::HubArgs;
 use super::super::bad_input::CommandError;
-use super::name_value;
+use super::rigged::name_value;
 use crate::cluster::companions::{GivenCompanion, Runs};
 use crate::cluster::manifest::{Choice, ManifestError, Manifests};
 

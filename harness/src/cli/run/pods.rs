@@ -4,7 +4,8 @@ use clap::ValueEnum;
 
 use super::super::RunArgs;
 use super::super::bad_input::CommandError;
-use super::{build, manifests, name_value, path_arg, rig_error};
+use super::rigged::name_value;
+use super::{build, manifests, path_arg, rig_error};
 use crate::cluster::kubernetes::Context;
 use crate::cluster::manifest::Manifests;
 use crate::run::kind_hub::{Keep, KindHub};

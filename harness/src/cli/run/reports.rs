@@ -3,21 +3,26 @@
 use std::path::Path;
 
 use super::super::bad_input::{self, CommandError};
-use super::super::exit;
+use super::super::{RunArgs, Show, exit};
 use crate::report::answer::Answer;
 use crate::report::console::Console;
 use crate::report::json::Json;
 use crate::report::junit::JUnit;
-use crate::report::terminal::Terminal;
+use crate::report::terminal::{Telling, Terminal};
 use crate::report::words::count;
 use crate::report::{Fan, Sink, Summary, WriteErrors};
 
 /// The terminal, and every report that is wanted. What goes wrong in writing them is found in the second value.
-pub(super) fn sinks(reports: &[String], console: &Console) -> Result<(Fan, WriteErrors), CommandError> {
-    let mut sinks: Vec<Box<dyn Sink + Send>> =
-        vec![Box::new(Terminal::on_stderr(console)), Box::new(Answer::on_stdout())];
+pub(super) fn sinks(args: &RunArgs, console: &Console) -> Result<(Fan, WriteErrors), CommandError> {
+    let mut sinks: Vec<Box<dyn Sink + Send>> = Vec::new();
+    if !args.quiet {
+        let telling = Telling { everything: args.verbose, not_applicable: args.show.contains(&Show::Na) };
+        sinks.push(Box::new(Terminal::on_stderr(console, telling)));
+    }
+    // After the terminal, whose progress bar gives way to it.
+    sinks.push(Box::new(Answer::on_stdout()));
     let errors = WriteErrors::default();
-    for report in reports {
+    for report in &args.report {
         sinks.push(sink(report, &errors)?);
     }
     Ok((Fan(sinks), errors))

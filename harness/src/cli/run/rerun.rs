@@ -19,10 +19,21 @@ pub(super) fn rerun(args: &RunArgs) -> String {
     format!("{program} {}", words(args).join(" "))
 }
 
+/// The line that runs every cell: what a quick run says at its end.
+pub(super) fn everything(args: &RunArgs) -> String {
+    let transports: Vec<String> = args.transport.iter().map(ToString::to_string).collect();
+    let only =
+        if transports.is_empty() { String::new() } else { format!(" --transport {}", transports.join(",")) };
+    format!("{}{only}", rerun(args))
+}
+
 fn words(args: &RunArgs) -> Vec<String> {
     // Every field by name: a new flag must say whether a rerun needs it.
     let RunArgs {
         filters: _,
+        without_subcommand: _,
+        quick: _,
+        full: _,
         backend,
         url,
         keep,
@@ -47,6 +58,9 @@ fn words(args: &RunArgs) -> Vec<String> {
         strict,
         tool,
         idle,
+        quiet: _,
+        verbose: _,
+        show: _,
         report: _,
         expected: _,
         evidence,
@@ -143,6 +157,8 @@ impl Words {
             env,
             ready_path,
             ready_timeout,
+            // They are the command by now.
+            words: _,
         } = hub;
         self.value("--command", command.as_deref());
         self.flag("--shell", *shell);

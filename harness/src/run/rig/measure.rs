@@ -49,6 +49,12 @@ impl Rig {
             }
             self.measured.replicas = replicas;
         }
+        self.conclude();
+        Ok(())
+    }
+
+    /// Draws the conclusions from what was measured.
+    pub(super) fn conclude(&mut self) {
         self.pace.slowest = self.measured.slowest_answer();
         let stretch = self.measured.stretch();
         let mut timeouts = (*self.timeouts).clone();
@@ -61,7 +67,6 @@ impl Rig {
             timeouts.settle = timeouts.settle.max(2 * replicas * each);
         }
         self.timeouts = Arc::new(timeouts);
-        Ok(())
     }
 
     /// How many cells run at once when so many are wanted: fewer where that many replicas starve each other.
@@ -145,7 +150,7 @@ impl Rig {
     }
 
     /// A session at the replica, and some questions in it.
-    async fn ask(&self, cluster: &Cluster, number: usize, replica: &str, recorder: &Recorder) {
+    pub(super) async fn ask(&self, cluster: &Cluster, number: usize, replica: &str, recorder: &Recorder) {
         let Some(address) = cluster.at(replica) else { return };
         let target = target(Path::Replica(replica.to_owned()), address);
         let cell = Cell { scenario: "survey", affinity: None, transport: None };
