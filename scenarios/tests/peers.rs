@@ -74,10 +74,10 @@ fn the_table_names_only_peers_and_cells_that_there_are() {
 }
 
 #[test]
-fn the_summary_in_the_readme_is_the_table_s() {
+fn the_summary_in_the_docs_is_the_table_s() {
     let verdicts = Verdicts::read().expect("the table is readable");
-    let readme = Path::new(env!("CARGO_MANIFEST_DIR")).join("../README.md");
-    let text = std::fs::read_to_string(readme).expect("README.md is there");
+    let readme = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/evidence.md");
+    let text = std::fs::read_to_string(readme).expect("docs/evidence.md is there");
     for peer in PEERS {
         let row = text.lines().find(|line| line.starts_with(&format!("| {} |", peer.title)));
         let row: Vec<&str> = row.expect("every peer has a row").split('|').map(str::trim).collect();
@@ -85,7 +85,11 @@ fn the_summary_in_the_readme_is_the_table_s() {
             let wanted = ["warn", "fail", "not-applicable"]
                 .map(|verdict| listed(&verdicts, peer, verdict, of_routing));
             let told = [0, 1, 2].map(|idx| row[first + idx].parse::<usize>().expect("a number"));
-            assert_eq!(told, wanted, "{}: `just peers --bless` writes the README's table anew", peer.name);
+            assert_eq!(
+                told, wanted,
+                "{}: `just peers --bless` writes the table of docs/evidence.md anew",
+                peer.name
+            );
         }
     }
 }
@@ -104,7 +108,7 @@ fn listed(verdicts: &Verdicts, peer: &Peer, verdict: &str, of_routing: bool) -> 
 fn hubcheck(args: &[&str]) -> Output {
     let (peer, cache) = fastmcp();
     Command::new(env!("CARGO_BIN_EXE_hubcheck"))
-        .args(["run", "--command", &peer.command(cache, "sse")])
+        .args(["run", "-v", "--command", &peer.command(cache, "sse")])
         .args(["--transport", "sse", "--ready-path", "/healthz", "--ready-timeout", "180", "routing"])
         .args(ALLOWED)
         .args(["--evidence", &format!("{}/fastmcp", env!("CARGO_TARGET_TMPDIR"))])

@@ -4,7 +4,7 @@
 //!
 //! Installs each peer (pinned versions) into a cache below the target folder, runs its hub (`scenarios/peers/`) as two
 //! replicas on `local`, and compares every cell with `scenarios/expected/peers.toml`. Exits 0 when all is as listed.
-//! `--bless` also writes the summary into README.md.
+//! `--bless` also writes the summary into docs/evidence.md.
 
 #![expect(clippy::print_stdout, reason = "a program of its own, whose output is its result")]
 

@@ -1,4 +1,4 @@
-//! The peers' verdicts as the table of README.md.
+//! The peers' verdicts as the table of docs/evidence.md.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use crate::peer::Peer;
 use crate::verdicts::Told;
 
-/// What stands before and after the table in README.md.
+/// What stands before and after the table in docs/evidence.md.
 const MARKS: (&str, &str) = ("<!-- peers -->\n", "<!-- /peers -->\n");
 
 /// The verdicts that are counted, as a report has them and as a reader has them.
@@ -34,18 +34,20 @@ pub(crate) fn table(ran: &[(&Peer, BTreeMap<String, Told>)]) -> String {
     text
 }
 
-/// Writes the table into README.md.
+/// Writes the table into docs/evidence.md.
 ///
 /// # Errors
 ///
 /// When the file or its marks are not there.
 pub(crate) fn write(ran: &[(&Peer, BTreeMap<String, Told>)]) -> anyhow::Result<()> {
     let text = std::fs::read_to_string(readme())?;
-    let (before, rest) = text.split_once(MARKS.0).ok_or_else(|| anyhow::anyhow!("README.md has no mark"))?;
-    let (_, after) = rest.split_once(MARKS.1).ok_or_else(|| anyhow::anyhow!("README.md has no end mark"))?;
+    let (before, rest) =
+        text.split_once(MARKS.0).ok_or_else(|| anyhow::anyhow!("docs/evidence.md has no mark"))?;
+    let (_, after) =
+        rest.split_once(MARKS.1).ok_or_else(|| anyhow::anyhow!("docs/evidence.md has no end mark"))?;
     Ok(std::fs::write(readme(), format!("{before}{}{}{}{after}", MARKS.0, table(ran), MARKS.1))?)
 }
 
 fn readme() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../README.md")
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/evidence.md")
 }
