@@ -140,7 +140,7 @@ fn meaning(outlines: &[Outline], word: &str) -> Result<Word, CommandError> {
             };
             Err(CommandError::usage(format!("no scenario or cell is called `{word}`")).hint(hint))
         }
-        (_, false, false) => match with_scheme(word) {
+        (_, false, false) => match with_scheme(word).or_else(|| command_hint(word)) {
             Some(hint) => {
                 Err(CommandError::usage(format!("no scenario or cell is called `{word}`")).hint(hint))
             }
@@ -148,6 +148,14 @@ fn meaning(outlines: &[Outline], word: &str) -> Result<Word, CommandError> {
             None => Ok(Word::Cells),
         },
     }
+}
+
+/// The command that differs from a word in one slip of the fingers.
+fn command_hint(word: &str) -> Option<String> {
+    let commands = Cli::command();
+    let mut names = commands.get_subcommands().map(clap::Command::get_name);
+    let name = names.find(|name| strsim::osa_distance(word, name) == 1)?;
+    Some(format!("the command is `hubcheck {name}`"))
 }
 
 /// What there is at a path.
@@ -287,7 +295,8 @@ mod tests {
     fn what_is_nearly_right_is_told_what_to_write() {
         assert!(refused(&["localhost:3000/mcp"]).ends_with("write `http://localhost:3000/mcp`"));
         assert!(refused(&["run", "localhost:3000"]).ends_with("write `http://localhost:3000`"));
-        assert!(refused(&["src"]).ends_with("write `src/`"));
+        assert!(refused(&["tests"]).ends_with("write `tests/`"));
+        assert!(refused(&["rnu"]).ends_with("the command is `hubcheck run`"));
         assert!(refused(&["src/lib.rs"]).contains("`hubcheck -- src/lib.rs`"));
         assert!(refused(&["http://a", "http://b"]).contains("one hub"));
         assert!(refused(&["http://a", "--", "x"]).contains("one hub"));
@@ -296,10 +305,12 @@ mod tests {
     #[test]
     fn a_slip_of_a_command_stays_one() {
         let begins = |first: &str| begins_a_run(OUTLINES, first);
-        for command in ["run", "list", "explain", "help", "rnu", "lst", "explian", "--help", "-V"] {
+        for command in ["run", "list", "explain", "help", "lst", "explian", "--help", "-V"] {
             assert!(!begins(command), "{command}");
         }
-        for word in ["routing", "owner-killed", "deploy.yaml", "k8s", "-", "--", "--command", "http://x"] {
+        for word in
+            ["routing", "owner-killed", "deploy.yaml", "k8s", "rnu", "-", "--", "--command", "http://x"]
+        {
             assert!(begins(word), "{word}");
         }
     }

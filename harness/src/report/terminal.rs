@@ -38,6 +38,8 @@ pub struct Terminal {
     telling: Telling,
     /// What is left, in one line.
     whole: Option<ProgressBar>,
+    /// The cells that run, the oldest first.
+    running: Vec<Cell>,
     colour: bool,
     progress: Option<MultiProgress>,
     bars: BTreeMap<Cell, ProgressBar>,
@@ -62,6 +64,7 @@ impl Terminal {
             out,
             telling,
             whole: None,
+            running: Vec::new(),
             colour: false,
             progress: None,
             bars: BTreeMap::new(),
@@ -120,11 +123,9 @@ impl Terminal {
     }
 
     fn cell_started(&mut self, cell: Cell) {
-        if let Some(whole) = &self.whole {
-            whole.set_message(cell.scenario);
-        }
         if !self.telling.everything {
-            return;
+            self.running.push(cell);
+            return self.name_oldest();
         }
         let Some(progress) = &self.progress else { return };
         let bar = progress.add(ProgressBar::new_spinner());
@@ -154,11 +155,20 @@ impl Terminal {
         }
     }
 
+    /// What the run waits for stands beside the bar.
+    fn name_oldest(&self) {
+        if let (Some(whole), Some(oldest)) = (&self.whole, self.running.first()) {
+            whole.set_message(oldest.scenario);
+        }
+    }
+
     /// A line where something goes wrong.
     fn shortly(&mut self, report: &CellReport) {
         if let Some(whole) = self.whole.as_ref().filter(|_| report.ran()) {
             whole.inc(1);
         }
+        self.running.retain(|cell| *cell != report.cell);
+        self.name_oldest();
         let is_told = match report.verdict {
             Verdict::Fail | Verdict::Inconclusive => report.what_if.is_none(),
             Verdict::NotApplicable => self.telling.not_applicable,

@@ -76,7 +76,8 @@ fn a_folder_of_manifests_is_enough_and_the_quick_profile_has_the_verdicts_of_a_w
 #[test]
 fn what_is_nearly_right_names_what_is_meant() {
     for (words, wanted) in [
-        (&["rnu"][..], "a similar subcommand exists: 'run'"),
+        (&["lst"][..], "a similar subcommand exists: 'list'"),
+        (&["rnu"], "hint: the command is `hubcheck run`"),
         (&["run", "--transport", "streamble"], "a similar value exists: 'streamable'"),
         (&["owner-kiled"], "the nearest is `owner-killed`"),
         (&["localhost:3000"], "hint: for a hub that is running write `http://localhost:3000`"),
