@@ -90,12 +90,12 @@ impl Terminal {
         self.width = planned.iter().map(|plan| plan.cell.scenario.len()).max().unwrap_or(0);
         if !self.telling.everything {
             let to_run = planned.iter().filter(|plan| plan.lacks.is_none()).count();
-            self.line(&format!(
-                "     Running {} on {}, {}",
-                count(to_run, "cell"),
-                about.backend,
-                count(about.replicas, "replica")
-            ));
+            // How many replicas stand behind a URL, the answer says where it is known.
+            let place = match about.backend.as_str() {
+                "url" => String::new(),
+                backend => format!(" on {backend}, {}", count(about.replicas, "replica")),
+            };
+            self.line(&format!("     Running {}{place}", count(to_run, "cell")));
             self.whole = self.progress.as_ref().and_then(|progress| bar(progress, to_run));
             return;
         }

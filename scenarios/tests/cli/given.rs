@@ -17,7 +17,12 @@ fn an_address_is_enough_and_the_paths_that_were_found_are_said() {
     let running = RunningHub::started();
     let told = told(&[&format!("http://{}", running.addr)]);
     assert!(told.starts_with("exit code: 0"), "{told}");
-    assert!(told.contains("found at /mcp (streamable, stateless), /sse (sse), quick profile"), "{told}");
+    // Its lines are wrapped.
+    let in_one_line = told.replace('\n', " ");
+    assert!(
+        in_one_line.contains("found at /mcp (streamable, stateless), /sse (sse), quick profile"),
+        "{told}"
+    );
     assert!(told.contains(&format!("  every cell: hubcheck run --url http://{}\n", running.addr)), "{told}");
     assert!(!told.contains("FAIL") && !told.contains("N/A"), "{told}");
 }
