@@ -58,14 +58,16 @@ fn the_words_behind_two_dashes_are_the_hubs_command() {
 fn a_folder_of_manifests_is_enough_and_the_quick_profile_has_the_verdicts_of_a_whole_run() {
     let kind = Path::new(env!("CARGO_MANIFEST_DIR")).join("../kind");
     let folder = tempfile::tempdir().expect("a folder");
+    // Reports are written beside it.
+    std::fs::create_dir(folder.path().join("k8s")).expect("a folder");
     for name in ["deployment.yaml", "service.yaml", "secret.yaml"] {
-        std::fs::copy(kind.join(name), folder.path().join(name)).expect("our manifests");
+        std::fs::copy(kind.join(name), folder.path().join("k8s").join(name)).expect("our manifests");
     }
     for (env, code) in [("SESSIONS=forward", "exit code: 0"), ("SESSIONS=memory", "exit code: 1")] {
         let flags = ["--env", env, "--affinity", "off,client-ip"];
-        let quick = told_in(folder.path(), &[&["./", "--report", "json=quick.json"][..], &flags].concat());
+        let quick = told_in(folder.path(), &[&["k8s/", "--report", "json=quick.json"][..], &flags].concat());
         assert!(quick.starts_with(code), "{quick}");
-        let whole = [&["run", "--report", "json=whole.json"][..], &flags, scenarios::QUICK].concat();
+        let whole = [&["run", "k8s/", "--report", "json=whole.json"][..], &flags, scenarios::QUICK].concat();
         let whole = told_in(folder.path(), &whole);
         assert!(whole.starts_with(code), "{whole}");
         let (quick, whole) =
