@@ -255,6 +255,10 @@ pub(crate) struct RunArgs {
     /// work, allocate, sleep or ask. Tools that the hub marks as read-only are called without it, others never
     #[arg(long, value_name = "TOOL[=NAME]", help_heading = "What")]
     pub(crate) tool: Vec<String>,
+    /// A tool of the hub that may be called, with the arguments that may be sent (repeatable): `search {"query": "x"}`, or NAME alone. `@FILE`
+    /// holds a call per line. Cells use it for what it does: answer at once, take seconds, report progress
+    #[arg(long, value_name = "CALL", help_heading = "What")]
+    pub(crate) call: Vec<String>,
     /// How many seconds `session/idle-stream` leaves a stream silent: give more than every proxy on the way allows (60 s with
     /// ingress-nginx) to see whether one of them ends it [default: 1.5]
     #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=3600), help_heading = "What")]

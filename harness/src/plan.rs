@@ -6,6 +6,7 @@
 pub mod deployed;
 mod names;
 mod selection;
+mod tool;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -14,6 +15,7 @@ use serde::{Deserialize, Serialize};
 
 pub use deployed::{Deployed, WhatIf};
 pub use selection::{Selection, UnknownFilter};
+pub use tool::Tool;
 
 /// One of the three transport eras of the Model Context Protocol.
 #[derive(
@@ -73,6 +75,12 @@ pub enum Need {
     Permission(Tool),
     /// The hub has a tool that holds a call: `tally` or `sleep`.
     HeldCall,
+    /// Some call takes seconds: one that is held, or one that did so in the survey.
+    SlowCall,
+    /// Some call reports progress: `count`, or one that did so in the survey.
+    Progress,
+    /// Some answer repeats what was sent: that of `echo`, or an error that repeats the name of an unknown tool.
+    Repeats,
     /// The readiness probe asks the hub itself, and so notices when it hangs.
     ReadinessAsks,
     /// One replica can be reached on its own, past the service.
@@ -110,6 +118,10 @@ pub enum Need {
     Token,
     /// The user names an origin whose pages may call the hub from a browser (`--origin`).
     Origin,
+    /// The hub's process can be replaced or delayed from outside: it is a command line, or the reference hub.
+    Outside,
+    /// The port that the hub is told to listen at can be given to something else first.
+    TakenPort,
     /// The hub is the reference hub: what its settings mean is known.
     ReferenceHub,
     /// Nodes have images, and we bring them there: one can be missing, and be loaded.
@@ -122,27 +134,6 @@ pub enum Need {
     Evictions,
     /// The cluster is reached through a kubeconfig.
     Kubeconfig,
-}
-
-/// The part that a hub's tool plays in a scenario.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Tool {
-    /// Names the replica that answers.
-    Whoami,
-    /// Returns its argument `text`.
-    Echo,
-    /// Sends `n` progress notifications, `interval_ms` apart.
-    Count,
-    /// Adds `add` to a counter named `key`, reports progress once, holds for `hold_ms`, returns the counter.
-    Tally,
-    /// Adds 1 to the counter named `key` `n` times, `interval_ms` apart, and reports progress each time.
-    Work,
-    /// Allocates `mib` MiB and keeps them.
-    Allocate,
-    /// Answers after `ms` milliseconds.
-    Sleep,
-    /// Sends the client a `ping` on the stream of its call, and answers when the client has answered that.
-    Ask,
 }
 
 /// What a scenario declares of itself; the part of it that planning needs.
@@ -312,7 +303,9 @@ fn first_lack(outline: &Outline, cell: &Cell, offers: &Offers) -> Option<Need> {
 fn permission(need: Need, offers: &Offers) -> Need {
     let parts: &[Tool] = match &need {
         Need::Tool(tool) => &[*tool],
-        Need::HeldCall => &[Tool::Tally, Tool::Sleep],
+        Need::HeldCall | Need::SlowCall => &[Tool::Tally, Tool::Sleep],
+        Need::Repeats => &[Tool::Echo],
+        Need::Progress => &[Tool::Count],
         _ => &[],
     };
     let withheld = parts.iter().find(|tool| offers.withheld.contains(tool));

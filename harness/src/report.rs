@@ -8,6 +8,7 @@ pub mod console;
 pub mod json;
 pub mod junit;
 pub mod terminal;
+mod unjudged;
 pub mod words;
 
 use std::io;

@@ -57,6 +57,13 @@ pub(crate) fn is_served(call: &Call<'_>) -> bool {
     matches!(call.outcome, Outcome::Answered { .. }) && call.result().is_some()
 }
 
+/// Whether a call was answered as it should: with a result, or, where the name of an unknown tool carries a text, with any answer.
+pub(crate) fn is_answered(history: &History<'_>, call: &Call<'_>) -> bool {
+    let echo = &history.transcript.header.echo;
+    let is_unknown = echo.is_name && echo.sent(call).is_some();
+    is_served(call) || is_unknown && matches!(call.outcome, Outcome::Answered { .. })
+}
+
 /// Whether a server ended a stream as it may at any time, having said when to come back ("The server MAY close the SSE stream
 /// at any time", <https://modelcontextprotocol.io/specification/2025-11-25/basic/transports#listening-for-messages-from-the-server>).
 pub(crate) fn is_polled(stream: &Exchange<'_>) -> bool {

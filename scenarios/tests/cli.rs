@@ -10,6 +10,8 @@ mod given;
 mod idle;
 #[path = "cli/manifests.rs"]
 mod manifests;
+#[path = "cli/outside.rs"]
+mod outside;
 #[path = "cli/processes.rs"]
 mod processes;
 #[path = "cli/secrets.rs"]

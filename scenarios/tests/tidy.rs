@@ -111,7 +111,7 @@ fn checks_need_nothing_that_a_transcript_does_not_tell() {
     for scenario in scenarios::CATALOG {
         for check in scenario.checks {
             for need in check.needs {
-                let told = matches!(need, Need::Tool(_) | Need::HeldCall | Need::Replicas(_));
+                let told = matches!(need, Need::Tool(_) | Need::HeldCall | Need::Repeats | Need::Replicas(_));
                 assert!(
                     told,
                     "{} needs {need}: offline it would not be judged; let the scenario need it",

@@ -26,7 +26,11 @@ fn tools_that_only_have_our_names_are_never_called() {
     let hub = Hub::started(false);
     let told = hub.run(&["session", "streamable", "routing"]);
     assert_eq!(hub.called(), BTreeSet::new(), "{told}");
-    assert!(told.contains("permission to call tool `echo` (`--tool echo`)"), "{told}");
+    assert!(
+        told.contains("needs a call that reports progress (`--call 'NAME {..}'`, or tool count)"),
+        "{told}"
+    );
+    assert!(told.contains("a call that reports progress ("), "the last line says what to offer: {told}");
     let line = "not called, because the hub does not mark them as read-only (`readOnlyHint`): `whoami`, `echo`, `allocate`; if calls do \
                 no harm, add `--tool whoami --tool echo --tool allocate`";
     assert_eq!(told.matches(line).count(), 1, "{told}");
@@ -47,6 +51,64 @@ fn a_tool_that_is_marked_as_read_only_is_called() {
     let told = hub.run(&["session/arguments"]);
     assert_eq!(hub.called(), BTreeSet::from(["echo".to_owned()]), "{told}");
     assert_eq!(told.matches(" PASS ").count(), 1, "{told}");
+}
+
+#[test]
+fn the_name_of_an_unknown_tool_tells_answers_apart() {
+    let hub = Hub::started(false);
+    let told = hub.run(&["session/neighbours", "session/arguments", "session/cancel"]);
+    assert_eq!(hub.called(), BTreeSet::new(), "{told}");
+    assert_eq!(told.matches(" PASS ").count(), 3, "{told}");
+}
+
+#[test]
+fn a_call_that_the_user_names_is_sent_as_it_stands() {
+    let hub = Hub::started(false);
+    let told = hub.run(&["--call", r#"work {"task": "sweep"}"#, "session/string-ids"]);
+    assert_eq!(hub.called(), BTreeSet::from(["work".to_owned()]), "{told}");
+    assert!(told.contains("tools of the hub that are called: `work` (`--call`)"), "{told}");
+    assert!(!told.contains("at most 200 times"), "the user named it: {told}");
+}
+
+#[test]
+fn a_call_that_fails_is_not_used() {
+    let hub = Hub::started(false);
+    let told = hub.run(&["--call", "work", "session/string-ids"]);
+    assert!(
+        told.contains("`--call work` is not used: the hub answered it with an error, or not at all"),
+        "{told}"
+    );
+}
+
+#[test]
+fn a_tool_that_is_marked_as_read_only_is_called_within_a_limit_that_the_run_tells() {
+    let hub = Hub::started(true);
+    let told = hub.run(&["session/string-ids"]);
+    assert!(
+        told.contains("tools that the hub marks as read-only are called at most 200 times in this run"),
+        "{told}"
+    );
+}
+
+#[test]
+fn a_call_of_a_tool_that_there_is_not_names_the_nearest() {
+    let hub = Hub::started(false);
+    let told = hub.run(&["--call", "wrok", "session/string-ids"]);
+    assert!(told.starts_with("exit code: 2"), "{told}");
+    assert!(
+        told.contains("error: `--call wrok`: the hub lists no such tool; the nearest is `work`"),
+        "{told}"
+    );
+    assert_eq!(hub.called(), BTreeSet::new(), "{told}");
+}
+
+#[test]
+fn a_call_that_cannot_be_read_is_told_before_anything_starts() {
+    let told = told(&["run", "--call", "search {\"query\":", "ping"]);
+    assert!(told.starts_with("exit code: 2"), "{told}");
+    assert!(told.contains("error: `--call search {\"query\":`: its arguments are no JSON"), "{told}");
+    let told = support::told(&["run", "--call", "@there-is-no-such-file", "ping"]);
+    assert!(told.starts_with("exit code: 2") && told.contains("`--call @there-is-no-such-file`"), "{told}");
 }
 
 /// A hub of Streamable HTTP without sessions, which notes the tools that are called.
@@ -139,7 +201,8 @@ fn answer(message: &Value, is_read_only: bool, noted: &Mutex<BTreeSet<String>>) 
                 return error(message, -32602, &format!("Unknown tool: {name}"));
             }
             noted.lock().expect("no handler panics").insert(name.to_owned());
-            match params["arguments"]["message"].as_str() {
+            let task = || params["arguments"]["task"].as_str().filter(|_| params["name"] == "work");
+            match params["arguments"]["message"].as_str().or_else(task) {
                 Some(said) => json!({ "content": [{ "type": "text", "text": format!("Echo: {said}") }] }),
                 None => json!({ "content": [{ "type": "text", "text": "no message" }], "isError": true }),
             }

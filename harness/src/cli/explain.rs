@@ -150,7 +150,10 @@ pub(super) fn offers_of(transcript: &Transcript) -> Offers {
     let tools = transcript.header.tools.iter().filter_map(|tool| tool.parse::<Tool>().ok());
     let mut has: std::collections::BTreeSet<Need> = tools.map(Need::Tool).collect();
     if has.contains(&Need::Tool(Tool::Tally)) || has.contains(&Need::Tool(Tool::Sleep)) {
-        has.insert(Need::HeldCall);
+        has.extend([Need::HeldCall, Need::SlowCall]);
+    }
+    if has.contains(&Need::Tool(Tool::Echo)) || transcript.header.echo.is_name {
+        has.insert(Need::Repeats);
     }
     Offers { replicas: transcript.header.replicas, has, ..Offers::default() }
 }

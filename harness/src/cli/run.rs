@@ -1,6 +1,7 @@
 //! The command `run`: from the command line to a rig, a plan, and a summary.
 
 mod build;
+mod calls;
 mod deployed;
 mod ending;
 mod manifests;

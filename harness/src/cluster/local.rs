@@ -37,6 +37,7 @@ mod routing;
 mod view;
 
 pub use backoff::Backoff;
+pub(crate) use launch::{PORT_TAKEN, START_DELAY};
 pub(super) use routing::affinity;
 
 /// How long the end of every pod may take when the cluster goes down.

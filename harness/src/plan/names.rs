@@ -1,9 +1,8 @@
 //! What users call the axes, the tools and the needs.
 
 use std::fmt;
-use std::str::FromStr;
 
-use super::{Affinity, Need, Tool, Transport};
+use super::{Affinity, Need, Transport};
 
 impl fmt::Display for Transport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -27,47 +26,6 @@ impl fmt::Display for Affinity {
 impl Transport {
     /// Every transport, the oldest first.
     pub const ALL: [Transport; 3] = [Transport::Sse, Transport::Streamable, Transport::Stateless];
-}
-
-impl Tool {
-    /// Every part a tool can play.
-    pub const ALL: [Tool; 8] = [
-        Tool::Whoami,
-        Tool::Echo,
-        Tool::Count,
-        Tool::Tally,
-        Tool::Work,
-        Tool::Allocate,
-        Tool::Sleep,
-        Tool::Ask,
-    ];
-}
-
-impl fmt::Display for Tool {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Tool::Whoami => "whoami",
-            Tool::Echo => "echo",
-            Tool::Count => "count",
-            Tool::Tally => "tally",
-            Tool::Work => "work",
-            Tool::Allocate => "allocate",
-            Tool::Sleep => "sleep",
-            Tool::Ask => "ask",
-        })
-    }
-}
-
-impl FromStr for Tool {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let known = || Tool::ALL.map(|tool| tool.to_string()).join(", ");
-        Tool::ALL
-            .into_iter()
-            .find(|tool| tool.to_string() == text)
-            .ok_or_else(|| format!("no scenario needs a tool `{text}`; known are {}", known()))
-    }
 }
 
 /// Reads after "needs": `needs 2 replicas`, `needs tool whoami`.
@@ -95,6 +53,11 @@ impl fmt::Display for Need {
             Need::Tool(tool) => write!(f, "tool {tool}"),
             Need::Permission(tool) => write!(f, "permission to call tool `{tool}` (`--tool {tool}`)"),
             Need::HeldCall => f.write_str("tool tally or sleep"),
+            Need::SlowCall => f.write_str("a call that takes 3 to 20 s (`--call 'NAME {..}'`, or tool tally or sleep)"),
+            Need::Progress => f.write_str("a call that reports progress (`--call 'NAME {..}'`, or tool count)"),
+            Need::Repeats => {
+                f.write_str("an answer that repeats what was sent (tool echo, or the name of an unknown tool in an error)")
+            }
             Need::ReadinessAsks => f.write_str("a readiness probe that asks the hub (`--ready-path`)"),
             Need::Aim => f.write_str("a way to reach one replica"),
             Need::Affinity => f.write_str("control of the Service's affinity"),
@@ -113,6 +76,8 @@ impl fmt::Display for Need {
             Need::LivenessProbe => f.write_str("a liveness probe (`livenessProbe`)"),
             Need::Token => f.write_str("a token (`--header Authorization=..`)"),
             Need::Origin => f.write_str("an origin that may call the hub from a browser (`--origin`)"),
+            Need::Outside => f.write_str("a hub that is started by a command line (`--backend local`), or the reference hub"),
+            Need::TakenPort => f.write_str("a hub on `--backend local` that listens at HOST and PORT, or the reference hub"),
             Need::ReferenceHub => f.write_str("the reference hub, whose settings are known"),
             Need::Images => f.write_str("nodes that images are loaded into (`--backend kind`)"),
             Need::Scheduler => f.write_str("a scheduler (`--backend kind` or `kube`)"),

@@ -10,6 +10,7 @@ use std::time::Duration;
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
 use super::console::Console;
+use super::unjudged::unjudged;
 use super::words::{count, finding_lines, inert, not_judged_line, one_line, seconds};
 use super::{About, RunEvent, Sink, Summary};
 use crate::check::{Finding, Lack, Verdict};
@@ -320,6 +321,9 @@ impl Terminal {
             of(Verdict::Inconclusive),
         );
         self.line(&line);
+        if let Some(line) = unjudged(summary) {
+            self.line(&format!("        note {line}"));
+        }
         if !summary.phases.is_empty() {
             let line = time_line(summary);
             self.line(&line);

@@ -1,5 +1,7 @@
 //! What a run has to work with: the hub, where its replicas run, and what both offer.
 
+mod budget;
+pub(crate) mod calls;
 mod command_line;
 pub(super) mod deployed;
 pub(crate) mod error;
@@ -27,8 +29,7 @@ mod way;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use serde_json::Value;
-
+use self::budget::Budget;
 use self::tools::{Asked, Tools};
 use super::kind_hub::{Hurry, KindHub, Phase};
 use super::kube_hub::KubeHub;
@@ -47,6 +48,7 @@ use crate::transcript::{FORMAT, Header, Path, Recorder, Secret};
 use crate::wire::{Dialect, Target};
 
 pub use crate::cluster::kubernetes::{Observed, Somewhere};
+pub use calls::NamedCall;
 pub use error::RigError;
 pub use local_hub::LocalHub;
 pub(super) use secrets::secret_env;
@@ -101,6 +103,8 @@ pub struct Rig {
     pub(super) has_long_list: bool,
     asked: Asked,
     tools: Tools,
+    /// How often tools may be called that are only marked as read-only.
+    budget: Budget,
     place: Place,
 }
 
@@ -159,6 +163,7 @@ impl Rig {
             observer: None,
             has_long_list: false,
             asked: Asked::new(tools),
+            budget: Budget::of(matches!(place, Place::Url { .. })),
             tools: if place.is_reference() { Tools::of_reference() } else { Tools::default() },
             place,
         })
@@ -212,11 +217,6 @@ impl Rig {
             Place::Url { secrets, .. } => secrets.clone(),
         });
         secrets
-    }
-
-    /// The parameters of a call to the tool that plays a part.
-    pub(super) fn tool_call(&self, tool: Tool, arguments: &Value) -> Value {
-        self.tools.call(tool, arguments)
     }
 
     /// The header of a cell's transcript.

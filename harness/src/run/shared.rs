@@ -136,6 +136,8 @@ pub(super) fn leaves_replicas_alone(scenario: &Scenario) -> bool {
         | Need::Evictions
         | Need::Kubeconfig
         | Need::Affinity
+        | Need::Outside
+        | Need::TakenPort
         | Need::Tool(crate::plan::Tool::Allocate) => true,
         Need::Replicas(_)
         | Need::ReplicasSeen
@@ -149,6 +151,9 @@ pub(super) fn leaves_replicas_alone(scenario: &Scenario) -> bool {
         | Need::Tool(_)
         | Need::Permission(_)
         | Need::HeldCall
+        | Need::SlowCall
+        | Need::Progress
+        | Need::Repeats
         | Need::ReadinessAsks
         | Need::Aim
         | Need::ClientAddresses

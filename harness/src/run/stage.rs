@@ -1,5 +1,6 @@
 //! What a scenario may touch: clients, paths and replicas of its own cell. It drives; it never judges.
 
+mod call;
 mod fault;
 mod load;
 mod luck;
@@ -13,7 +14,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::rig::target;
 use super::shared::Seat;
@@ -22,9 +23,9 @@ use crate::cluster::Condition;
 use crate::cluster::backend::Cluster;
 use crate::plan::{Affinity, Cell, Need, Tool, Transport};
 use crate::transcript::history::History;
-use crate::transcript::normal::{SPARE, cell_mark, own_mark};
+use crate::transcript::normal::{SPARE, cell_mark};
 use crate::transcript::{Entry, Path, PodChange, Recorder, Transcript, What};
-use crate::wire::{Client, Dialect, Outcome, Pending, Progress, Session, Target};
+use crate::wire::{Client, Dialect, Outcome, Pending, Session, Target};
 
 pub use fault::TakenPort;
 pub use load::Load;
@@ -116,7 +117,7 @@ impl Stage {
 
     /// Whether hub and backend offer this.
     pub fn offers(&self, need: Need) -> bool {
-        self.rig.offers.meets(need)
+        self.rig.offers_now(need)
     }
 
     /// Limits of this run.
@@ -287,58 +288,6 @@ impl Stage {
         }
         self.probe(holder, &self.service()).await;
         Ok(())
-    }
-
-    /// One small request on a session: `echo` where the hub has it, else [`Stage::small`].
-    pub async fn probe(&self, holder: &Holder, target: &Target) -> Outcome {
-        if self.offers(Need::Tool(Tool::Echo)) {
-            let text = format!("payload {}", own_mark(holder.client.name()));
-            self.call(holder, target, Tool::Echo, json!({ "text": text })).await
-        } else {
-            holder.session.request(target, self.small(), json!({})).await
-        }
-    }
-
-    /// Calls the tool that plays a part.
-    pub async fn call(&self, holder: &Holder, target: &Target, tool: Tool, arguments: Value) -> Outcome {
-        holder.session.request(target, "tools/call", self.tool_call(tool, &arguments)).await
-    }
-
-    /// The method and parameters of a call to the tool that plays a part.
-    pub fn tool_call(&self, tool: Tool, arguments: &Value) -> Value {
-        self.rig.tool_call(tool, arguments)
-    }
-
-    /// Brings a call in flight that a replica holds for so long: `tally` where the hub has it (and then waits until
-    /// it is known to run), `sleep` otherwise; nothing when it has neither.
-    pub async fn hold(&self, holder: &Holder, target: &Target, hold: Duration) -> Option<InFlight> {
-        if !self.offers(Need::HeldCall) {
-            return None;
-        }
-        let pending = self.start_held(holder, target, hold).await;
-        Some(InFlight { pending, key: self.key_of(holder) })
-    }
-
-    /// Starts a call that is held for so long, and waits until it is known to run, where that can be told.
-    async fn start_held(&self, holder: &Holder, target: &Target, hold: Duration) -> Pending {
-        let counted = self.offers(Need::Tool(Tool::Tally));
-        let progress = if counted { Progress::Asked } else { Progress::No };
-        let params = self.held_call(holder, hold);
-        let mut pending = holder.session.start(target, "tools/call", params, hold, progress).await;
-        if counted {
-            pending.underway(self.rig.timeouts.answer).await;
-        }
-        pending
-    }
-
-    /// Parameters of a call that is held for so long: `tally` where the hub has it, `sleep` otherwise.
-    fn held_call(&self, holder: &Holder, hold: Duration) -> Value {
-        let ms = u64::try_from(hold.as_millis()).unwrap_or(u64::MAX);
-        if self.offers(Need::Tool(Tool::Tally)) {
-            self.tool_call(Tool::Tally, &json!({ "key": self.key_of(holder), "hold_ms": ms }))
-        } else {
-            self.tool_call(Tool::Sleep, &json!({ "ms": ms }))
-        }
     }
 
     /// Waits until a session's own stream has ended, for as long as its end may take and a little longer: whether it did

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::history::History;
+use super::history::{Call, History};
 use super::{PodChange, Transcript, What};
 use crate::timeouts::ANSWER;
 
@@ -14,6 +14,9 @@ pub const MULTIPLE: u32 = 10;
 
 /// No limit grows to more than so many times the contract's: what takes longer than that nobody would wait for.
 pub const MOST_STRETCH: f64 = 6.0;
+
+/// The name of calls that the survey tries: what a tool takes by its nature says nothing of the hub's pace.
+pub const TRIED: &str = "tried";
 
 /// What the survey measured.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -63,7 +66,14 @@ impl Times {
                 | PodChange::Deleted => {}
             }
         }
-        let answers = History::new(transcript).calls.into_iter().filter_map(|call| call.took());
+        let history = History::new(transcript);
+        let is_tried = |call: &Call<'_>| {
+            history
+                .exchanges
+                .get(&call.exchange)
+                .is_some_and(|own| own.request.probe.as_deref() == Some(TRIED))
+        };
+        let answers = history.calls.iter().filter(|call| !is_tried(call)).filter_map(Call::took);
         times.answer_ms =
             answers.max().map_or(0, |slowest| u64::try_from(slowest.as_millis()).unwrap_or(u64::MAX));
         times

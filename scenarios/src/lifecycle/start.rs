@@ -26,7 +26,7 @@ pub const CRASH_LOOP: Scenario = Scenario {
         id: "lifecycle/crash-loop",
         affinities: &[],
         transports: &[],
-        needs: &[Need::Replicas(2), Need::Aim, Need::Edit, Need::ReferenceHub],
+        needs: &[Need::Replicas(2), Need::Aim, Need::Edit, Need::Outside],
     },
     title: "a release that cannot start says why in its last line, and the old one serves on",
     why: "A pod that is Ready but broken is the worst class: the rollout goes on and replaces every replica that works. A \
@@ -55,7 +55,7 @@ pub const SLOW_START: Scenario = Scenario {
         id: "lifecycle/slow-start",
         affinities: &[],
         transports: &[],
-        needs: &[Need::Replicas(2), Need::Aim, Need::Edit, Need::ReferenceHub],
+        needs: &[Need::Replicas(2), Need::Aim, Need::Edit, Need::Outside],
     },
     title: "a release that starts slowly comes up once it has a startup probe, and nobody meets it before",
     why: "A process that imports much listens late. A liveness probe that does not wait for that kills it again and again; a \
@@ -84,7 +84,7 @@ pub const PORT_IN_USE: Scenario = Scenario {
         id: "lifecycle/port-in-use",
         affinities: &[],
         transports: &[],
-        needs: &[Need::Replicas(2), Need::Aim, Need::Edit, Need::ReferenceHub],
+        needs: &[Need::Replicas(2), Need::Aim, Need::Edit, Need::TakenPort],
     },
     title: "a release whose port is taken says so in its last line, and the old one serves on",
     why: "A port is taken by another container of the pod, or by the node with `hostNetwork: true`. A process that tries again for \
@@ -108,12 +108,19 @@ pub const PORT_IN_USE: Scenario = Scenario {
 async fn port_in_use(stage: &Stage) -> anyhow::Result<()> {
     let before = stage.manifests().await?;
     let Some(holders) = one_each(stage).await? else { return Ok(()) };
-    let taken = stage.taken_port()?;
+    // Each hub of another make has words of its own.
+    let is_ours = stage.offers(Need::ReferenceHub);
+    let taken = is_ours.then(|| stage.taken_port()).transpose()?;
+    // A hub of another make has words of its own.
+    let words: &[&str] = if is_ours { &["in use"] } else { &[] };
     stage.step("a release is rolled out that listens at a port that is taken");
     stage
-        .apply("the process listens at a port that something else has", |manifests| taken.give_to(manifests))
+        .apply("the process listens at a port that something else has", |manifests| match &taken {
+            Some(taken) => taken.give_to(manifests),
+            None => stage.take_port(manifests),
+        })
         .await?;
-    stage.symptom(Symptom::CrashLoop, &["in use"]).await;
+    stage.symptom(Symptom::CrashLoop, words).await;
     meanwhile(stage, &holders).await?;
     stage.step("remedy");
     stage.apply("the Deployment is as it was", |manifests| *manifests = before).await?;
@@ -124,12 +131,12 @@ async fn slow_start(stage: &Stage) -> anyhow::Result<()> {
     let before = stage.manifests().await?;
     let Some(holders) = one_each(stage).await? else { return Ok(()) };
     stage.step("a release is rolled out that starts slowly");
-    let start_delay = format!("{START_S}s");
     let change =
         format!("the process takes {START_S} s to start, and its liveness probe gives it {LIVENESS_S} s");
     stage
         .apply(&change, |manifests| {
-            manifests.set_env("START_DELAY", &start_delay);
+            stage.start_late(manifests, START_S);
+            manifests.set_liveness_probe();
             manifests.set_liveness_failures(LIVENESS_S);
         })
         .await?;
@@ -140,7 +147,7 @@ async fn slow_start(stage: &Stage) -> anyhow::Result<()> {
     stage
         .apply(change, |manifests| {
             *manifests = before;
-            manifests.set_env("START_DELAY", &start_delay);
+            stage.start_late(manifests, START_S);
             manifests.set_startup_probe(60);
             manifests.set_rollout(2, 0);
         })
@@ -155,10 +162,17 @@ async fn slow_start(stage: &Stage) -> anyhow::Result<()> {
 async fn crash_loop(stage: &Stage) -> anyhow::Result<()> {
     let before = stage.manifests().await?;
     let Some(holders) = one_each(stage).await? else { return Ok(()) };
-    stage.step("a release is rolled out that lacks a setting");
-    let change = format!("the container must have {UNSET}, which nothing sets");
-    stage.apply(&change, |manifests| manifests.set_env("REQUIRED_SECRETS", UNSET)).await?;
-    if !stage.symptom(Symptom::CrashLoop, &[UNSET]).await {
+    let is_told = if stage.offers(Need::ReferenceHub) {
+        stage.step("a release is rolled out that lacks a setting");
+        let change = format!("the container must have {UNSET}, which nothing sets");
+        stage.apply(&change, |manifests| manifests.set_env("REQUIRED_SECRETS", UNSET)).await?;
+        stage.symptom(Symptom::CrashLoop, &[UNSET]).await
+    } else {
+        stage.step("a release is rolled out whose process ends at once");
+        stage.apply("the process ends at once", |manifests| stage.end_at_start(manifests)).await?;
+        stage.symptom(Symptom::CrashLoop, &[]).await
+    };
+    if !is_told {
         // Whatever came up instead: a client that reaches it sees what it is worth.
         for (idx, replica) in stage.replicas().iter().enumerate() {
             stage.knock(&format!("instead-{}", idx + 1), &stage.at(replica)?).await;

@@ -24,7 +24,7 @@ use tally::tallies;
 pub use unknown::{NEVER_ISSUED_IS_404, TERMINATED_IS_404, UNKNOWN_REFUSED};
 
 use super::{REMEDY_CLIENT_IP, SESSIONS};
-use crate::words::{call_text, end_text, in_order, is_polled, is_served, reply_text, without_meta};
+use crate::words::{call_text, end_text, in_order, is_answered, is_polled, reply_text, without_meta};
 
 /// Hub contract: a session works on every path its client may take, for as long as its owner lives.
 pub const CALLS_ANSWERED: Check = Check {
@@ -53,8 +53,7 @@ pub const CALLS_ANSWERED: Check = Check {
         for call in history.calls.iter().filter(|call| is_promised(history, call)) {
             judgement.judged();
             let limit = history.stretched(ANSWER + SLACK) + call.held();
-            let is_served = is_served(call);
-            if !is_served || call.took().is_none_or(|took| took > limit) {
+            if !is_answered(history, call) || call.took().is_none_or(|took| took > limit) {
                 let expected = format!("an answer to {}", call_text(call));
                 breach(&mut judgement, history, call, expected);
             }
@@ -257,21 +256,21 @@ pub const ISOLATED: Check = Check {
     source: "https://modelcontextprotocol.io/specification/2025-11-25/basic/transports#multiple-connections",
     remedy: "hub: key everything that belongs to a request by session and request id",
     transports: &[],
-    needs: &[Need::Tool(Tool::Echo)],
+    needs: &[Need::Repeats],
     judge: |history| {
         let mut judgement = Judgement::default();
         let echo = &history.transcript.header.echo;
-        let wanted = |call: &Call<'_>| Some(call.argument(&echo.argument)?.as_str()?.to_owned());
-        let sent = |call: &Call<'_>| Some((call.client.to_owned(), wanted(call)?));
+        if echo.is_name {
+            judgement.idle_because("no request carried a text of its own");
+        }
+        let sent = |call: &Call<'_>| Some((call.client.to_owned(), echo.sent(call)?.to_owned()));
         let payloads: BTreeSet<(String, String)> = history.calls.iter().filter_map(sent).collect();
         for exchange in history.exchanges.values() {
             for (at, message) in exchange.messages() {
-                let Some(text) = message.pointer("/result/content/0/text").and_then(Value::as_str) else {
-                    continue;
-                };
+                let Some(text) = echo.said(&message) else { continue };
                 judgement.judged();
+                let owners = payloads.iter().filter(|(_, payload)| echo.gives_back(text, payload));
                 let text = echo.unwrapped(text);
-                let owners = payloads.iter().filter(|(_, payload)| payload == text);
                 let owners: Vec<&str> = owners.map(|(client, _)| client.as_str()).collect();
                 let reader = exchange.request.client.as_str();
                 if !owners.is_empty() && !owners.contains(&reader) {
@@ -285,9 +284,10 @@ pub const ISOLATED: Check = Check {
             }
         }
         for call in &history.calls {
-            let Some(wanted) = wanted(call) else { continue };
-            if let (Some(text), Some((at, _))) = (call.text(), call.answers.first())
-                && echo.unwrapped(text) != wanted
+            let Some(wanted) = echo.sent(call) else { continue };
+            if let Some((at, answer)) = call.answers.first()
+                && let Some(text) = echo.said(answer)
+                && !echo.gives_back(text, wanted)
             {
                 judgement.breach(
                     format!("`{wanted}` in answer to {}", call_text(call)),

@@ -55,7 +55,7 @@ pub const ISOLATION: Scenario = Scenario {
         id: "routing/isolation",
         affinities: &[],
         transports: SESSIONS,
-        needs: &[Need::Replicas(2), Need::Aim, Need::Tool(Tool::Echo)],
+        needs: &[Need::Replicas(2), Need::Aim, Need::Repeats],
     },
     title: "sessions that use the same request ids at the same time get their own answers",
     why: "Request ids are only unique within a session. A hub that keys anything by request id alone sends one user's \

@@ -4,11 +4,11 @@ use futures_util::future::FutureExt;
 use harness::check::{Check, Judgement, Level};
 use harness::plan::{Need, Outline, Tool};
 use harness::run::{Scenario, Setup, Stage};
-use harness::transcript::history::{Call, History};
+use harness::transcript::history::{At, Call, History};
 use serde_json::{Value, json};
 
 use super::EVERY_TRANSPORT;
-use crate::probed::LONG_LIST;
+use crate::probed::{LONG_LIST, edited};
 use crate::words::reply_text;
 
 /// The name of the listing that says what a tool demands.
@@ -17,7 +17,10 @@ const LISTED: &str = "listed";
 /// The name of a call whose text is of many scripts.
 const SCRIPTS: &str = "many scripts";
 
-/// The name of the same call without its text.
+/// The name of a request whose id is that text.
+const AS_ID: &str = "many scripts in an id";
+
+/// The name of a call without the arguments that its tool demands.
 const LACKING: &str = "no arguments";
 
 /// Two bytes, three and four in UTF-8, and a line separator that ends no line of an event stream.
@@ -25,12 +28,7 @@ const TEXT: &str = "\u{e9} \u{4e16}\u{754c} \u{1f980} \u{2028} end";
 
 /// Arguments arrive, and missing ones are told.
 pub const ARGUMENTS: Scenario = Scenario {
-    outline: Outline {
-        id: "session/arguments",
-        affinities: &[],
-        transports: EVERY_TRANSPORT,
-        needs: &[Need::Tool(Tool::Echo)],
-    },
+    outline: Outline { id: "session/arguments", affinities: &[], transports: EVERY_TRANSPORT, needs: &[] },
     title: "text of any script comes back as it was sent, and a call that lacks an argument is an error",
     why: "A proxy or a server that reads bytes as Latin-1 spoils every name with an accent. A model that is not told what was wrong with its \
           call takes the answer for the truth.",
@@ -52,9 +50,17 @@ async fn call(stage: &Stage) -> anyhow::Result<()> {
     } else {
         stage.ask(&holder, &service, LISTED, "tools/list", json!({})).await;
     }
-    for (probe, arguments) in [(SCRIPTS, json!({ "text": TEXT })), (LACKING, json!({}))] {
-        let call = stage.tool_call(Tool::Echo, &arguments);
-        stage.ask(&holder, &service, probe, "tools/call", call).await;
+    if stage.offers(Need::Tool(Tool::Echo)) {
+        let call = stage.tool_call(Tool::Echo, &json!({ "text": TEXT }));
+        stage.ask(&holder, &service, SCRIPTS, "tools/call", call).await;
+    } else {
+        // What every answer repeats is the id of its request.
+        let request = holder.session.raw(stage.small(), json!({})).named(AS_ID);
+        holder.session.send(&service, edited(request, |message| message["id"] = json!(TEXT))).await;
+        stage.until_answered(AS_ID).await;
+    }
+    if let Some(call) = stage.lacking_call() {
+        stage.ask(&holder, &service, LACKING, "tools/call", call).await;
     }
     holder.session.end(&service).await;
     Ok(())
@@ -81,6 +87,20 @@ pub const TEXT_UNCHANGED: Check = Check {
     needs: &[],
     judge: |history| {
         let mut judgement = Judgement::default();
+        for call in history.probed_calls(AS_ID) {
+            // One that was not answered at all is the business of `session/string-ids`.
+            judgement.idle_because("a request whose id is a text of many scripts was not answered");
+            let came = call.answers.first().map(|(at, _)| (*at, None)).or_else(|| another_id(history, call));
+            let Some((at, id)) = came else { continue };
+            judgement.judged();
+            if let Some(id) = id {
+                judgement.breach(
+                    format!("an answer with the id {TEXT:?}"),
+                    format!("one with the id {id:?}"),
+                    at,
+                );
+            }
+        }
         for call in history.probed_calls(SCRIPTS) {
             judgement.judged();
             let text = call.text().unwrap_or_default();
@@ -106,6 +126,9 @@ pub const ARGUMENTS_VALIDATED: Check = Check {
     needs: &[],
     judge: |history| {
         let mut judgement = Judgement::default();
+        if history.probed_calls(LACKING).next().is_none() {
+            judgement.idle_because("no tool that demands arguments may be called");
+        }
         // What a tool demands is known from the list alone.
         let is_listed = history.probed_calls(LISTED).next().is_some();
         for call in history.probed_calls(LACKING).filter(|_| is_listed) {
@@ -126,6 +149,15 @@ pub const ARGUMENTS_VALIDATED: Check = Check {
 };
 
 // === helpers ===
+
+/// An answer on a stream of the same client whose id is a text that no request had.
+fn another_id(history: &History<'_>, call: &Call<'_>) -> Option<(At, Option<String>)> {
+    let own = history.exchanges.values().filter(|exchange| exchange.request.client == call.client);
+    own.flat_map(|exchange| exchange.messages()).find_map(|(at, message)| {
+        let id = message["id"].as_str().filter(|id| message.get("method").is_none() && *id != TEXT)?;
+        Some((at, Some(id.to_owned())))
+    })
+}
 
 /// Whether the tool that a call names is listed as demanding an argument.
 fn demands(history: &History<'_>, call: &Call<'_>) -> bool {

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use futures_util::future::{FutureExt, join, join_all};
 use harness::check::{Check, HUB_CONTRACT, Judgement, Level};
 use harness::cluster::manifest::ProbeKind;
-use harness::plan::{Need, Outline, Tool, Transport};
+use harness::plan::{Need, Outline, Transport};
 use harness::run::{Scenario, Setup, Stage};
 use harness::transcript::history::{At, Call, History};
 use harness::transcript::normal::SPARE;
@@ -40,7 +40,7 @@ pub const TOOL_BLOCKS_OTHERS: Scenario = Scenario {
         id: "session/tool-blocks-others",
         affinities: &[],
         transports: EVERY_TRANSPORT,
-        needs: &[Need::HeldCall],
+        needs: &[Need::SlowCall],
     },
     title: "while a tool runs for one client, the same process answers other clients and the kubelet's probes",
     why: "A tool that waits in the server's only event loop (`requests`, `time.sleep`, a database driver) stops every session, and the \
@@ -67,9 +67,10 @@ async fn blocking(stage: &Stage) -> anyhow::Result<()> {
     let is_over = &AtomicBool::new(false);
     let running = async {
         let session = &holder.session;
-        let call = session.raw("tools/call", held_call(stage)).named(HELD);
+        let held = stage.slow_call(HELD, HOLD).unwrap_or_default();
+        let call = session.raw("tools/call", held).named(HELD);
         let began = Instant::now();
-        if let Some(pending) = session.send_held(&target, call, HOLD).await
+        if let Some(pending) = session.send_held(&target, call, stage.longest_call().max(HOLD)).await
             && matches!(pending.outcome().await, Outcome::Result(_) | Outcome::Error { .. })
             && began.elapsed() <= HOLD / 2
         {
@@ -105,15 +106,6 @@ async fn blocking(stage: &Stage) -> anyhow::Result<()> {
     holder.session.end(&target).await;
     other.session.end(&target).await;
     Ok(())
-}
-
-/// A call that takes [`HOLD`], whatever it tells meanwhile.
-fn held_call(stage: &Stage) -> Value {
-    if stage.offers(Need::Tool(Tool::Sleep)) {
-        stage.tool_call(Tool::Sleep, &json!({ "ms": HOLD.as_millis() }))
-    } else {
-        stage.tool_call(Tool::Tally, &json!({ "key": HELD, "hold_ms": HOLD.as_millis() }))
-    }
 }
 
 // === checks ===

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use futures_util::future::{FutureExt, select};
 use harness::check::{Check, HUB_CONTRACT, Judgement, Level};
-use harness::plan::{Need, Outline, Transport};
+use harness::plan::{Outline, Transport};
 use harness::run::{Scenario, Setup, Stage};
 use harness::transcript::history::Exchange;
 use serde_json::{Value, json};
@@ -32,12 +32,7 @@ const PATIENCE: Duration = Duration::from_secs(1);
 
 /// Cancellations are taken.
 pub const CANCEL_RUNNING: Scenario = Scenario {
-    outline: Outline {
-        id: "session/cancel",
-        affinities: &[],
-        transports: SESSIONS,
-        needs: &[Need::HeldCall],
-    },
+    outline: Outline { id: "session/cancel", affinities: &[], transports: SESSIONS, needs: &[] },
     title: "a cancellation of a call that runs, that is over or that never was is taken, and the session goes on",
     why: "Clients cancel when a user presses stop, and when they have waited long enough. What comes of the call differs from server \
           to server; but the next one must work.",
@@ -58,14 +53,25 @@ async fn cancel(stage: &Stage) -> anyhow::Result<()> {
     let over = session.raw(stage.small(), json!({})).named(OVER);
     let id_of_over = serde_json::from_slice::<Value>(&over.body).map(|message| message["id"].clone());
     session.send(&service, over).await;
-    let Some(running) = stage.hold(&holder, &service, HOLD).await else {
-        return Ok(());
+    let running = match stage.hold(&holder, &service, HOLD).await {
+        Some(held) => Some(held.pending),
+        None => match stage.slow_call(CANCEL, HOLD) {
+            Some(call) => {
+                let call = session.raw("tools/call", call);
+                session.send_held(&service, call, stage.longest_call()).await
+            }
+            None => None,
+        },
     };
-    let which = json!({ "requestId": running.pending.id(), "reason": "hubcheck" });
-    session.send(&service, session.raw_notification("notifications/cancelled", which).named(CANCEL)).await;
-    if stage.transport() == Transport::Streamable {
-        // With an answer or without one, or not at all: only what comes after it is judged.
-        select(running.pending.outcome().boxed(), stage.pause(PATIENCE).boxed()).await;
+    if let Some(running) = running {
+        let which = json!({ "requestId": running.id(), "reason": "hubcheck" });
+        session
+            .send(&service, session.raw_notification("notifications/cancelled", which).named(CANCEL))
+            .await;
+        if stage.transport() == Transport::Streamable {
+            // With an answer or without one, or not at all: only what comes after it is judged.
+            select(running.outcome().boxed(), stage.pause(PATIENCE).boxed()).await;
+        }
     }
     for nothing in [json!(4711), id_of_over.unwrap_or_default(), json!({ "no": "id" })] {
         let params = json!({ "requestId": nothing });

@@ -4,13 +4,13 @@ use std::time::Duration;
 
 use futures_util::future::{FutureExt, join};
 use harness::check::{Check, HUB_CONTRACT, Judgement, Level};
-use harness::plan::{Need, Outline, Tool, Transport};
+use harness::plan::{Need, Outline, Transport};
 use harness::run::stage::Holder;
 use harness::run::{Scenario, Setup, Stage};
 use harness::transcript::What;
 use harness::transcript::history::{At, Call, History};
 use harness::wire::{Progress, Target, initialize_asking};
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::EVERY_TRANSPORT;
 use crate::words::reply_text;
@@ -44,7 +44,7 @@ pub const COMPRESSED_STREAMS: Scenario = Scenario {
         id: "session/compressed-streams",
         affinities: &[],
         transports: EVERY_TRANSPORT,
-        needs: &[Need::Tool(Tool::Count)],
+        needs: &[Need::Progress],
     },
     title: "progress reaches a client that accepts gzip while its call runs, too",
     why: "Middleware that compresses answers collects an event stream until it ends. Real clients accept gzip: they see no progress, \
@@ -85,14 +85,14 @@ async fn count(stage: &Stage) -> anyhow::Result<()> {
 
 /// A call that tells of its progress.
 async fn told(stage: &Stage, holder: &Holder, target: &Target, probe: &str, accepts: Option<&str>) {
-    let arguments = json!({ "n": TOLD, "interval_ms": BETWEEN_TOLD.as_millis() });
     let session = &holder.session;
-    let call = session.raw_asking("tools/call", stage.tool_call(Tool::Count, &arguments), Progress::Asked);
+    let telling = stage.telling_call(TOLD, BETWEEN_TOLD).unwrap_or_default();
+    let call = session.raw_asking("tools/call", telling, Progress::Asked);
     let call = match accepts {
         Some(encodings) => call.with("accept-encoding", encodings),
         None => call,
     };
-    session.send(target, call.named(probe)).await;
+    stage.send_long(session, target, call.named(probe)).await;
 }
 
 // === checks ===

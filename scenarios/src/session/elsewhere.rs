@@ -78,7 +78,7 @@ pub const SAME_ID_IN_MANY: Scenario = Scenario {
         id: "session/same-id-in-50-sessions",
         affinities: &[],
         transports: SESSIONS,
-        needs: &[Need::Replicas(2), Need::Aim, Need::Tool(Tool::Echo)],
+        needs: &[Need::Replicas(2), Need::Aim, Need::Repeats],
     },
     title: "50 sessions that use the same request id at the same time each get their own answer",
     why: "Every client counts its requests from 1. A hub that keys anything by request id alone, or mixes up what it \

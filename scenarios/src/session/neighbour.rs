@@ -1,13 +1,14 @@
 //! What one client's calls say, and another client of the same replica must not hear.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use futures_util::future::FutureExt;
 use harness::check::{Check, Judgement, Level};
 use harness::plan::{Need, Outline, Tool};
 use harness::run::stage::Holder;
 use harness::run::{Scenario, Setup, Stage};
-use harness::transcript::history::Call;
+use harness::transcript::history::{Call, History};
 use harness::wire::{Progress, Target};
 use serde_json::{Value, json};
 
@@ -23,12 +24,7 @@ const SPEC: &str =
 
 /// Progress and notices stay with the session that asked.
 pub const NEIGHBOURS: Scenario = Scenario {
-    outline: Outline {
-        id: "session/neighbours",
-        affinities: &[],
-        transports: SESSIONS,
-        needs: &[Need::Tool(Tool::Count)],
-    },
+    outline: Outline { id: "session/neighbours", affinities: &[], transports: SESSIONS, needs: &[] },
     title: "progress and notices of a call reach the session that called, and no other session of the same replica",
     why: "A hub that keeps one \"current client\" per process sends what one user's call tells to the user who connected last.",
     spec: &[SPEC],
@@ -40,6 +36,10 @@ pub const NEIGHBOURS: Scenario = Scenario {
 };
 
 async fn call(stage: &Stage) -> anyhow::Result<()> {
+    if !stage.offers(Need::Progress) && !stage.offers(Need::Repeats) {
+        stage.not_brought_about("no answer of this hub says whose call it belongs to: no call reports progress, and none repeats what was sent");
+        return Ok(());
+    }
     let service = stage.service();
     let mut holders = Vec::new();
     for role in ["a", "b"] {
@@ -61,11 +61,12 @@ async fn call(stage: &Stage) -> anyhow::Result<()> {
 async fn private(stage: &Stage, holder: &Holder, target: &Target) {
     let mark = format!("hubcheck-only-for-{}", holder.role);
     let session = &holder.session;
-    let count = stage.tool_call(Tool::Count, &json!({ "n": 3, "interval_ms": 20 }));
-    let call = session.raw_asking("tools/call", count, Progress::Asked).named(PRIVATE);
-    let call = edited(call, |message| message["params"]["_meta"]["progressToken"] = json!(mark));
-    session.send(target, call).await;
-    if stage.offers(Need::Tool(Tool::Echo)) {
+    if let Some(telling) = stage.telling_call(3, Duration::from_millis(20)) {
+        let call = session.raw_asking("tools/call", telling, Progress::Asked).named(PRIVATE);
+        let call = edited(call, |message| message["params"]["_meta"]["progressToken"] = json!(mark));
+        stage.send_long(session, target, call).await;
+    }
+    if stage.offers(Need::Repeats) {
         let echo = stage.tool_call(Tool::Echo, &json!({ "text": mark }));
         stage.ask(holder, target, PRIVATE, "tools/call", echo).await;
     }
@@ -87,8 +88,10 @@ pub const NOTICES_ISOLATED: Check = Check {
     needs: &[],
     judge: |history| {
         let mut judgement = Judgement::default();
-        let marks: BTreeSet<(&str, &str)> =
-            history.probed_calls(PRIVATE).filter_map(|call| Some((call.client, mark(call)?))).collect();
+        let marks: BTreeSet<(&str, &str)> = history
+            .probed_calls(PRIVATE)
+            .filter_map(|call| Some((call.client, mark(history, call)?)))
+            .collect();
         history.probed_calls(PRIVATE).for_each(|_| judgement.judged());
         for exchange in history.exchanges.values() {
             let reader = exchange.request.client.as_str();
@@ -111,7 +114,7 @@ pub const NOTICES_ISOLATED: Check = Check {
 };
 
 /// What only the client of this call has said.
-fn mark<'c>(call: &Call<'c>) -> Option<&'c str> {
+fn mark<'h>(history: &'h History<'_>, call: &'h Call<'_>) -> Option<&'h str> {
     let token = call.params.pointer("/_meta/progressToken").and_then(Value::as_str);
-    token.or_else(|| call.params.pointer("/arguments/text")?.as_str())
+    token.or_else(|| history.transcript.header.echo.sent(call))
 }

@@ -5,7 +5,7 @@ pub mod checks;
 use std::time::Duration;
 
 use futures_util::future::{FutureExt, join_all};
-use harness::plan::{Need, Outline, Tool};
+use harness::plan::{Need, Outline};
 use harness::run::{Scenario, Setup, Stage};
 use harness::wire::Progress;
 use serde_json::json;
@@ -15,6 +15,9 @@ use crate::probed::edited;
 
 /// The name of calls that ask for progress.
 const COUNTED: &str = "counted";
+
+/// The time between two notifications of them.
+const BETWEEN_COUNTED: Duration = Duration::from_millis(20);
 
 /// How many notifications those calls ask for together.
 const ASKED_FOR: u64 = 9;
@@ -39,7 +42,7 @@ pub const PROGRESS: Scenario = Scenario {
         id: "session/progress",
         affinities: &[],
         transports: EVERY_TRANSPORT,
-        needs: &[Need::Tool(Tool::Count)],
+        needs: &[Need::Progress],
     },
     title: "progress of calls that run at the same time grows, carries their own tokens, and comes while they run",
     why: "A bar that jumps back, or that belongs to another call, is worse than none.",
@@ -66,19 +69,16 @@ async fn count(stage: &Stage) -> anyhow::Result<()> {
     let session = &holder.session;
     // What belongs to a call has its own stream, whatever else is open.
     session.listen(&service).await;
-    let calls = [4, 3].map(|n| {
-        let call = stage.tool_call(Tool::Count, &json!({ "n": n, "interval_ms": 20 }));
-        session.send(&service, session.raw_asking("tools/call", call, Progress::Asked).named(COUNTED))
-    });
+    let asking = |n: u64, between: Duration| {
+        let call = stage.telling_call(n, between).unwrap_or_default();
+        session.raw_asking("tools/call", call, Progress::Asked)
+    };
+    let calls = [4, 3].map(|n| stage.send_long(session, &service, asking(n, BETWEEN_COUNTED).named(COUNTED)));
     join_all(calls).await;
-    let named = stage.tool_call(Tool::Count, &json!({ "n": 2, "interval_ms": 20 }));
-    let named = session.raw_asking("tools/call", named, Progress::Asked).named(COUNTED);
-    session
-        .send(&service, edited(named, |message| message["params"]["_meta"]["progressToken"] = json!(TOKEN)))
-        .await;
-    let params = json!({ "n": TOLD, "interval_ms": BETWEEN_TOLD.as_millis() });
-    let call = session.raw_asking("tools/call", stage.tool_call(Tool::Count, &params), Progress::Asked);
-    session.send(&service, call.named(SLOW)).await;
+    let named = asking(2, BETWEEN_COUNTED).named(COUNTED);
+    let named = edited(named, |message| message["params"]["_meta"]["progressToken"] = json!(TOKEN));
+    stage.send_long(session, &service, named).await;
+    stage.send_long(session, &service, asking(TOLD, BETWEEN_TOLD).named(SLOW)).await;
     session.end(&service).await;
     Ok(())
 }

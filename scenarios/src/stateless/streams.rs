@@ -1,10 +1,11 @@
 //! What comes on the stream of a request.
 
+use std::time::Duration;
+
 use futures_util::future::FutureExt;
-use harness::plan::{Need, Outline, Tool};
+use harness::plan::{Need, Outline};
 use harness::run::{Scenario, Setup, Stage};
 use harness::wire::Progress;
-use serde_json::json;
 
 use super::{SPEC_RECEIVING, STATELESS, checks};
 
@@ -20,7 +21,7 @@ pub const STREAMS: Scenario = Scenario {
         id: "stateless/streams",
         affinities: &[],
         transports: STATELESS,
-        needs: &[Need::Tool(Tool::Count)],
+        needs: &[Need::Progress],
     },
     title: "a stream carries what belongs to its request and nothing else, and proxies are told not to hold it back",
     why: "Clients of this revision have no way to answer a request of the server, and did not ask for log lines. nginx \
@@ -40,8 +41,10 @@ async fn stream(stage: &Stage) -> anyhow::Result<()> {
     };
     let session = &holder.session;
     for (progress, name) in [(Progress::Asked, ASKED), (Progress::No, UNASKED)] {
-        let call = stage.tool_call(Tool::Count, &json!({ "n": 3, "interval_ms": 10 }));
-        session.send(&service, session.raw_asking("tools/call", call, progress).named(name)).await;
+        let call = stage.telling_call(3, Duration::from_millis(10)).unwrap_or_default();
+        stage
+            .send_long(session, &service, session.raw_asking("tools/call", call, progress).named(name))
+            .await;
     }
     Ok(())
 }

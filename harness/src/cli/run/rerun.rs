@@ -57,6 +57,7 @@ fn words(args: &RunArgs) -> Vec<String> {
         origin,
         strict,
         tool,
+        call,
         idle,
         quiet: _,
         verbose: _,
@@ -103,6 +104,7 @@ fn words(args: &RunArgs) -> Vec<String> {
     words.value("--origin", origin.as_deref());
     words.flag("--strict", *strict);
     words.values("--tool", tool);
+    words.values("--call", call);
     words.value("--idle", idle.map(|seconds| seconds.to_string()).as_deref());
     let evidence = evidence.to_string_lossy();
     words.value("--evidence", (evidence != super::super::EVIDENCE).then_some(&evidence));

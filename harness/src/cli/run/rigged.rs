@@ -5,9 +5,9 @@ use std::time::Duration;
 use super::super::bad_input::CommandError;
 use super::super::{BackendArg, HubArgs, RunArgs};
 use super::pods::{kind_hub, kube_hub};
-use super::{deployed, manifests, observe, origin, rig_error};
+use super::{calls, deployed, manifests, observe, origin, rig_error};
 use crate::cluster::local::Launch;
-use crate::plan::{Tool, Transport};
+use crate::plan::Transport;
 use crate::run::reference;
 use crate::run::rig::{Hub, LocalHub, Rig, RunningHub};
 use crate::timeouts::{IDLE, Timeouts};
@@ -60,7 +60,8 @@ pub(super) fn rig(args: &RunArgs, run_name: &str) -> Result<(Rig, Vec<String>), 
         idle: args.idle.map_or(IDLE, Duration::from_secs),
         ..Timeouts::default()
     };
-    let tools = args.tool.iter().map(|tool| tool_name(tool)).collect::<Result<Vec<_>, _>>()?;
+    let tools = args.tool.iter().map(|tool| calls::tool_name(tool)).collect::<Result<Vec<_>, _>>()?;
+    let named_calls = calls::named_calls(&args.call)?;
     let evidence = args.evidence.join(run_name);
     let hub = match running {
         Some(running) => Hub::Url(Box::new(running)),
@@ -72,6 +73,7 @@ pub(super) fn rig(args: &RunArgs, run_name: &str) -> Result<(Rig, Vec<String>), 
     let rig = Rig::new(hub, judged.replicas, dialect, timeouts, tools, evidence).map_err(rig_error)?;
     let mut rig = rig.with_asked_replicas(asked.is_some());
     rig.offers.deployed = judged.deployed;
+    rig.allow_calls(named_calls);
     if let Some(origin) = args.origin.as_deref() {
         rig.allow_origin(origin::origin_arg(origin)?);
     }
@@ -211,19 +213,6 @@ pub(super) fn name_value(flag: &str, given: &str) -> Result<(String, String), Co
         // The value may be a secret: it is not repeated.
         _ => Err(CommandError::usage(format!("`{flag}` needs NAME=VALUE"))
             .hint(format!("such as `{flag} NAME=VALUE`"))),
-    }
-}
-
-fn tool_name(given: &str) -> Result<(Tool, String), CommandError> {
-    let (part, name) = given.split_once('=').unwrap_or((given, given));
-    let tool = part
-        .trim()
-        .parse::<Tool>()
-        .map_err(|error| CommandError::usage(format!("`--tool {given}`: {error}")))?;
-    match name.trim() {
-        "" => Err(CommandError::usage(format!("`--tool {given}` names no tool"))
-            .hint(format!("such as `--tool {tool}=NAME`"))),
-        name => Ok((tool, name.to_owned())),
     }
 }
 

@@ -1,9 +1,11 @@
 //! What runs as a container of these manifests.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::{Container, PodTemplateSpec};
+use tokio::net::TcpSocket;
 
 use super::Launch;
 use crate::cluster::Unrunnable;
@@ -18,9 +20,40 @@ pub(crate) fn runnable(launches: &[(String, Launch)], manifests: &Manifests) -> 
     command(launches, manifests, container).map(drop)
 }
 
+/// The variable of a container that says how many seconds its process starts late: a fault that needs nothing of the hub.
+pub(crate) const START_DELAY: &str = "HUBCHECK_START_DELAY";
+
+/// The variable of a container that says that something else has its port.
+pub(crate) const PORT_TAKEN: &str = "HUBCHECK_PORT_TAKEN";
+
+/// Takes a container's port before its process starts, where its variables say so. Nothing listens there: whoever connects is refused.
+pub(crate) fn taken_port(env: &[(String, String)], host: &str, port: u16) -> Option<TcpSocket> {
+    env.iter().find(|(name, _)| name == PORT_TAKEN)?;
+    let addr = SocketAddr::new(host.parse().ok()?, port);
+    let socket = if addr.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }.ok()?;
+    socket.bind(addr).ok()?;
+    Some(socket)
+}
+
+/// Waits, and then becomes the process. Who is told to end meanwhile ends.
+const LATE: &str = "trap 'exit 143' TERM; sleep \"$0\" & wait \"$!\"; exec \"$@\"";
+
+/// What runs as this container, and where, at once or late.
+pub(crate) fn command(
+    launches: &[(String, Launch)],
+    manifests: &Manifests,
+    container: &Container,
+) -> Result<(Vec<String>, Option<PathBuf>), Unrunnable> {
+    let (argv, cwd) = at_once(launches, manifests, container)?;
+    let delay = container.env.iter().flatten().find(|variable| variable.name == START_DELAY);
+    let Some(delay) = delay.and_then(|variable| variable.value.clone()) else { return Ok((argv, cwd)) };
+    let late = ["sh", "-c", LATE, &delay].map(str::to_owned).into_iter().chain(argv).collect();
+    Ok((late, cwd))
+}
+
 /// What runs as this container, and where: a `command` that the harness set as it is, else the launch of its image,
 /// which stands for the image's entrypoint and the `command` that the files had, else that `command`.
-pub(crate) fn command(
+fn at_once(
     launches: &[(String, Launch)],
     manifests: &Manifests,
     container: &Container,

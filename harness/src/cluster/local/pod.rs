@@ -13,6 +13,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::backoff::{Backoff, Restarts};
+use super::launch::taken_port;
 use super::output::Output;
 use crate::cluster::companions::Resolver;
 use crate::cluster::environment::{Configs, PodFields, environment, expand};
@@ -193,6 +194,7 @@ impl Pod {
     }
 
     async fn run_container(&mut self, env: Vec<(String, String)>, restarts: u32) -> Ended {
+        let _taken = taken_port(&env, &self.fields.host, self.fields.port);
         let launching = self.launching(env, restarts);
         let output = Arc::clone(&self.output);
         let mut process = match Process::start(&launching, move |line| output.push(&line)) {

@@ -142,6 +142,20 @@ impl Manifests {
         }
     }
 
+    /// Asks by the liveness probe what the readiness probe asks, every second, where there is no liveness probe.
+    pub fn set_liveness_probe(&mut self) {
+        let container = self.container();
+        if container.liveness_probe.is_none() {
+            let asked = container.readiness_probe.clone();
+            container.liveness_probe = asked.map(|probe| Probe {
+                period_seconds: Some(1),
+                initial_delay_seconds: None,
+                success_threshold: None,
+                ..probe
+            });
+        }
+    }
+
     /// Removes the startup probe before it is applied: the liveness probe counts from the first second. Out of a Deployment that was
     /// applied it cannot be taken: defaults of its fields would stay, and are no probe.
     pub fn remove_startup_probe(&mut self) {

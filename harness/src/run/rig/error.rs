@@ -89,6 +89,14 @@ pub enum RigError {
     /// Clients had no way to the hub, so that nothing is known of it.
     #[error("{0}")]
     NoWay(String),
+    /// The user names a tool that the hub does not have.
+    #[error("`--call {name}`: the hub lists no such tool{}", nearest.as_ref().map(|near| format!("; the nearest is `{near}`")).unwrap_or_default())]
+    NoSuchTool {
+        /// The name.
+        name: String,
+        /// The tool whose name is nearest to it.
+        nearest: Option<String>,
+    },
     /// Nothing listens at the hub's address.
     #[error("{0}")]
     Unreachable(String),
@@ -127,6 +135,7 @@ impl RigError {
             | RigError::ListensElsewhere { .. }
             | RigError::SpeaksStdio { .. }
             | RigError::Observed(_)
+            | RigError::NoSuchTool { .. }
             | RigError::Unreachable(_) => Blame::Input,
             RigError::KeepsEnding(said) if said.contains(SERVICE_LINK) => Blame::Hub,
             RigError::KeepsEnding(_) => Blame::Input,
@@ -199,6 +208,9 @@ impl RigError {
                  hub/README.md"
                     .to_owned(),
             ),
+            RigError::NoSuchTool { .. } => {
+                Some("a tool is called by the name that the hub's `tools/list` gives it".to_owned())
+            }
             RigError::Url { .. } => Some("write it as http://HOST:PORT".to_owned()),
             RigError::UnknownHost { .. } => Some(
                 "check the name; one that only the cluster knows needs `kubectl port-forward`, or a run from a pod".to_owned(),

@@ -8,6 +8,7 @@ use super::{Place, Rig, RigError};
 use crate::cluster::backend::Cluster;
 use crate::cluster::inside::Listening;
 use crate::cluster::isolation;
+use crate::plan::Need;
 
 /// Between two looks at where a replica listens.
 const LOOK: Duration = Duration::from_secs(1);
@@ -59,6 +60,8 @@ impl Rig {
         let Place::Local(local) = &mut self.place else { return false };
         if can_be_had {
             local.fixed_port = port;
+            // It is not told which port: nothing can have that first.
+            self.offers.has.remove(&Need::TakenPort);
         }
         can_be_had && port.is_some()
     }
@@ -67,6 +70,7 @@ impl Rig {
     pub(super) fn take_networks(&mut self) {
         if let Place::Local(local) = &mut self.place {
             local.fixed_port = None;
+            self.offers.has.insert(Need::TakenPort);
         }
     }
 

@@ -63,8 +63,10 @@ pub(super) struct Looking<'a> {
     rig: &'a Rig,
     target: &'a Target,
     recorder: &'a Recorder,
-    /// The tools that may play a part, by their names.
+    /// The tools of the hub, by their names.
     listed: Mutex<BTreeMap<String, Listed>>,
+    /// Whether the hub has more tools than it listed.
+    is_part: AtomicBool,
     /// Whether the list of tools is too long to be read again.
     has_long_list: AtomicBool,
 }
@@ -112,7 +114,8 @@ impl Look {
 
 impl<'a> Looking<'a> {
     pub(super) fn new(rig: &'a Rig, target: &'a Target, recorder: &'a Recorder) -> Self {
-        Self { rig, target, recorder, listed: Mutex::default(), has_long_list: AtomicBool::new(false) }
+        let (is_part, has_long_list) = (AtomicBool::new(false), AtomicBool::new(false));
+        Self { rig, target, recorder, listed: Mutex::default(), is_part, has_long_list }
     }
 
     /// Looks at each transport until it is spoken or something stands in its way that will not pass, for as long as the hub may
@@ -263,12 +266,12 @@ impl<'a> Looking<'a> {
             Outcome::Result(result) => {
                 let tools = result["tools"].as_array().map(Vec::as_slice).unwrap_or_default();
                 self.has_long_list.fetch_or(tools.len() >= LONG_LIST, Ordering::Relaxed);
-                let fitting = tools.iter().filter_map(Listed::read);
-                let fitting = fitting.filter(|tool| self.rig.asked.concerns(tool.name()));
+                let listed = tools.iter().filter_map(Listed::read);
                 self.listed
                     .lock()
                     .unwrap_or_else(PoisonError::into_inner)
-                    .extend(fitting.map(|tool| (tool.name().to_owned(), tool)));
+                    .extend(listed.map(|tool| (tool.name().to_owned(), tool)));
+                self.is_part.fetch_or(!result["nextCursor"].is_null(), Ordering::Relaxed);
                 Ok(())
             }
             // A server without tools says so; it still speaks the transport.
@@ -282,7 +285,12 @@ impl<'a> Looking<'a> {
         self.has_long_list.load(Ordering::Relaxed)
     }
 
-    /// The tools that may play a part, by their names.
+    /// Whether the hub has more tools than it listed at once.
+    pub(super) fn lists_in_parts(&self) -> bool {
+        self.is_part.load(Ordering::Relaxed)
+    }
+
+    /// The tools of the hub, by their names.
     pub(super) fn listed(&self) -> BTreeMap<String, Listed> {
         self.listed.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
@@ -305,7 +313,8 @@ impl<'a> Looking<'a> {
         !self.is_url()
     }
 
-    fn in_history<T>(&self, read: impl FnOnce(&History<'_>) -> T) -> T {
+    /// What the transcript of the survey says so far.
+    pub(super) fn in_history<T>(&self, read: impl FnOnce(&History<'_>) -> T) -> T {
         let header = self.rig.header(Cell { scenario: SURVEY, affinity: None, transport: None }, 1);
         let transcript = Transcript { header, entries: self.recorder.entries() };
         read(&History::new(&transcript))

@@ -59,7 +59,7 @@ impl Place {
         };
         let mut has = BTreeSet::from(CLUSTER);
         match self {
-            Place::Local(_) => has.extend(NODES),
+            Place::Local(_) => has.extend(NODES.into_iter().chain([Need::Outside, Need::TakenPort])),
             Place::Kind(_) => {
                 has.extend(NODES.into_iter().chain(KUBERNETES).chain([Need::Nodes, Need::Images]))
             }
@@ -68,7 +68,11 @@ impl Place {
         }
         has.extend(asks.then_some(Need::ReadinessAsks));
         // It is told a token and an origin where a scenario needs them.
-        has.extend([Need::ReferenceHub, Need::Token, Need::Origin].into_iter().filter(|_| is_reference));
+        has.extend(
+            [Need::ReferenceHub, Need::Outside, Need::TakenPort, Need::Token, Need::Origin]
+                .into_iter()
+                .filter(|_| is_reference),
+        );
         has.extend(
             (is_reference && manifests.secret_of_env("SESSION_KEY").is_some()).then_some(Need::SessionKey),
         );

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use super::look::{Look, Looking};
 use super::surveyed::{SURVEY, Surveyed};
 use super::tools::Tools;
-use super::{Place, REFERENCE_IMAGE, Rig, RigError, listening, ready, rehearsal, target};
+use super::{Place, REFERENCE_IMAGE, Rig, RigError, calls, listening, ready, rehearsal, target};
 use crate::cluster::Condition;
 use crate::cluster::backend::Cluster;
 use crate::cluster::manifest::{Manifests, ProbeKind};
@@ -59,6 +59,7 @@ impl Rig {
             self.offers.has.extend(self.tools.needs());
             self.offers.withheld.clone_from(self.tools.withheld());
             self.noted.extend(self.tools.notes().iter().cloned());
+            self.noted.extend(self.limit_line());
             self.offers.has.extend(surveyed.offers.iter().copied());
             self.offers.barred.extend(surveyed.barred.iter().map(|(transport, need)| (*transport, *need)));
             self.has_long_list = surveyed.has_long_list;
@@ -146,13 +147,20 @@ impl Rig {
         let looking = Looking::new(self, &target, recorder);
         looking.until_decided(&mut looks).await;
         let is_ours = self.is_ours(&looking);
-        let mut tools = Tools::cast(&looking.listed(), &self.asked, is_ours);
+        let listed = looking.listed();
+        let mut tools = Tools::cast(&listed, &self.asked, is_ours);
         let spoken = looks.iter().find(|look| look.is_spoken()).map(Look::transport);
+        if spoken.is_some() && !looking.lists_in_parts() {
+            self.asked.are_listed(&listed)?;
+        }
         if let Some(transport) = spoken.filter(|_| !is_ours) {
             let replica = cluster.replicas().into_iter().next().map(|replica| replica.name);
             let client = self.survey_client(transport, None, recorder);
             rehearsal::rehearse(&mut tools, &client, transport, &target, replica).await;
+            rehearsal::ask_for_none(&mut tools, &client, transport, &target).await;
             rehearsal::at_once(&tools, &client, transport, &target).await;
+            let calls = calls::to_try(listed.values(), self.asked.calls());
+            rehearsal::try_calls(&mut tools, calls, &client, transport, &looking, &target).await;
         }
         let is_decided = looks.iter().all(Look::is_spoken);
         // Then what was heard, or not, was not the hub.

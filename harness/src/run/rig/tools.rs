@@ -5,6 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Map, Value, json};
 
+use super::RigError;
+use super::calls::{self, Call, Heard, NamedCall, OwnCalls};
 use crate::plan::{Need, Tool};
 use crate::transcript::Echo;
 
@@ -26,11 +28,15 @@ pub(super) struct Listed {
     name: String,
     schema: Value,
     is_read_only: bool,
+    is_open_world: bool,
 }
 
-/// Which tools the user names for which part: these may be called.
+/// Which tools the user names for which part, and which calls: these may be sent.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Asked(BTreeMap<Tool, String>);
+pub(super) struct Asked {
+    parts: BTreeMap<Tool, String>,
+    calls: Vec<NamedCall>,
+}
 
 /// The tools that scenarios may call.
 #[derive(Clone, Debug, Default)]
@@ -38,6 +44,10 @@ pub(super) struct Tools {
     played: BTreeMap<Tool, String>,
     withheld: BTreeSet<Tool>,
     echo: Echo,
+    /// Parts whose tools may be called only because they are marked as read-only.
+    marked: BTreeSet<Tool>,
+    /// Calls of other tools, as far as they were tried.
+    own: OwnCalls,
     notes: Vec<String>,
 }
 
@@ -48,17 +58,47 @@ impl Listed {
     pub(super) fn read(tool: &Value) -> Option<Self> {
         let name = tool["name"].as_str()?.to_owned();
         let is_read_only = tool["annotations"]["readOnlyHint"] == true;
-        Some(Self { name, schema: tool["inputSchema"].clone(), is_read_only })
+        let is_open_world = tool["annotations"]["openWorldHint"] != false;
+        Some(Self { name, schema: tool["inputSchema"].clone(), is_read_only, is_open_world })
     }
 
     pub(super) fn name(&self) -> &str {
         &self.name
     }
 
+    /// Whether the hub says that it changes nothing.
+    pub(super) fn is_read_only(&self) -> bool {
+        self.is_read_only
+    }
+
+    /// Whether it may reach what is outside of the hub: the protocol's default.
+    pub(super) fn is_open_world(&self) -> bool {
+        self.is_open_world
+    }
+
+    /// Whether it demands arguments.
+    pub(super) fn demands(&self) -> bool {
+        self.required().next().is_some()
+    }
+
+    /// Arguments that follow from its schema: none where it demands none, else the first value that the schema itself names.
+    pub(super) fn own_arguments(&self) -> Option<Value> {
+        let named = |name: &str| {
+            let property = self.schema["properties"].get(name)?;
+            let listed = ["enum", "examples"].iter().find_map(|word| property.get(word)?.get(0));
+            let single = ["const", "default", "example"].iter().find_map(|word| property.get(word));
+            Some((name.to_owned(), single.or(listed)?.clone()))
+        };
+        self.required().map(named).collect::<Option<Map<String, Value>>>().map(Value::Object)
+    }
+
+    fn required(&self) -> impl Iterator<Item = &str> {
+        self.schema["required"].as_array().into_iter().flatten().filter_map(Value::as_str)
+    }
+
     /// Whether it takes the arguments that a part is sent; with the name of the argument for the text, where there is one.
     fn takes(&self, tool: Tool, is_asked: bool) -> Option<&str> {
-        let required = self.schema["required"].as_array();
-        let required: BTreeSet<&str> = required.into_iter().flatten().filter_map(Value::as_str).collect();
+        let required: BTreeSet<&str> = self.required().collect();
         let sent = arguments(tool);
         let is_known = |name: &&str| sent.iter().any(|(own, _)| own == name);
         let says_nothing =
@@ -93,21 +133,41 @@ impl Listed {
 
 impl Asked {
     pub(super) fn new(tools: Vec<(Tool, String)>) -> Self {
-        Self(tools.into_iter().collect())
+        Self { parts: tools.into_iter().collect(), calls: Vec::new() }
+    }
+
+    /// Calls that may be sent.
+    pub(super) fn allow(&mut self, calls: Vec<NamedCall>) {
+        self.calls.extend(calls);
+    }
+
+    /// Calls that may be sent.
+    pub(super) fn calls(&self) -> &[NamedCall] {
+        &self.calls
     }
 
     /// The name of the tool that may play a part.
     fn name(&self, tool: Tool) -> String {
-        self.0.get(&tool).cloned().unwrap_or_else(|| tool.to_string())
+        self.parts.get(&tool).cloned().unwrap_or_else(|| tool.to_string())
     }
 
-    /// Whether a tool of this name may play a part.
-    pub(super) fn concerns(&self, name: &str) -> bool {
-        Tool::ALL.into_iter().any(|tool| self.name(tool) == name)
+    /// Whether the hub lists each tool that the user names for a call.
+    ///
+    /// # Errors
+    ///
+    /// [`RigError::NoSuchTool`] for the first that it does not.
+    pub(super) fn are_listed(&self, listed: &BTreeMap<String, Listed>) -> Result<(), RigError> {
+        match self.calls.iter().find(|call| !listed.contains_key(&call.name)) {
+            None => Ok(()),
+            Some(call) => Err(RigError::NoSuchTool {
+                name: call.name.clone(),
+                nearest: calls::nearest(&call.name, listed.values()),
+            }),
+        }
     }
 
     fn flag(&self, tool: Tool) -> String {
-        match self.0.get(&tool) {
+        match self.parts.get(&tool) {
             Some(name) if *name != tool.to_string() => format!("--tool {tool}={name}"),
             _ => format!("--tool {tool}"),
         }
@@ -128,7 +188,7 @@ impl Tools {
     pub(super) fn cast(listed: &BTreeMap<String, Listed>, asked: &Asked, is_ours: bool) -> Self {
         let mut tools = Self::default();
         for part in Tool::ALL {
-            let is_asked = asked.0.contains_key(&part);
+            let is_asked = asked.parts.contains_key(&part);
             let name = asked.name(part);
             let Some(tool) = listed.get(&name) else {
                 tools
@@ -139,6 +199,9 @@ impl Tools {
             match tool.takes(part, is_asked) {
                 Some(text) if is_ours || is_asked || tool.is_read_only => {
                     tools.played.insert(part, name);
+                    if !is_ours && !is_asked {
+                        tools.marked.insert(part);
+                    }
                     if part == Tool::Echo {
                         text.clone_into(&mut tools.echo.argument);
                     }
@@ -157,6 +220,8 @@ impl Tools {
             }
         }
         tools.notes.extend(tools.withheld_line());
+        let is_part = |name: &str| tools.played.values().any(|played| played == name);
+        tools.own.demanding = calls::demanding(listed.values(), &asked.calls, is_part);
         tools
     }
 
@@ -178,8 +243,32 @@ impl Tools {
         let has = |tool: Tool| self.played.contains_key(&tool);
         let held = has(Tool::Tally) || has(Tool::Sleep);
         let tools = self.played.keys().copied().map(Need::Tool);
-        let held = held.then_some(Need::HeldCall);
-        tools.chain(held).chain(has(Tool::Whoami).then_some(Need::Routed)).collect()
+        let held = held.then_some([Need::HeldCall, Need::SlowCall]).into_iter().flatten();
+        let progress = has(Tool::Count).then_some(Need::Progress);
+        let repeats = self.repeats().then_some(Need::Repeats);
+        let own = self.own.needs().chain(progress).chain(repeats);
+        tools.chain(held).chain(own).chain(has(Tool::Whoami).then_some(Need::Routed)).collect()
+    }
+
+    /// Whether some answer repeats what was sent.
+    pub(super) fn repeats(&self) -> bool {
+        self.echo.is_name || self.played.contains_key(&Tool::Echo)
+    }
+
+    /// Calls of the hub's own tools that scenarios may send.
+    pub(super) fn own(&self) -> &OwnCalls {
+        &self.own
+    }
+
+    /// Whether the tool of this part may be called only because it is marked as read-only.
+    pub(super) fn is_marked(&self, tool: Tool) -> bool {
+        self.marked.contains(&tool)
+    }
+
+    /// Whether any tool may be called only because it is marked as read-only.
+    pub(super) fn calls_marked(&self) -> bool {
+        let own = [&self.own.quick, &self.own.slow, &self.own.telling];
+        !self.marked.is_empty() || own.into_iter().flatten().any(|call| !call.is_asked)
     }
 
     /// The parts whose tools may not be called.
@@ -204,6 +293,9 @@ impl Tools {
 
     /// The parameters of a call to the tool that plays a part. Where none does, the name is empty, and nothing is called.
     pub(super) fn call(&self, tool: Tool, arguments: &Value) -> Value {
+        if let (Tool::Echo, true, Some(text)) = (tool, self.echo.is_name, arguments[ECHOED].as_str()) {
+            return json!({ "name": Echo::unknown_tool(text), "arguments": {} });
+        }
         let mut arguments = arguments.clone();
         if let Some(given) = arguments.as_object_mut().filter(|_| tool == Tool::Echo) {
             self.rename_text(given);
@@ -233,6 +325,30 @@ impl Tools {
         if said != replica {
             self.dismiss(Tool::Whoami, "it does not name the replica (POD_NAME, or its host name)");
         }
+    }
+
+    /// Learns what an error puts around the name of a tool that the hub does not have.
+    pub(super) fn heard_unknown(&mut self, name: &str, said: &str) {
+        if let Some((before, after)) = said.split_once(name) {
+            self.echo =
+                Echo { before: before.to_owned(), after: after.to_owned(), is_name: true, ..Echo::default() };
+        }
+    }
+
+    /// Learns what a call of the hub's own tool is good for.
+    pub(super) fn heard_call(&mut self, call: &Call, heard: Heard) {
+        self.own.heard(call, heard);
+        if call.is_asked && !heard.is_good {
+            self.notes.push(format!(
+                "`--call {}` is not used: the hub answered it with an error, or not at all",
+                call.named.name
+            ));
+        }
+    }
+
+    /// Notes which of the hub's own tools are called.
+    pub(super) fn tell_own(&mut self) {
+        self.notes.extend(self.own.line());
     }
 
     fn dismiss(&mut self, tool: Tool, why: &str) {

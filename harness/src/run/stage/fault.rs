@@ -8,8 +8,9 @@ use serde_json::json;
 use super::{Holder, Stage};
 use crate::cluster::Condition;
 use crate::cluster::backend::Cluster;
+use crate::cluster::local::{PORT_TAKEN, START_DELAY};
 use crate::cluster::manifest::Manifests;
-use crate::plan::Tool;
+use crate::plan::{Need, Tool};
 use crate::transcript::probed::is_wrong_answer;
 use crate::transcript::{Entry, Fault, PodChange, Symptom, Told, What};
 use crate::wire::{Outcome, Progress, Target};
@@ -53,6 +54,25 @@ impl Stage {
             return Ok(TakenPort { host: "127.0.0.1", port, holder: Some(holder) });
         }
         Ok(TakenPort { host: "0.0.0.0", port: KUBELET, holder: None })
+    }
+
+    /// Makes the release of these manifests one whose process ends as soon as it starts, whatever the hub is.
+    pub fn end_at_start(&self, manifests: &mut Manifests) {
+        manifests.set_command(["sh", "-c", "exit 1"]);
+    }
+
+    /// Gives the port that the process of these manifests is told to listen at to something else, whatever the hub is.
+    pub fn take_port(&self, manifests: &mut Manifests) {
+        manifests.set_env(PORT_TAKEN, "1");
+    }
+
+    /// Makes the process of these manifests start so many seconds late, whatever the hub is.
+    pub fn start_late(&self, manifests: &mut Manifests, seconds: u32) {
+        if self.offers(Need::ReferenceHub) {
+            manifests.set_env("START_DELAY", &format!("{seconds}s"));
+        } else {
+            manifests.set_env(START_DELAY, &seconds.to_string());
+        }
     }
 
     /// The manifests as they are now.

@@ -52,6 +52,10 @@ pub const LAST_WORDS: Check = Check {
             if !symptom.is_an_end() {
                 continue;
             }
+            if naming.is_empty() {
+                judgement.idle_because("in which words the last line should say it is not known");
+                continue;
+            }
             judgement.judged();
             let expected = || format!("a last line of `{pod}` that names {}", naming.join(" and "));
             match last_line(history, pod) {

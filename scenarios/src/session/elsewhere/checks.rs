@@ -8,7 +8,7 @@ use harness::timeouts::SLACK;
 use harness::transcript::history::{At, Exchange};
 use serde_json::Value;
 
-use crate::words::{call_text, reply_text, tools_by_name};
+use crate::words::{call_text, is_answered, reply_text, tools_by_name};
 
 use super::{CANCEL, CANCELLED, SESSIONS, STRAY};
 
@@ -60,7 +60,7 @@ pub const OWN_CALLS_ANSWERED: Check = Check {
                 continue;
             }
             judgement.judged();
-            if call.result().is_none() {
+            if !is_answered(history, call) {
                 judgement.breach(
                     format!("a result of {}", call_text(call)),
                     reply_text(history, call),

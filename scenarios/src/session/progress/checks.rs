@@ -14,6 +14,9 @@ use crate::words::reply_text;
 const SPEC_FLOW: &str =
     "https://modelcontextprotocol.io/specification/2025-11-25/basic/utilities/progress#progress-flow";
 
+/// The argument that says how often the part `count` reports.
+const HOW_MANY: &str = "n";
+
 /// Where its tokens are specified.
 const SPEC_TOKENS: &str =
     "https://modelcontextprotocol.io/specification/2025-11-25/basic/utilities/progress#behavior-requirements";
@@ -132,6 +135,9 @@ fn none_sent(history: &History<'_>, probe: &str, of: u64) -> String {
     });
     match failed {
         Some(call) => format!("the call that asks for progress failed: {}", failure_text(history, call)),
+        None if history.probed_calls(probe).all(|call| call.argument(HOW_MANY).is_none()) => {
+            "the calls reported no progress (progress is optional)".to_owned()
+        }
         None => format!("sent 0 of {of} progress notifications (progress is optional)"),
     }
 }
@@ -168,9 +174,17 @@ pub const PROGRESS_UNBUFFERED: Check = Check {
             let (Some(first), Some((answered, _))) = (call.progress.first(), call.answers.first()) else {
                 continue;
             };
+            let is_ahead = first.until(*answered) >= AHEAD;
+            // When a tool of the hub's own reports progress is not known.
+            if !is_ahead && call.argument(HOW_MANY).is_none() {
+                judgement.idle_because(
+                    "all progress came with the answer: whether the tool reported it sooner is not known",
+                );
+                continue;
+            }
             judgement.judged();
             // The first is sent at once, and the answer after all the others.
-            if first.until(*answered) < AHEAD {
+            if !is_ahead {
                 let expected = format!("progress {AHEAD:?} and more before the answer");
                 judgement.breach(expected, format!("{:?} before it", first.until(*answered)), *first);
             }

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use harness::check::{Check, HUB_CONTRACT, Judgement, Level};
+use harness::plan::{Need, Tool};
 use harness::transcript::history::{History, Outcome};
 use serde_json::Value;
 
@@ -239,7 +240,7 @@ pub const DISCONNECT_IS_NO_CANCEL: Check = Check {
     source: SPEC_SENDING,
     remedy: "hub: let a call run to its end when its stream breaks; cancel it on `notifications/cancelled`",
     transports: STREAMABLE,
-    needs: &[],
+    needs: &[Need::Tool(Tool::Work), Need::Tool(Tool::Tally)],
     judge: |history| {
         let mut judgement = Judgement::default();
         if let Some(why) = LEFT.why_idle(history) {
