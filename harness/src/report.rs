@@ -10,6 +10,7 @@ pub mod junit;
 pub mod terminal;
 mod unjudged;
 pub mod words;
+mod works;
 
 use std::io;
 use std::path::Path;

@@ -155,6 +155,22 @@ fn a_quick_run_says_so_and_how_to_run_everything() {
 }
 
 #[test]
+fn what_works_is_told_below_the_faults() {
+    let sessions =
+        |affinity, findings| report("routing/session-survives-any-replica", Some(affinity), findings);
+    let fails = vec![finding("calls-answered", Verdict::Fail, Some(Cause::SessionsInOneProcess))];
+    let reports = vec![
+        sessions(Affinity::Off, fails),
+        sessions(Affinity::ClientIp, Vec::new()),
+        report("session/progress", None, Vec::new()),
+    ];
+    let told = told(true, reports);
+    let works = "works: sessions on any replica (only with ClientIP), progress";
+    let (faults, rest) = told.split_once(works).expect("it is told");
+    assert!(faults.contains("[1] 1 cell") && rest.contains("2 passed, 1 failed"), "{told}");
+}
+
+#[test]
 fn of_a_url_nobody_knows_enough_to_call_it_safe() {
     let summary = Summary { reports: vec![report("session/a", None, Vec::new())], ..Summary::default() };
     let about = About { backend: "url".to_owned(), ..about(true) };

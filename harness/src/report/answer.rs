@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::io::Write;
 
 use super::words::{count, inert, one_line};
+use super::works::works;
 use super::{About, RunEvent, Sink, Summary};
 use crate::check::{Cause, Finding, Verdict, remedy};
 use crate::plan::{Affinity, Transport, WhatIf};
@@ -40,6 +41,9 @@ const EVIDENCE_LINES: usize = 3;
 
 /// How many lines something may take that is not deployed.
 const WHAT_IF_LINES: usize = 2;
+
+/// How many lines say what works.
+const WORKS_LINES: usize = 3;
 
 /// How many steps of a remedy are told.
 const STEPS: usize = 3;
@@ -109,7 +113,9 @@ pub fn answer(about: &About, summary: &Summary) -> Vec<String> {
     lines.extend(table(summary, &faults));
     let broken = faults.iter().filter(|fault| fault.verdict != Verdict::Warn).count();
     let mut told = 0;
-    let height = HEIGHT - TAIL - usize::from(about.everything.is_some());
+    let works = works(&judged).map(|line| at_most(wrapped(&line, "  "), WORKS_LINES)).unwrap_or_default();
+    let tail = TAIL + usize::from(about.everything.is_some());
+    let height = (HEIGHT - tail).saturating_sub(works.len() + usize::from(!works.is_empty()));
     for (number, fault) in (1..).zip(&faults).take(broken.min(TOLD)) {
         let block = fault.lines(number, broken == 1);
         // The worst is told whatever its length is.
@@ -130,6 +136,10 @@ pub fn answer(about: &About, summary: &Summary) -> Vec<String> {
     }
     if untold > 0 {
         lines.push(format!("  and {}: `-v` tells all", count(untold, "more fault")));
+    }
+    if !works.is_empty() && lines.len() + 1 + works.len() + tail - 1 <= HEIGHT {
+        lines.push(String::new());
+        lines.extend(works);
     }
     lines.push(String::new());
     lines.extend(wrapped(&counts(summary), "  "));

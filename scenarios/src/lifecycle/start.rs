@@ -108,7 +108,6 @@ pub const PORT_IN_USE: Scenario = Scenario {
 async fn port_in_use(stage: &Stage) -> anyhow::Result<()> {
     let before = stage.manifests().await?;
     let Some(holders) = one_each(stage).await? else { return Ok(()) };
-    // Each hub of another make has words of its own.
     let is_ours = stage.offers(Need::ReferenceHub);
     let taken = is_ours.then(|| stage.taken_port()).transpose()?;
     // A hub of another make has words of its own.
