@@ -144,7 +144,7 @@ fn a_script_in_the_manifests_gives_way_to_the_command_line() {
     let args = ["run", "-f", "all.yaml", "--image-command", &image, "--transport", "sse", "session/ping"];
     let told = told_in(folder.path(), &args);
     assert!(told.starts_with("exit code: 0"), "{told}");
-    assert!(told.contains("its script of `args` is not run"), "{told}");
+    assert!(told.contains("the shell script in `args` does not run"), "{told}");
 }
 
 #[test]

@@ -9,6 +9,9 @@ use crate::transcript::PodChange;
 /// Reasons of a container that waits because it is about to start.
 const ON_ITS_WAY: [&str; 2] = ["ContainerCreating", "PodInitializing"];
 
+/// The reason of a container that waits for the pod's init containers.
+const INITIALIZING: &str = "PodInitializing";
+
 /// The reason of an end that a kubelet did not see.
 const UNKNOWN: &str = "ContainerStatusUnknown";
 
@@ -63,6 +66,14 @@ impl Seen {
         };
         let mut seen = container.map(Self::of_container).unwrap_or_default();
         seen.waiting = seen.waiting.or_else(|| unmet("PodScheduled"));
+        if let Some((reason, message)) = &mut seen.waiting
+            && reason == INITIALIZING
+            && message.is_empty()
+        {
+            let init =
+                status.and_then(|status| status.init_container_statuses.as_deref()).unwrap_or_default();
+            *message = init.iter().find_map(holds_up).unwrap_or_default();
+        }
         seen.unready = seen.running.as_ref().and_then(|_| unmet("Ready"));
         // A container may pass its probe in a pod that gets no connections: beside a sidecar that is not ready, behind a
         // readiness gate, or on a node that is lost.
@@ -191,6 +202,23 @@ fn bare_id(id: Option<&str>) -> String {
     id.split_once("://").map_or(id, |(_, id)| id).to_owned()
 }
 
+/// What an init container does for which the others wait; nothing when it has done its work.
+fn holds_up(init: &ContainerStatus) -> Option<String> {
+    let name = &init.name;
+    let state = init.state.as_ref()?;
+    if let Some(waiting) = &state.waiting {
+        return Some(format!(
+            "init container `{name}` waits: {}",
+            waiting.reason.as_deref().unwrap_or_default()
+        ));
+    }
+    if state.running.is_some() {
+        return Some(format!("init container `{name}` has not ended"));
+    }
+    let ended = state.terminated.as_ref().filter(|ended| ended.exit_code != 0)?;
+    Some(format!("init container `{name}` ended with exit code {}", ended.exit_code))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -297,6 +325,29 @@ mod tests {
         let seen = Seen::of(&pod);
         assert_eq!((seen.running.as_deref(), seen.restarts, seen.is_ready), (Some("h"), 1, true));
         assert_eq!(seen.ip, Some("10.244.1.5".parse().unwrap()));
+    }
+
+    #[test]
+    fn a_pod_that_waits_for_an_init_container_names_it() {
+        let message = |state: serde_json::Value| {
+            let pod = serde_json::json!({
+                "spec": { "containers": [{ "name": "hub" }] },
+                "status": {
+                    "initContainerStatuses": [{
+                        "name": "wait-db", "image": "i", "imageID": "i", "ready": false, "restartCount": 0, "state": state,
+                    }],
+                    "containerStatuses": [{
+                        "name": "hub", "image": "i", "imageID": "i", "ready": false, "restartCount": 0,
+                        "state": { "waiting": { "reason": "PodInitializing" } },
+                    }],
+                },
+            });
+            Seen::of(&serde_json::from_value(pod).unwrap()).waiting.unwrap().1
+        };
+        assert_eq!(message(serde_json::json!({ "running": {} })), "init container `wait-db` has not ended");
+        let ended = serde_json::json!({ "terminated": { "exitCode": 1 } });
+        assert_eq!(message(ended), "init container `wait-db` ended with exit code 1");
+        assert_eq!(message(serde_json::json!({ "terminated": { "exitCode": 0 } })), "");
     }
 
     #[test]

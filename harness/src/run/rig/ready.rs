@@ -119,6 +119,18 @@ fn refused(purpose: &str, why: &str, at: Option<u32>, manifests: Option<&Manifes
     })
 }
 
+/// The same error, with what an event told last of a probe, where what was last seen of the pod does not say it: clusters keep the two
+/// apart.
+pub(super) fn with_latest_probe(entries: &[Entry], error: RigError) -> RigError {
+    match (error, latest_probe(entries, |_| true)) {
+        (RigError::NotReady(mut unmet), Some((purpose, why, _))) if !unmet.last_seen.contains(&why) => {
+            unmet.last_seen = format!("last {purpose} probe: {why}; {}", unmet.last_seen);
+            RigError::NotReady(unmet)
+        }
+        (error, _) => error,
+    }
+}
+
 /// The latest probe that an event tells of as failed, with what it said.
 fn latest_probe(entries: &[Entry], is_meant: impl Fn(&str) -> bool) -> Option<(String, String, Option<u32>)> {
     entries.iter().rev().find_map(|entry| match &entry.what {
@@ -172,6 +184,29 @@ mod tests {
             limit: Duration::from_secs(60),
             last_seen: last_seen.to_owned(),
         })
+    }
+
+    #[test]
+    fn what_a_probe_met_is_told_where_the_pod_does_not_tell_it() {
+        let refused =
+            "Get \"http://10.0.0.1:4444/ready\": dial tcp 10.0.0.1:4444: connect: connection refused";
+        let event = What::Event {
+            object: "Pod/hub-a".to_owned(),
+            reason: "Unhealthy".to_owned(),
+            message: format!("Readiness probe failed: {refused}"),
+        };
+        let entries = [Entry { seq: 1, at_us: 1, what: event }];
+        let unmet = |last_seen: &str| {
+            RigError::NotReady(Unmet {
+                condition: "1 pod, ready".to_owned(),
+                limit: Duration::from_secs(60),
+                last_seen: last_seen.to_owned(),
+            })
+        };
+        let told = with_latest_probe(&entries, unmet("hub-a Running, not ready")).to_string();
+        assert!(told.contains(&format!("last Readiness probe: {refused}; hub-a Running")), "{told}");
+        let known = with_latest_probe(&entries, unmet(refused)).to_string();
+        assert_eq!(known.matches("4444/ready").count(), 1, "{known}");
     }
 
     #[test]

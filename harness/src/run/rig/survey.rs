@@ -135,7 +135,7 @@ impl Rig {
         if let Some(error) = not_ready {
             return match ready::obstacle(&recorder.entries(), &error, self.manifests()) {
                 Some(obstacle) => Ok(Surveyed::without_a_way(obstacle, wanted)),
-                None => Err(error),
+                None => Err(ready::with_latest_probe(&recorder.entries(), error)),
             };
         }
         let target = target(Path::Service, cluster.service());
