@@ -40,10 +40,9 @@ impl Rig {
         by_name: bool,
         recorder: &Recorder,
     ) -> Looked {
-        let Some(argv) = self.command_line().filter(|_| !has_been_ready(recorder) && !is_usable(&looked))
-        else {
-            return looked;
-        };
+        let exit = latest_exit(recorder);
+        let may_help = !has_been_ready(recorder) && may_want_flags(&looked, exit);
+        let Some(argv) = self.command_line().filter(|_| may_help) else { return looked };
         let listens =
             matches!(looked, Err(RigError::ListensElsewhere { .. } | RigError::LoopbackOnly { .. }));
         let limit = if listens { LISTENS } else { ANSWERS };
@@ -61,7 +60,9 @@ impl Rig {
             }
             self.start_as(argv.clone());
         }
-        if !listens && self.speaks_stdio(&argv).await {
+        // A server whose input ends, ends well.
+        let may_speak = !listens && matches!(exit, None | Some(0));
+        if may_speak && self.speaks_stdio(&argv).await {
             let tried = if flags.is_empty() { None } else { Some(flags.typed()) };
             return Err(RigError::SpeaksStdio { command: shell_words::join(&argv), tried });
         }
@@ -116,6 +117,29 @@ impl Rig {
 fn has_been_ready(recorder: &Recorder) -> bool {
     let ready = |what: &What| matches!(what, What::Pod { change: PodChange::Ready, .. }).then_some(());
     recorder.latest(|_| false, |entry| ready(&entry.what)).is_some()
+}
+
+/// With which code the process ended last, if it has ended.
+fn latest_exit(recorder: &Recorder) -> Option<i32> {
+    let code = |what: &What| match what {
+        What::Pod { change: PodChange::Terminated { exit_code, .. }, .. } => Some(*exit_code),
+        _ => None,
+    };
+    // A process that is stopped in the end was not ending by itself.
+    let stopped = |what: &What| matches!(what, What::Pod { change: PodChange::Terminating, .. });
+    let entries = recorder.entries();
+    entries.iter().take_while(|entry| !stopped(&entry.what)).filter_map(|entry| code(&entry.what)).last()
+}
+
+/// Whether a flag may be what is missing: the hub did not listen where it was asked to, and did not fail in its own words. A command
+/// line that lacks an argument ends with code 2.
+fn may_want_flags(looked: &Looked, exit: Option<i32>) -> bool {
+    match looked {
+        Ok((surveyed, _)) => surveyed.keeps_ending() && matches!(exit, Some(0 | 2)),
+        Err(RigError::KeepsEnding(_) | RigError::NotReady(_)) => matches!(exit, None | Some(0 | 2)),
+        Err(RigError::ListensElsewhere { .. } | RigError::LoopbackOnly { .. }) => true,
+        Err(_) => false,
+    }
 }
 
 fn is_usable(looked: &Looked) -> bool {

@@ -14,6 +14,9 @@ const READY: Rule = Rule {
     level: Level::Contract,
 };
 
+/// What stands in the way when the hub ends by itself again and again.
+pub(super) const KEEPS_ENDING: &str = "keeps-ending";
+
 /// The Service leads to the hub.
 const SERVICE: Rule = Rule {
     scenario: "survey/service",
@@ -69,7 +72,7 @@ pub(super) fn obstacle(
         return None;
     }
     Some(Obstacle {
-        id: "keeps-ending",
+        id: KEEPS_ENDING,
         rule: &READY,
         kind: Kind::Lasting,
         expected: "a process that goes on".to_owned(),

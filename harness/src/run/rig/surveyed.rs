@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
-use super::RigError;
 use super::look::SoFar;
 use super::tools::Tools;
 use super::way::{Kind, Obstacle};
+use super::{RigError, ready};
 use crate::check::Verdict;
 use crate::plan::{Cell, Need, Planned, Transport};
 use crate::run::{CellReport, evidence, write_transcript};
@@ -192,6 +192,11 @@ impl Surveyed {
                 None
             }
         }
+    }
+
+    /// Whether the hub ended by itself again and again.
+    pub(super) fn keeps_ending(&self) -> bool {
+        self.found.iter().any(|(_, obstacle)| obstacle.id == ready::KEEPS_ENDING)
     }
 
     /// Why nothing can be asked of the hub, when nothing can.
