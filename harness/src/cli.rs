@@ -74,9 +74,9 @@ enum Command {
     Down(Place),
     /// List the scenarios and their cells
     List(ListArgs),
-    /// Say what a scenario does, why, which sentence it enforces and what mends a failure
+    /// Say what a scenario does, why, which sentence it enforces and what mends a failure; or what a cause is
     Explain {
-        /// A scenario, such as `routing/owner-killed` or `owner-killed`
+        /// A scenario, such as `routing/owner-killed` or `owner-killed`, or the cause of a finding, such as `sessions-in-one-process`
         scenario: String,
     },
     /// Judge a transcript again, offline

@@ -24,6 +24,53 @@ pub enum Cause {
     SessionsInOneProcess,
 }
 
+// === impl Cause ===
+
+impl Cause {
+    /// Every cause.
+    pub const ALL: &[Cause] = &[Cause::SessionsInOneProcess];
+
+    /// Its name in files and on the command line.
+    pub fn id(self) -> &'static str {
+        match self {
+            Cause::SessionsInOneProcess => "sessions-in-one-process",
+        }
+    }
+
+    /// What a transcript must show, so that a finding gets this cause.
+    pub fn seen(self) -> &'static str {
+        match self {
+            Cause::SessionsInOneProcess => {
+                "a replica that did not open a session refuses its request (400, 404, 410) while the replica that opened it is there; \
+                 behind a URL: two replicas were seen, and a session that was given is unknown to the next request"
+            }
+        }
+    }
+
+    /// What mends it, the best first: for whom, the line, and what it costs.
+    pub fn remedies(self) -> Vec<(&'static str, &'static str)> {
+        match self {
+            Cause::SessionsInOneProcess => vec![
+                ("Python SDK, FastMCP", Sdk::Python.without_sessions()),
+                ("TypeScript SDK", Sdk::TypeScript.without_sessions()),
+                (
+                    "any hub",
+                    "find a session from every replica: a shared store, or forward a request to the session's owner",
+                ),
+                (
+                    "Service",
+                    "`spec.sessionAffinity: ClientIP` (of use only where clients reach the Service with their own addresses, not behind \
+                     one proxy; a session is still lost with its pod, in every rollout)",
+                ),
+                (
+                    "Deployment",
+                    "`spec.replicas: 1` (costs the second replica; a session is still lost with its pod)",
+                ),
+            ],
+        }
+    }
+}
+
 /// In one plain sentence.
 impl fmt::Display for Cause {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -154,6 +201,14 @@ mod tests {
         let entries = (1..).zip(whats).map(|(seq, what)| Entry { seq, at_us: u64::from(seq), what });
         let transcript = Transcript { header, entries: entries.collect() };
         of(&History::new(&transcript), &could_not_tell(at, String::new())).map(|(cause, _)| cause)
+    }
+
+    #[test]
+    fn a_cause_has_one_name_everywhere() {
+        for cause in Cause::ALL {
+            assert_eq!(serde_json::to_value(cause).unwrap(), json!(cause.id()));
+            assert!(!cause.seen().is_empty() && !cause.remedies().is_empty());
+        }
     }
 
     #[test]

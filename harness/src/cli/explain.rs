@@ -5,7 +5,7 @@ use std::path::Path;
 
 use super::bad_input::CommandError;
 use super::{Rules, catalogue, exit};
-use crate::check::{self, HUB_CONTRACT, Strictness, Verdict};
+use crate::check::{self, Cause, HUB_CONTRACT, Strictness, Verdict};
 use crate::plan::{self, Need, Offers, Selection, Tool};
 use crate::report::words::not_judged_line;
 use crate::run::Scenario;
@@ -45,8 +45,21 @@ pub(super) fn list(
     Ok(exit::CONFORMS)
 }
 
-/// Prints what a scenario does and rests on.
+fn about_cause(cause: Cause) -> String {
+    let mut out =
+        format!("{}: {cause}\n\nseen when {}\n\nwhat mends it, the best first\n", cause.id(), cause.seen());
+    for (of, remedy) in cause.remedies() {
+        out += &format!("  {of}: {remedy}\n");
+    }
+    out
+}
+
+/// Prints what a scenario does and rests on, or what a cause is and what mends it.
 pub(super) fn explain(catalog: &[&Scenario], name: &str) -> Result<u8, CommandError> {
+    if let Some(cause) = Cause::ALL.iter().find(|cause| cause.id() == name) {
+        print(&about_cause(*cause));
+        return Ok(exit::CONFORMS);
+    }
     let found = catalog.iter().find(|scenario| {
         let id = scenario.outline.id;
         id == name || id.split_once('/').is_some_and(|(_, short)| short == name)

@@ -66,6 +66,17 @@ fn what_is_not_checked_names_checks_that_there_are() {
 }
 
 #[test]
+fn explain_takes_the_cause_of_a_finding() {
+    for cause in harness::check::Cause::ALL {
+        let told = told(&["explain", cause.id()]);
+        assert!(told.starts_with("exit code: 0") && told.contains(&cause.to_string()), "{told}");
+        for (_, remedy) in cause.remedies() {
+            assert!(told.contains(remedy), "{remedy} in {told}");
+        }
+    }
+}
+
+#[test]
 fn explain_says_what_why_which_rule_and_what_mends_it() {
     for scenario in scenarios::CATALOG {
         let told = told(&["explain", scenario.outline.id]);
