@@ -34,7 +34,7 @@ use found::Found;
 
 pub use choose::Choice;
 pub use companion::{Beside, COMPANION, Companion, CompanionKind};
-pub(crate) use companion::{Names, ServicePorts};
+pub(crate) use companion::{NOT_STARTED, Names, ServicePorts};
 pub use edit::KEEPS_OFF;
 pub use error::ManifestError;
 pub use pace::{Asked, PROBE_PATIENCE, Pace, ProbeKind};

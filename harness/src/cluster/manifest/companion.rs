@@ -15,7 +15,7 @@ mod services;
 
 pub(crate) use names::Names;
 pub use pod::COMPANION;
-pub(crate) use services::ServicePorts;
+pub(crate) use services::{NOT_STARTED, ServicePorts};
 
 use pod::Has;
 

@@ -3,7 +3,7 @@
 use super::RigError;
 use super::way::{Kind, Obstacle, Rule};
 use crate::check::{HUB_CONTRACT, Level};
-use crate::cluster::manifest::{Manifests, ServiceFault};
+use crate::cluster::manifest::{Manifests, NOT_STARTED, ServiceFault};
 use crate::transcript::{Entry, What};
 
 /// The hub starts, stays up and becomes ready.
@@ -27,6 +27,13 @@ const SERVICE: Rule = Rule {
 
 /// What stands before a pod's output, where backends tell what they saw of it.
 const LAST_OUTPUT: &str = "last output";
+
+/// What stands between two lines of it.
+const BETWEEN_LINES: &str = " | ";
+
+/// Words by which a line names what went wrong: `socket.gaierror: ..`, `Error: Cannot find module`, `panicked at`, `KEY is missing`.
+const ERRORS: [&str; 8] =
+    ["error", "exception", "cannot", "could not", "panicked", "missing", "denied", "not found"];
 
 /// What a kubelet says of a probe that was answered with another status than 2xx or 3xx.
 const REFUSED: &str = "HTTP probe failed with statuscode: ";
@@ -71,6 +78,16 @@ pub(super) fn obstacle(
     if NO_PROGRAM.iter().any(|words| said.contains(words)) {
         return None;
     }
+    let beside = manifests.and_then(|manifests| {
+        manifests.remarks().iter().find_map(|remark| remark.strip_prefix(NOT_STARTED)?.strip_prefix(": "))
+    });
+    let remedy = match (beside, remedy) {
+        (Some(beside), remedy) => {
+            let rest = remedy.map(|remedy| format!("; {remedy}")).unwrap_or_default();
+            Some(format!("start what the manifests have beside it: {beside}{rest}"))
+        }
+        (None, remedy) => remedy,
+    };
     Some(Obstacle {
         id: KEEPS_ENDING,
         rule: &READY,
@@ -90,10 +107,21 @@ fn output_first(seen: &str) -> String {
             let state = state.trim_end_matches([',', ';', ' ']);
             // Of a pod on a cluster its name comes between.
             let said = output.split_once(": ").map_or(output, |(_, said)| said);
-            format!("it said \"{}\" ({state})", said.trim())
+            format!("it said \"{}\" ({state})", telling(said))
         }
         None => seen.to_owned(),
     }
+}
+
+/// The line of a process's last ones that says why it ended: the last that names an error, else the last one. All of them are in the
+/// evidence.
+fn telling(said: &str) -> &str {
+    let from_the_last = || said.rsplit(BETWEEN_LINES).map(str::trim).filter(|line| !line.is_empty());
+    let names_an_error = |line: &&str| {
+        let line = line.to_lowercase();
+        ERRORS.iter().any(|word| line.contains(word))
+    };
+    from_the_last().find(names_an_error).or_else(|| from_the_last().next()).unwrap_or_default()
 }
 
 /// A probe that the hub answered with a status that is none of a healthy hub.
@@ -223,6 +251,13 @@ mod tests {
             "it said \"no module named hub\" (hub-a Running, not ready; endpoints:)"
         );
         assert_eq!(output_first("hub-a Pending"), "hub-a Pending");
+        let python = "Traceback (most recent call last): |   ^^^^ | socket.gaierror: [Errno -2] Name or service not known";
+        assert_eq!(telling(python), "socket.gaierror: [Errno -2] Name or service not known");
+        assert_eq!(
+            telling("Error: Cannot find module 'x' |  |  | Node.js v20.20.2"),
+            "Error: Cannot find module 'x'"
+        );
+        assert_eq!(telling("starting | done"), "done");
     }
 
     #[test]

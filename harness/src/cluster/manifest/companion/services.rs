@@ -18,6 +18,9 @@ pub(crate) struct ServicePorts {
     pub(crate) has_address: bool,
 }
 
+/// How the line begins that names companions which `local` does not start.
+pub(crate) const NOT_STARTED: &str = "not started on local";
+
 // === impl ServicePorts ===
 
 impl ServicePorts {
@@ -71,7 +74,7 @@ impl Manifests {
                 })
             })
             .collect();
-        (!not_started.is_empty()).then(|| format!("not started on local: {}", not_started.join(", ")))
+        (!not_started.is_empty()).then(|| format!("{NOT_STARTED}: {}", not_started.join(", ")))
     }
 
     /// Every value that a hub's environment may have from the files.
