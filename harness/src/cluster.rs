@@ -13,7 +13,7 @@ mod accept;
 pub mod backend;
 mod balancer;
 pub mod companions;
-mod environment;
+pub(crate) mod environment;
 mod gate;
 pub(crate) mod image_name;
 pub(crate) mod inside;

@@ -1,6 +1,6 @@
-//! Faults that need nothing of the hub: a release of any command line can end at once, start late, or find its port taken.
+//! Command lines of hubs of another make: what is done to their releases, and what is found out of one that does not listen.
 
-use super::support::told;
+use super::support::{hubcheck, told};
 
 #[test]
 fn a_hub_of_another_make_meets_releases_that_end_or_start_late() {
@@ -22,4 +22,18 @@ fn a_hub_of_another_make_meets_releases_that_end_or_start_late() {
         told.contains("not judged: last-words: in which words the last line should say it is not known"),
         "{told}"
     );
+}
+
+#[test]
+fn what_is_asked_for_its_flags_gets_no_variable_that_a_replica_would_not_get() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let script = "echo \"$1 ${OF_MY_SHELL:-unset} ${GIVEN:-unset}\" >> asked\n";
+    std::fs::write(folder.path().join("hub.sh"), script).expect("a file");
+    let args = ["run", "--command", "sh hub.sh", "--env", "GIVEN=given", "--ready-timeout", "10", "ping"];
+    let output =
+        hubcheck(folder.path(), &args).env("OF_MY_SHELL", "leaked").output().expect("hubcheck starts");
+    assert!(!output.status.success(), "{output:?}");
+    let asked = std::fs::read_to_string(folder.path().join("asked")).expect("it was started");
+    assert!(asked.lines().any(|line| line == "--help unset given"), "{asked}");
+    assert!(!asked.contains("leaked"), "{asked}");
 }

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use super::flags::Flags;
 use super::surveyed::Surveyed;
 use super::{Place, Rig, RigError};
+use crate::cluster::environment::harness_environment;
 use crate::cluster::manifest::ProbeKind;
 use crate::cluster::process::{self, Launching};
 use crate::cluster::supervisor::Place as Namespaces;
@@ -104,7 +105,7 @@ impl Rig {
         let launching = Launching {
             supervisor: local.supervisor.clone(),
             order: process::plain_order(&argv, Namespaces::Shared),
-            env: std::env::vars().chain(local.env.iter().cloned()).collect(),
+            env: harness_environment().into_iter().chain(local.env.iter().cloned()).collect(),
             cwd: None,
         };
         process::printed(&launching, limit, is_enough).await
