@@ -275,22 +275,24 @@ async fn start(
             }
         }
     };
-    tokio::pin!(accepts);
-    let limit = tokio::time::sleep_until(tokio::time::Instant::now() + ACCEPTS);
-    tokio::pin!(limit);
-    loop {
-        tokio::select! {
-            () = &mut accepts => break,
-            () = &mut limit => {
-                let why = format!("does not accept connections at {own} (HOST and PORT, or `{{host}}` and `{{port}}`) after {} s", ACCEPTS.as_secs());
-                process.finish().await;
-                return Err(not_up(companion, why, &said));
+    let up = async {
+        tokio::pin!(accepts);
+        loop {
+            tokio::select! {
+                () = &mut accepts => return Ok(()),
+                news = process.news() => if let Some(why) = ended(news) { return Err(why) },
             }
-            news = process.news() => if let Some(why) = ended(news) {
-                process.finish().await;
-                return Err(not_up(companion, why, &said));
-            },
         }
+    };
+    let late = || {
+        let seconds = ACCEPTS.as_secs();
+        format!(
+            "does not accept connections at {own} (HOST and PORT, or `{{host}}` and `{{port}}`) after {seconds} s"
+        )
+    };
+    if let Err(why) = timeout(ACCEPTS, up).await.unwrap_or_else(|_| Err(late())) {
+        process.finish().await;
+        return Err(not_up(companion, why, &said));
     }
     let (stop, stopped) = oneshot::channel();
     let task = watch(companion.name.clone(), process, stopped, said, recorder.clone());

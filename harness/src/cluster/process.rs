@@ -10,7 +10,6 @@ use std::time::Duration;
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 use tokio::task::JoinHandle;
-use tokio::time::Instant;
 
 use super::supervisor::{Exit, News, Order, Place};
 
@@ -217,11 +216,14 @@ pub(crate) async fn printed(
         }
     };
     let until_ended = async { while let Some(News::Started { .. }) = process.news().await {} };
-    tokio::select! {
-        () = until_enough => {}
-        () = until_ended => {}
-        () = tokio::time::sleep_until(Instant::now() + limit) => {}
-    }
+    let over = async {
+        tokio::select! {
+            () = until_enough => {}
+            () = until_ended => {}
+        }
+    };
+    // What was printed until then is what there is.
+    let _ = tokio::time::timeout(limit, over).await;
     process.finish().await;
     while let Ok(text) = lines.try_recv() {
         output.push(text);
