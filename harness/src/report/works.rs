@@ -1,5 +1,7 @@
 //! What works on the hub as it is deployed, in a line: what an operator asks before reading any finding. Pure.
 
+use std::fmt;
+
 use crate::check::{Lack, Verdict};
 use crate::plan::{Affinity, Need};
 use crate::run::CellReport;
@@ -74,8 +76,8 @@ fn state(report: &CellReport) -> State {
     }
 }
 
-impl std::fmt::Display for State {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Display for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             State::NotJudged => "not judged",
             State::NotOffered => "not offered",
@@ -89,24 +91,12 @@ impl std::fmt::Display for State {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::check::Finding;
-    use crate::check::Level;
+    use crate::check::{Finding, Level};
     use crate::plan::{Cell, Transport};
-    use std::time::Duration;
 
     fn report(scenario: &'static str, affinity: Option<Affinity>, verdict: Verdict) -> CellReport {
-        CellReport {
-            cell: Cell { scenario, affinity, transport: Some(Transport::Sse) },
-            verdict,
-            findings: Vec::new(),
-            lacks: None,
-            what_if: None,
-            not_judged: Vec::new(),
-            took: Duration::ZERO,
-            notes: Vec::new(),
-            transcript: None,
-            evidence: None,
-        }
+        let cell = Cell { scenario, affinity, transport: Some(Transport::Sse) };
+        CellReport { verdict, ..CellReport::empty(cell) }
     }
 
     fn line(reports: &[CellReport]) -> Option<String> {
