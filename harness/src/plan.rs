@@ -14,6 +14,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 pub use deployed::{Deployed, WhatIf};
+pub(crate) use selection::nearest_of;
 pub use selection::{Selection, UnknownFilter};
 pub use tool::Tool;
 
@@ -336,13 +337,13 @@ fn concerns(need: Need, cell: &Cell) -> bool {
 mod tests {
     use super::*;
 
-    const ROUTES: Outline = Outline {
+    pub(super) const ROUTES: Outline = Outline {
         id: "routing/routes",
         affinities: &[Affinity::Off, Affinity::ClientIp],
         transports: &[Transport::Sse, Transport::Stateless],
         needs: &[Need::Replicas(2), Need::Tool(Tool::Echo)],
     };
-    const STARTS: Outline =
+    pub(super) const STARTS: Outline =
         Outline { id: "lifecycle/starts", affinities: &[], transports: &[], needs: &[Need::Scale] };
 
     fn offers(replicas: usize, has: &[Need]) -> Offers {

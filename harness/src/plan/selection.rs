@@ -25,6 +25,9 @@ pub struct UnknownFilter {
     pub nearest: Option<String>,
 }
 
+/// From this similarity on a name is taken for what was meant (Jaro and Winkler, 0 to 1).
+const NEAR: f64 = 0.6;
+
 // === impl Selection ===
 
 impl Selection {
@@ -61,25 +64,21 @@ fn nearest<'c>(filter: &str, all: impl Iterator<Item = &'c Cell>) -> Option<Stri
     let names = all.flat_map(|cell| {
         [cell.to_string(), cell.scenario.to_owned(), cell.name().to_owned(), cell.family().to_owned()]
     });
-    let (score, name) = names
-        .map(|name| (strsim::jaro_winkler(filter, &name), name))
-        .max_by(|(left, _), (right, _)| left.total_cmp(right))?;
-    (score > 0.6).then_some(name)
+    nearest_of(filter, names)
+}
+
+/// The name that is nearest to what the user wrote, when one is near.
+pub(crate) fn nearest_of(word: &str, names: impl Iterator<Item = String>) -> Option<String> {
+    let scored = names.map(|name| (strsim::jaro_winkler(word, &name), name));
+    let (score, name) = scored.max_by(|(left, _), (right, _)| left.total_cmp(right))?;
+    (score > NEAR).then_some(name)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::plan::{Need, Offers, Outline, plan};
-
-    const ROUTES: Outline = Outline {
-        id: "routing/routes",
-        affinities: &[Affinity::Off, Affinity::ClientIp],
-        transports: &[Transport::Sse, Transport::Stateless],
-        needs: &[],
-    };
-    const STARTS: Outline =
-        Outline { id: "lifecycle/starts", affinities: &[], transports: &[], needs: &[Need::Scale] };
+    use crate::plan::tests::{ROUTES, STARTS};
+    use crate::plan::{Offers, plan};
 
     #[test]
     fn a_profile_narrows_what_the_filters_choose() {

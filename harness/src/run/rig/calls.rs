@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::tools::Listed;
-use crate::plan::Need;
+use crate::plan::{Need, nearest_of};
 
 /// How many tools that are marked as read-only are tried.
 const MOST_TRIED: usize = 3;
@@ -169,9 +169,7 @@ pub(super) fn demanding<'l>(
 
 /// The tool of the list whose name is nearest to this one.
 pub(super) fn nearest<'l>(name: &str, listed: impl Iterator<Item = &'l Listed>) -> Option<String> {
-    let scored = listed.map(|tool| (strsim::jaro_winkler(name, tool.name()), tool.name()));
-    let (score, nearest) = scored.max_by(|(left, _), (right, _)| left.total_cmp(right))?;
-    (score > 0.6).then(|| nearest.to_owned())
+    nearest_of(name, listed.map(|tool| tool.name().to_owned()))
 }
 
 #[cfg(test)]
