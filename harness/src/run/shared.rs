@@ -11,7 +11,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::Scenario;
 use crate::cluster::backend::Cluster;
-use crate::plan::{Cell, Need};
+use crate::plan::{Cell, Need, Tool};
 use crate::transcript::{Recorder, Tap, What};
 
 /// So many cells use the same replicas at once: more would wait for each other.
@@ -138,7 +138,7 @@ pub(super) fn leaves_replicas_alone(scenario: &Scenario) -> bool {
         | Need::Affinity
         | Need::Outside
         | Need::TakenPort
-        | Need::Tool(crate::plan::Tool::Allocate) => true,
+        | Need::Tool(Tool::Allocate) => true,
         Need::Replicas(_)
         | Need::ReplicasSeen
         | Need::Speaks(_)

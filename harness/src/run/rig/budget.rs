@@ -1,9 +1,11 @@
 //! How often a run calls tools that nobody allowed by name: a hub that is already running has users, and may be paid for by call.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
+use super::calls::{Call, LONGEST};
 use super::{NamedCall, Rig};
 use crate::plan::{Need, Tool};
 
@@ -63,28 +65,23 @@ impl Rig {
 
     /// The parameters of a call of the hub's own tool that is answered at once; nothing where none may be sent.
     pub(in crate::run) fn quick_call(&self) -> Option<Value> {
-        let call = self.tools.own().quick.as_ref()?;
-        if !call.is_asked {
-            if !self.budget.has_some() {
-                return None;
-            }
-            self.budget.take();
-        }
-        Some(call.params())
+        let call = self.tools.own().quick.as_ref().filter(|call| call.is_asked || self.budget.has_some());
+        self.sent(call)
     }
 
     /// The parameters of a call of the hub's own tool that takes seconds.
     pub(in crate::run) fn slow_call(&self) -> Option<Value> {
-        let call = self.tools.own().slow.as_ref()?;
-        if !call.is_asked {
-            self.budget.take();
-        }
-        Some(call.params())
+        self.sent(self.tools.own().slow.as_ref())
     }
 
     /// The parameters of a call of the hub's own tool that reports progress.
     pub(in crate::run) fn telling_call(&self) -> Option<Value> {
-        let call = self.tools.own().telling.as_ref()?;
+        self.sent(self.tools.own().telling.as_ref())
+    }
+
+    /// The parameters of a call that is sent now; one that the user did not name counts.
+    fn sent(&self, call: Option<&Call>) -> Option<Value> {
+        let call = call?;
         if !call.is_asked {
             self.budget.take();
         }
@@ -92,19 +89,15 @@ impl Rig {
     }
 
     /// How long calls of the hub's own tools may take.
-    pub(in crate::run) fn longest_call(&self) -> std::time::Duration {
+    pub(in crate::run) fn longest_call(&self) -> Duration {
         let own = self.tools.own();
-        if own.slow.is_some() || own.telling.is_some() {
-            super::calls::LONGEST
-        } else {
-            std::time::Duration::ZERO
-        }
+        if own.slow.is_some() || own.telling.is_some() { LONGEST } else { Duration::ZERO }
     }
 
     /// The parameters of a call without arguments of a tool that demands some.
     pub(in crate::run) fn lacking_call(&self) -> Option<Value> {
         let name = self.tools.own().demanding.as_deref()?;
-        Some(serde_json::json!({ "name": name, "arguments": {} }))
+        Some(json!({ "name": name, "arguments": {} }))
     }
 
     /// Says how often tools are called that the user did not name, where that is limited.
