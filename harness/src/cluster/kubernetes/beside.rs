@@ -12,6 +12,7 @@ use kube::runtime::{WatchStreamExt, watcher};
 use serde_json::{Value, json};
 
 use super::objects::Objects;
+use super::seen::ON_ITS_WAY;
 use super::{MANAGER, UpError};
 use crate::cluster::manifest::{COMPANION, Companion, CompanionKind};
 
@@ -20,9 +21,6 @@ const AVAILABLE: Duration = Duration::from_secs(180);
 
 /// Why a container waits that will not start, however long it is waited for.
 const HOPELESS: [&str; 3] = ["ImagePullBackOff", "ErrImageNeverPull", "InvalidImageName"];
-
-/// Reasons of a container that waits because it is about to start.
-const ON_ITS_WAY: [&str; 2] = ["ContainerCreating", "PodInitializing"];
 
 /// Applies the companions, and returns when their pods are available.
 ///

@@ -7,7 +7,7 @@ use k8s_openapi::api::core::v1::{ContainerState, ContainerStateTerminated, Conta
 use crate::transcript::PodChange;
 
 /// Reasons of a container that waits because it is about to start.
-const ON_ITS_WAY: [&str; 2] = ["ContainerCreating", "PodInitializing"];
+pub(super) const ON_ITS_WAY: [&str; 2] = ["ContainerCreating", INITIALIZING];
 
 /// The reason of a container that waits for the pod's init containers.
 const INITIALIZING: &str = "PodInitializing";

@@ -24,7 +24,6 @@ pub(super) fn prepared(kind: CompanionKind, companion: &Companion, has: &Has) ->
     let mut object = companion.object.clone();
     let mut changed = Vec::new();
     if let Some(fields) = object.as_object_mut() {
-        fields.remove("status");
         let metadata = fields.get("metadata").cloned().unwrap_or_default();
         fields.insert("metadata".to_owned(), bare(&metadata));
     }
