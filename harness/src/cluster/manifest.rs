@@ -34,7 +34,7 @@ use found::Found;
 
 pub use choose::Choice;
 pub use companion::{Beside, COMPANION, Companion, CompanionKind};
-pub(crate) use companion::{NOT_STARTED, Names, ServicePorts};
+pub(crate) use companion::{Names, ServicePorts};
 pub use edit::KEEPS_OFF;
 pub use error::ManifestError;
 pub use pace::{Asked, PROBE_PATIENCE, Pace, ProbeKind};
@@ -59,6 +59,8 @@ pub struct Manifests {
     companions: Vec<Companion>,
     /// Those that come up before the hub, as they are applied.
     beside: Vec<Companion>,
+    /// The companions that `local` does not start, each with the flag that would.
+    missing_beside: Option<String>,
     /// What the container's `command` was in the files: it belongs to the image.
     pub(crate) command_in_files: Option<Vec<String>>,
     /// Whether they are ours and serve a command line, with which no manifests were given.
@@ -198,12 +200,18 @@ impl Manifests {
 
     /// Remarks that companions are not started on `local` of which none of these names is one, and how they would be.
     pub fn remark_on_companions(&mut self, given: &[&str]) {
-        let not_started = self.not_started(given);
-        self.remarks.extend(not_started);
+        self.missing_beside = self.not_started(given);
+        self.remarks
+            .extend(self.missing_beside.iter().map(|beside| format!("not started on local: {beside}")));
         // A companion that is started stands for its Services.
         let services = given.iter().flat_map(|name| self.services_of(name));
         let stand_for: Vec<String> = services.map(|service| format!("service/{}", service.name)).collect();
         self.others.retain(|other| !stand_for.contains(other));
+    }
+
+    /// The companions that `local` does not start, each with the flag that would; nothing when there are none.
+    pub(crate) fn missing_beside(&self) -> Option<&str> {
+        self.missing_beside.as_deref()
     }
 
     /// What was read otherwise than it stands there, or left out: a line each.

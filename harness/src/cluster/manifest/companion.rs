@@ -15,7 +15,7 @@ mod services;
 
 pub(crate) use names::Names;
 pub use pod::COMPANION;
-pub(crate) use services::{NOT_STARTED, ServicePorts};
+pub(crate) use services::ServicePorts;
 
 use pod::Has;
 

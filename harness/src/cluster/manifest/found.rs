@@ -155,6 +155,7 @@ impl Found {
             others,
             companions,
             beside: Vec::new(),
+            missing_beside: None,
             command_in_files,
             is_for_a_plain_command: false,
             unknown: self.unknown,

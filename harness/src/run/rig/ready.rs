@@ -3,7 +3,7 @@
 use super::RigError;
 use super::way::{Kind, Obstacle, Rule};
 use crate::check::{HUB_CONTRACT, Level};
-use crate::cluster::manifest::{Manifests, NOT_STARTED, ServiceFault};
+use crate::cluster::manifest::{Manifests, ServiceFault};
 use crate::transcript::{Entry, What};
 
 /// The hub starts, stays up and becomes ready.
@@ -78,23 +78,16 @@ pub(super) fn obstacle(
     if NO_PROGRAM.iter().any(|words| said.contains(words)) {
         return None;
     }
-    let beside = manifests.and_then(|manifests| {
-        manifests.remarks().iter().find_map(|remark| remark.strip_prefix(NOT_STARTED)?.strip_prefix(": "))
-    });
-    let remedy = match (beside, remedy) {
-        (Some(beside), remedy) => {
-            let rest = remedy.map(|remedy| format!("; {remedy}")).unwrap_or_default();
-            Some(format!("start what the manifests have beside it: {beside}{rest}"))
-        }
-        (None, remedy) => remedy,
-    };
+    let beside = manifests.and_then(Manifests::missing_beside);
+    let start = beside.map(|beside| format!("start what the manifests have beside it: {beside}"));
+    let steps: Vec<String> = start.into_iter().chain(remedy).collect();
     Some(Obstacle {
         id: KEEPS_ENDING,
         rule: &READY,
         kind: Kind::Lasting,
         expected: "a process that goes on".to_owned(),
         seen: format!("the hub ends as soon as it is started: {}", output_first(said)),
-        remedy: remedy.unwrap_or_default(),
+        remedy: steps.join("; "),
         at: None,
         has_begun: false,
     })

@@ -18,9 +18,6 @@ pub(crate) struct ServicePorts {
     pub(crate) has_address: bool,
 }
 
-/// How the line begins that names companions which `local` does not start.
-pub(crate) const NOT_STARTED: &str = "not started on local";
-
 // === impl ServicePorts ===
 
 impl ServicePorts {
@@ -53,7 +50,7 @@ impl Manifests {
         services().filter(selects).map(ServicePorts::of).collect()
     }
 
-    /// A line for each companion that `local` does not start, with the flag that would. `given` are the names that were given.
+    /// The companions that `local` does not start, each with the flag that would. `given` are the names that were given.
     pub(crate) fn not_started(&self, given: &[&str]) -> Option<String> {
         let not_started: Vec<String> = self
             .workloads_beside()
@@ -74,7 +71,7 @@ impl Manifests {
                 })
             })
             .collect();
-        (!not_started.is_empty()).then(|| format!("{NOT_STARTED}: {}", not_started.join(", ")))
+        (!not_started.is_empty()).then(|| not_started.join(", "))
     }
 
     /// Every value that a hub's environment may have from the files.
