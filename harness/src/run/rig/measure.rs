@@ -32,6 +32,17 @@ const STARTS_IN_BUDGET: u32 = 3;
 /// So many of the slowest answers fit into the contract's limit, or fewer cells run at once.
 const ANSWERS_IN_LIMIT: u32 = 5;
 
+/// A cluster that was started to be measured.
+pub(super) struct Started {
+    pub(super) cluster: Cluster,
+    /// What the cluster recorded, without the questions.
+    pub(super) recorder: Recorder,
+    /// How long start and answers took.
+    pub(super) times: Times,
+    /// How many clients had an address.
+    pub(super) clients: usize,
+}
+
 impl Rig {
     /// Starts as many replicas as so many cells start at once, asks and stops them, and draws the conclusions. To be called after
     /// [`Rig::survey`]. A hub that is already running is not started by us: only its answers were measured.
@@ -131,26 +142,34 @@ impl Rig {
 
     /// One cluster of so many replicas: started, asked and stopped.
     async fn crowd(&self, replicas: usize) -> Result<Times, RigError> {
-        let recorder = Recorder::new(self.secrets());
-        let cluster = self.up(replicas, Some(Affinity::Off), &Setup::ORDINARY, &recorder).await?;
-        let limit = self.timeouts.ready;
-        // What is not ready in time was slow: that is what is measured.
-        let ready = cluster.wait(&Condition::Ready(replicas), limit).await;
-        let names = cluster.ready_replicas();
-        join_all(names.iter().enumerate().map(|(idx, name)| self.ask(&cluster, idx, name, &recorder))).await;
+        let Started { cluster, recorder, times, .. } = self.started(replicas, Affinity::Off).await?;
         if cluster.scale(0).await.is_ok() {
             let _ = cluster.wait(&Condition::Ready(0), self.timeouts.settle).await;
         }
-        let mut times = self.times_of(&recorder);
+        let stopped = self.times_of(&recorder);
+        cluster.down().await;
+        Ok(times.or_slower(stopped))
+    }
+
+    /// A cluster of so many replicas, each of which was asked as soon as all were ready, or had their time.
+    pub(super) async fn started(&self, replicas: usize, affinity: Affinity) -> Result<Started, RigError> {
+        let recorder = Recorder::new(self.secrets());
+        let cluster = self.up(replicas, Some(affinity), &Setup::ORDINARY, &recorder).await?;
+        let limit = self.timeouts.ready;
+        // What is not ready in time was slow: that is what is measured.
+        let ready = cluster.wait(&Condition::Ready(replicas), limit).await;
+        let questions = Recorder::new(self.secrets());
+        let names = cluster.ready_replicas();
+        join_all(names.iter().enumerate().map(|(idx, name)| self.ask(&cluster, idx, name, &questions))).await;
+        let mut times = self.times_of(&recorder).or_slower(self.times_of(&questions));
         if ready.is_err() {
             times.start_ms = times.start_ms.max(u64::try_from(limit.as_millis()).unwrap_or(u64::MAX));
         }
-        cluster.down().await;
-        Ok(times)
+        Ok(Started { cluster, recorder, times, clients: names.len() })
     }
 
     /// A session at the replica, and some questions in it.
-    pub(super) async fn ask(&self, cluster: &Cluster, number: usize, replica: &str, recorder: &Recorder) {
+    async fn ask(&self, cluster: &Cluster, number: usize, replica: &str, recorder: &Recorder) {
         let Some(address) = cluster.at(replica) else { return };
         let target = target(Path::Replica(replica.to_owned()), address);
         let cell = Cell { scenario: "survey", affinity: None, transport: None };

@@ -6,13 +6,12 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 
+use super::measure::Started;
 use super::{Place, Rig, RigError};
-use crate::cluster::Condition;
-use crate::cluster::backend::Cluster;
 use crate::plan::{Affinity, Cell, Planned};
 use crate::run::shared::{Shared, leaves_replicas_alone};
 use crate::run::{Begins, Probes, Scenario, Setup};
-use crate::transcript::Recorder;
+use crate::transcript::measured::Times;
 
 /// The slowest answer that the probes of these replicas allow for. They start before anything was measured beside others; no cell of the
 /// profile waits for a probe to fail.
@@ -99,20 +98,10 @@ impl Rig {
             && ordinary.differences(&here).is_empty()
     }
 
-    async fn start(&self, wanted: Wanted) -> Result<(Shared, crate::transcript::measured::Times), RigError> {
+    async fn start(&self, wanted: Wanted) -> Result<(Shared, Times), RigError> {
         let Wanted { replicas, affinity, cells } = wanted;
-        let recorder = Recorder::new(self.secrets());
-        let cluster: Cluster = self.up(replicas, Some(affinity), &Setup::ORDINARY, &recorder).await?;
-        let limit = self.timeouts.ready;
-        // What is not ready in time was slow: that is what is measured, and the cells wait again.
-        let ready = cluster.wait(&Condition::Ready(replicas), limit).await;
-        let questions = Recorder::new(self.secrets());
-        let names = cluster.ready_replicas();
-        join_all(names.iter().enumerate().map(|(idx, name)| self.ask(&cluster, idx, name, &questions))).await;
-        let mut times = self.times_of(&recorder).or_slower(self.times_of(&questions));
-        if ready.is_err() {
-            times.start_ms = times.start_ms.max(u64::try_from(limit.as_millis()).unwrap_or(u64::MAX));
-        }
-        Ok((Shared::new(cells, cluster, recorder, names.len()), times))
+        // Of a cluster that was not ready in time the cells wait again.
+        let Started { cluster, recorder, times, clients } = self.started(replicas, affinity).await?;
+        Ok((Shared::new(cells, cluster, recorder, clients), times))
     }
 }
